@@ -1,0 +1,1 @@
+//! JSON text form of the client protocol.

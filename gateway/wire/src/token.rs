@@ -1,0 +1,1 @@
+//! Bearer tokens (JWT, RFC 7519): verification for both listeners, and development tokens.
