@@ -16,7 +16,11 @@ impl UserId {
 
     /// Returns the id, or `None` for 0 and for anything above [`UserId::MAX`].
     pub const fn new(value: u64) -> Option<Self> {
-        if value == 0 || value > Self::MAX { None } else { Some(Self(value)) }
+        if value == 0 || value > Self::MAX {
+            None
+        } else {
+            Some(Self(value))
+        }
     }
 
     /// Returns the number.
@@ -37,12 +41,20 @@ impl DeviceId {
 
     /// Returns the id of a session's device, or `None` outside 1 to 2^31 - 1.
     pub const fn new(value: u32) -> Option<Self> {
-        if value == 0 || value > i32::MAX as u32 { None } else { Some(Self(value)) }
+        if value == 0 || value > i32::MAX as u32 {
+            None
+        } else {
+            Some(Self(value))
+        }
     }
 
     /// Returns a stored id, where 0 stands for [`DeviceId::API`]; `None` above 2^31 - 1.
     pub const fn from_stored(value: u32) -> Option<Self> {
-        if value > i32::MAX as u32 { None } else { Some(Self(value)) }
+        if value > i32::MAX as u32 {
+            None
+        } else {
+            Some(Self(value))
+        }
     }
 
     /// Returns the number.
@@ -97,7 +109,10 @@ impl ConversationId {
     /// Returns the conversation of two users, the same whichever way they are given: UUIDv5 of `"{min}:{max}"`.
     pub fn direct(a: UserId, b: UserId) -> Self {
         let (low, high) = if a <= b { (a, b) } else { (b, a) };
-        Self(Uuid::new_v5(&DIRECT_NAMESPACE, format!("{}:{}", low.get(), high.get()).as_bytes()))
+        Self(Uuid::new_v5(
+            &DIRECT_NAMESPACE,
+            format!("{}:{}", low.get(), high.get()).as_bytes(),
+        ))
     }
 }
 
@@ -140,15 +155,32 @@ impl Position {
     /// Length of the text form.
     pub const TEXT_BYTES: usize = 28;
 
+    /// Returns the text form in ASCII, for those who write many.
+    pub fn to_text(self) -> [u8; Self::TEXT_BYTES] {
+        let digits =
+            u128::from(self.generation) << 80 | u128::from(self.offset.0) << 16 | u128::from(self.index);
+        std::array::from_fn(|at| {
+            b"0123456789abcdef"[(digits >> (4 * (Self::TEXT_BYTES - 1 - at))) as usize & 0xf]
+        })
+    }
+
     /// Returns the position before every entry of a generation.
     pub const fn start(generation: u32) -> Self {
-        Self { generation, offset: Offset(0), index: 0 }
+        Self {
+            generation,
+            offset: Offset(0),
+            index: 0,
+        }
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}{:016x}{:04x}", self.generation, self.offset.0, self.index)
+        write!(
+            f,
+            "{:08x}{:016x}{:04x}",
+            self.generation, self.offset.0, self.index
+        )
     }
 }
 
@@ -224,8 +256,14 @@ mod tests {
     #[test]
     fn direct_conversation_is_symmetric_and_matches_the_uuid_library_of_python() {
         // uuid.uuid5(uuid.NAMESPACE_DNS, "1:2")
-        assert_eq!(ConversationId::direct(user(1), user(2)).to_string(), "b2c9ceb5-f0e9-5d6b-b95f-5a1275a567cd");
-        assert_eq!(ConversationId::direct(user(1), user(2)), ConversationId::direct(user(2), user(1)));
+        assert_eq!(
+            ConversationId::direct(user(1), user(2)).to_string(),
+            "b2c9ceb5-f0e9-5d6b-b95f-5a1275a567cd"
+        );
+        assert_eq!(
+            ConversationId::direct(user(1), user(2)),
+            ConversationId::direct(user(2), user(1))
+        );
     }
 
     #[test]
@@ -237,13 +275,30 @@ mod tests {
 
     #[test]
     fn cursor_text_round_trips_and_sorts_like_the_position() {
-        let position = |generation, offset, index| Position { generation, offset: Offset(offset), index };
-        let ascending = [position(1, 0, 0), position(1, 9, 1), position(1, 16, 0), position(2, 0, 0)];
+        let position = |generation, offset, index| Position {
+            generation,
+            offset: Offset(offset),
+            index,
+        };
+        let ascending = [
+            position(1, 0, 0),
+            position(1, 9, 1),
+            position(1, 16, 0),
+            position(2, 0, 0),
+        ];
         for pair in ascending.windows(2) {
             assert!(pair[0] < pair[1] && pair[0].to_string() < pair[1].to_string());
             assert_eq!(pair[0].to_string().parse(), Ok(pair[0]));
+            assert_eq!(pair[0].to_string().as_bytes(), pair[0].to_text());
         }
-        for bad in ["", "0", "g000000000000000000000000000", &"0".repeat(29), &"A".repeat(28), "é".repeat(14).as_str()] {
+        for bad in [
+            "",
+            "0",
+            "g000000000000000000000000000",
+            &"0".repeat(29),
+            &"A".repeat(28),
+            "é".repeat(14).as_str(),
+        ] {
             assert_eq!(bad.parse::<Position>(), Err(BadCursor), "{bad}");
         }
     }

@@ -16,6 +16,10 @@ pub const BATCH_MESSAGES_MAX: usize = 100;
 pub const PAGE_LIMIT_MAX: u32 = 100;
 /// Entries of a page that names no limit.
 pub const PAGE_LIMIT_DEFAULT: u32 = 50;
+/// Longest `next` of a page, which comes back as `before`.
+pub const PAGE_TOKEN_BYTES_MAX: usize = 128;
+/// Most users one `presence` may name.
+pub const PRESENCE_USERS_MAX: usize = 100;
 /// Largest and default `window`: messages a device may have un-acked.
 pub const WINDOW_MAX: u16 = 256;
 /// See [`WINDOW_MAX`].

@@ -1,6 +1,6 @@
 //! Records of the router's log: the inputs of the folds, in the order that decides everything.
 
-
+mod layout;
 
 use crate::body::EncodedBody;
 use crate::ids::{ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId};
@@ -70,11 +70,38 @@ pub struct Delivered {
 
 /// Which watermark a status moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Status {
     /// On a device of the recipient.
-    Delivered,
+    Delivered = 1,
     /// Seen by the recipient; implies delivered.
-    Read,
+    Read = 2,
+}
+
+impl Status {
+    /// Returns the status of a stored byte.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Delivered),
+            2 => Some(Self::Read),
+            _ => None,
+        }
+    }
+
+    /// Returns the protocol's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+        }
+    }
+
+    /// Returns the status of a word of the protocol.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Delivered, Self::Read]
+            .into_iter()
+            .find(|status| status.name() == name)
+    }
 }
 
 /// See [`Input::Status`]. Membership and bounds were checked before the log and are checked again by the fold.
@@ -103,20 +130,4 @@ pub struct DeviceInput {
     pub device: DeviceId,
     /// Its first session.
     pub session: SessionNumber,
-}
-
-/// Identity of a body for `conflict`: content or ciphertext, media URL and kind (xxh3, 128 bits, of the encoded body).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BodyHash(pub u128);
-
-impl EncodedBody {
-    /// Returns the hash that decides whether two sends with one message id say the same.
-    pub fn hash(&self) -> BodyHash {
-        BodyHash(xxhash_rust::xxh3::xxh3_128(&self.0))
-    }
-
-    /// Returns the bytes as they travel and are stored.
-    pub fn as_bytes(&self) -> &bytes::Bytes {
-        &self.0
-    }
 }

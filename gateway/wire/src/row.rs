@@ -1,8 +1,11 @@
-//! Rows of the router's store. Every adapter keeps these; the embedded one also takes its byte layout from here.
+//! Rows of the router's store. Every adapter keeps these; the embedded one also takes its byte layout from here:
+//! [`key`] makes keys and ranges, [`Row::encode`] and [`Row::decode`] go both ways.
 
-use crate::body::EncodedBody;
+pub mod key;
+mod layout;
+
+use crate::body::{BodyHash, EncodedBody};
 use crate::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs, UserId};
-use crate::log::BodyHash;
 
 /// A row as the folds write it: key and value together. Rewriting a row after a crash gives the identical row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub enum Row {
     Inbox(InboxRow),
     /// See [`DeviceRow`].
     Device(DeviceRow),
+    /// See [`CheckpointRow`].
+    Checkpoint(CheckpointRow),
 }
 
 /// A message of a conversation. Key: (conversation, seq). Insert-only.
@@ -146,4 +151,13 @@ pub struct DeviceRow {
     pub session: SessionNumber,
     /// Log time of the newest record of the device.
     pub last_seen: UnixMs,
+}
+
+/// A place in the log with its time, about one an hour: what retention is counted by. Key: time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// Key. Log time of the record at `offset`; every record before it is not younger.
+    pub time: UnixMs,
+    /// The record.
+    pub offset: Offset,
 }

@@ -78,12 +78,40 @@ pub struct Send<'a> {
 }
 
 /// What a send carries: text borrowed from the frame, or a body already encoded (ciphertext, escaped text).
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Shape: equal when the fields are equal, whichever form they are in.
+#[derive(Clone, Debug)]
 pub enum SendBody<'a> {
     /// Borrowed from the frame.
     Borrowed(Body<'a>),
     /// Decoded from base64 or from JSON escapes.
     Encoded(EncodedBody),
+}
+
+impl SendBody<'_> {
+    /// Returns the fields.
+    pub fn view(&self) -> Body<'_> {
+        match self {
+            Self::Borrowed(body) => *body,
+            Self::Encoded(body) => body.decode(),
+        }
+    }
+
+    /// Returns the body as it travels on.
+    ///
+    /// Panics: when a borrowed body is outside its bounds; one that was parsed is within them.
+    pub fn into_encoded(self) -> EncodedBody {
+        match self {
+            Self::Borrowed(body) => body.encode(),
+            Self::Encoded(body) => body,
+        }
+    }
+}
+
+impl PartialEq for SendBody<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.view() == other.view()
+    }
 }
 
 /// See [`Command::Status`].
@@ -157,6 +185,48 @@ pub enum Code {
     Conflict = 8,
     Busy = 9,
     Unavailable = 10,
+}
+
+impl Code {
+    /// Every code, in the order of its bytes.
+    pub const ALL: [Self; 10] = [
+        Self::BadRequest,
+        Self::TooLong,
+        Self::NotMember,
+        Self::Forbidden,
+        Self::UnknownGroup,
+        Self::TooManyDevices,
+        Self::RateLimited,
+        Self::Conflict,
+        Self::Busy,
+        Self::Unavailable,
+    ];
+
+    /// Returns the code of a byte on a link.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| *code as u8 == byte)
+    }
+
+    /// Returns the protocol's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::TooLong => "too_long",
+            Self::NotMember => "not_member",
+            Self::Forbidden => "forbidden",
+            Self::UnknownGroup => "unknown_group",
+            Self::TooManyDevices => "too_many_devices",
+            Self::RateLimited => "rate_limited",
+            Self::Conflict => "conflict",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// Returns the code of a word of the protocol.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.name() == name)
+    }
 }
 
 /// Everything a server may say (PROTOCOL 2.2).

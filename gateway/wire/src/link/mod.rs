@@ -15,8 +15,13 @@ use crate::log::Status;
 
 /// Version of these records; the hello of a link carries it and another one is refused.
 pub const LINK_VERSION: u16 = 1;
-/// Largest batch a side sends, and largest record it accepts.
+/// Largest batch a side sends.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Largest record in it; pages of history and of conversations are cut to fit a WebSocket frame and stay far below.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(crate::limits::BODY_BYTES_MAX <= RECORD_BYTES_MAX / 2); // A delivery: a body and its connections.
+const _: () = assert!(crate::limits::FRAME_BYTES_MAX <= RECORD_BYTES_MAX / 2); // A page: what fits a frame.
 
 /// Ties an answer to its question. Chosen by the client side of the link, opaque to the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,183 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gateway_server::config::EngineSetting;
+
+/// An edge tier for real-time messaging: many WebSocket connections per host, durable and ordered delivery.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Gateway, router and embedded store in one process.
+    Serve(ServeArgs),
+    /// Starts a server, connects 1,000 clients through real sockets, shows messages flowing, and reports.
+    Demo(DemoArgs),
+    /// Answers every WebSocket message with itself: for conformance suites and engine benchmarks.
+    Echo(EchoArgs),
+    /// Prints a development token for a user, signed with a shared secret.
+    Token(TokenArgs),
+    /// Prints or checks settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Looks after a data directory.
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineArg {
+    Auto,
+    Uring,
+    Poll,
+}
+
+impl From<EngineArg> for EngineSetting {
+    fn from(flag: EngineArg) -> Self {
+        match flag {
+            EngineArg::Auto => Self::Auto,
+            EngineArg::Uring => Self::Uring,
+            EngineArg::Poll => Self::Poll,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PublicAlgorithm {
+    #[value(name = "RS256")]
+    Rs256,
+    #[value(name = "ES256")]
+    Es256,
+    #[value(name = "EdDSA")]
+    EdDsa,
+}
+
+/// Flags win over the environment (`TIDEGATE_` and the setting's path, e.g. `TIDEGATE_GATEWAY__WORKERS`), which
+/// wins over the file. A flag that is not given changes nothing.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Where clients connect [default: 127.0.0.1:9000; port 0 takes a free one]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The HTTP API [default: 127.0.0.1:9001]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) api: Option<SocketAddr>,
+    /// Health and metrics [default: 127.0.0.1:9002]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Data directory of the embedded store [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Gateway workers [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<u16>,
+    /// The reactor of the workers [default: auto]
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<EngineArg>,
+    /// No tokens: the user is taken from the path or from hello. Loopback addresses only.
+    #[arg(long)]
+    pub(crate) insecure_dev: bool,
+    /// Tokens are HS256 with the secret in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jwt_hs256_secret_file: Option<PathBuf>,
+    /// Tokens are signed with the private half of this PEM key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jwt_public_key: Option<PathBuf>,
+    /// Algorithm of --jwt-public-key
+    #[arg(long, value_enum)]
+    pub(crate) jwt_alg: Option<PublicAlgorithm>,
+    /// Required `iss` of tokens
+    #[arg(long, value_name = "S")]
+    pub(crate) jwt_issuer: Option<String>,
+    /// Required `aud` of tokens
+    #[arg(long, value_name = "S")]
+    pub(crate) jwt_audience: Option<String>,
+    /// Settings file (TOML); `tidegate config default` prints one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Clients
+    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    pub(crate) conns: u32,
+    /// Messages per second, all clients together
+    #[arg(long, default_value_t = 2_000, value_name = "N")]
+    pub(crate) rate: u32,
+    /// How long, in seconds
+    #[arg(long, default_value_t = 10, value_name = "S")]
+    pub(crate) seconds: u32,
+    /// Keep the server running afterwards, until Ctrl-C, to connect to it oneself
+    #[arg(long)]
+    pub(crate) stay: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EchoArgs {
+    /// Where clients connect; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Worker threads; 0: one per core
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) workers: u16,
+    /// The reactor
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) engine: EngineArg,
+    /// Largest message, in bytes
+    #[arg(long, default_value_t = 64 * 1024 * 1024, value_name = "N")]
+    pub(crate) message_bytes_max: usize,
+    /// Allow an address that is not loopback
+    #[arg(long)]
+    pub(crate) allow_public: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// The user (`sub`), 1 to 2^53 - 1
+    #[arg(long, value_name = "N")]
+    pub(crate) user: u64,
+    /// Bind the token to a device (`dev`)
+    #[arg(long, value_name = "N")]
+    pub(crate) device: Option<u32>,
+    /// File with the shared secret; the server takes the same with --jwt-hs256-secret-file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) jwt_hs256_secret_file: PathBuf,
+    /// Lifetime in seconds
+    #[arg(long, default_value_t = 3_600, value_name = "S")]
+    pub(crate) seconds: u64,
+    /// Give the token `scope: service`: it may act for any user over HTTP
+    #[arg(long)]
+    pub(crate) service: bool,
+    /// `iss` of the token
+    #[arg(long, value_name = "S")]
+    pub(crate) jwt_issuer: Option<String>,
+    /// `aud` of the token
+    #[arg(long, value_name = "S")]
+    pub(crate) jwt_audience: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Prints every setting with its unit, default and meaning, as a file to start from
+    Default,
+    /// Reads the settings as `serve` would and says what is wrong with them
+    Check(ServeArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Verifies the log of a stopped server, byte by byte, and says what a start would do with any damage
+    Check {
+        /// Data directory
+        #[arg(long, default_value = "data", value_name = "DIR")]
+        data: PathBuf,
+    },
+}

@@ -1,0 +1,141 @@
+//! `tidegate demo`: a server on a temporary store, many clients through real sockets, a live display, a report.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use loadtest::{Outcome, Rate, Snapshot, Target, chat};
+
+use crate::args::DemoArgs;
+use crate::exit::Usage;
+use crate::node::Node;
+use crate::settings::{LogSettings, Settings};
+use crate::{logging, signals};
+
+/// Runs the demonstration; a lost, doubled or reordered message is a fault.
+pub(super) fn run(args: &DemoArgs) -> Result<()> {
+    logging::start(&LogSettings { level: "warn".to_owned(), ..LogSettings::default() })?;
+    let directory = TemporaryDirectory::create()?;
+    let mut settings = Settings::default();
+    settings.auth.insecure_dev = true;
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    settings.gateway.listen = loopback;
+    settings.api.listen = loopback;
+    settings.admin.listen = loopback;
+    settings.router.data_dir = directory.0.join("data");
+    let node = Node::start(&settings)?;
+    println!("{}", node.ready_line());
+
+    let target = Target::parse(&format!("ws://{}", node.listen), false)?;
+    let mut common = loadtest::Settings::new(target);
+    common.conns = args.conns;
+    common.workers = 1;
+    common.duration = Duration::from_secs(args.seconds.into());
+    let mut options = chat::Options::new(common);
+    options.rate = Rate::per_second(args.rate.into()).context("--rate: must be at least 1")?;
+    println!("{} clients, {} messages/s for {} s, every one synced to disk", args.conns, args.rate, args.seconds);
+    let mut display = Display::new();
+    let outcome = chat::run(&options, |snapshot| display.show(snapshot));
+    display.finish();
+    let report = match outcome {
+        Ok(report) => report,
+        Err(error) => bail!(Usage(error.to_string())),
+    };
+    println!("\n{report}\n");
+    how_to_connect(&node, args.stay);
+    if args.stay {
+        signals::wait()?;
+    }
+    node.drain()?;
+    match report.verdict.outcome {
+        Outcome::Pass | Outcome::GeneratorLimited | Outcome::ThresholdFailed => Ok(()),
+        Outcome::AuditFailed | Outcome::TargetDown => bail!("the demonstration failed: {}", report.verdict.outcome.name()),
+    }
+}
+
+fn how_to_connect(node: &Node, stays: bool) {
+    if stays {
+        println!("The server stays until Ctrl-C. Connect to it:");
+        println!("  npx wscat -c ws://{}/ws", node.listen);
+    } else {
+        println!("To connect yourself, start a server (or give `demo --stay`):");
+        println!("  tidegate serve --insecure-dev --data ./data");
+        println!("  npx wscat -c ws://127.0.0.1:9000/ws");
+    }
+    println!("then say:");
+    println!("  {{\"type\":\"hello\",\"user_id\":1}}");
+    println!("  {{\"type\":\"send\",\"receiver_id\":2,\"content\":\"hello\"}}");
+    let api = if stays { node.api } else { SocketAddr::from(([127, 0, 0, 1], 9001)) };
+    println!("and look at user 2's inbox:");
+    println!("  curl -s 'http://{api}/conversations?user_id=2'");
+}
+
+/// A bar on a terminal, a line a second elsewhere.
+struct Display {
+    bar: Option<ProgressBar>,
+    next_line_s: u64,
+}
+
+impl Display {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template("{wide_bar} {pos:>5}/{len} ms\n{msg}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Self { bar, next_line_s: 0 }
+    }
+
+    fn show(&mut self, snapshot: &Snapshot) {
+        let line = format!(
+            "{:<11} {:>5} of {} connected | sent {:>6.0}/s delivered {:>6.0}/s | sent p50 {:>6.2?} p99 {:>6.2?} | delivered p99 {:>6.2?}",
+            snapshot.activity.name(),
+            snapshot.connected,
+            snapshot.conns,
+            snapshot.accepted_per_s,
+            snapshot.delivered_per_s,
+            snapshot.ack_p50,
+            snapshot.ack_p99,
+            snapshot.delivery_p99,
+        );
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(snapshot.length.as_millis() as u64);
+                bar.set_position(snapshot.elapsed.as_millis() as u64);
+                bar.set_message(line);
+            }
+            None if snapshot.elapsed.as_secs() >= self.next_line_s => {
+                self.next_line_s = snapshot.elapsed.as_secs() + 1;
+                println!("{line}");
+            }
+            None => {}
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish();
+        }
+    }
+}
+
+/// A directory that goes when the demonstration ends.
+struct TemporaryDirectory(PathBuf);
+
+impl TemporaryDirectory {
+    fn create() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("tidegate-demo-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

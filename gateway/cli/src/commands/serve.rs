@@ -1,0 +1,22 @@
+//! `tidegate serve`.
+
+use anyhow::Result;
+
+use crate::args::ServeArgs;
+use crate::node::Node;
+use crate::settings::Settings;
+use crate::{logging, signals};
+
+/// Serves until SIGTERM or SIGINT, then drains.
+pub(super) fn run(args: &ServeArgs) -> Result<()> {
+    let settings = Settings::load(args)?;
+    logging::start(&settings.log)?;
+    if settings.auth.insecure_dev {
+        tracing::warn!("insecure development mode: every client is whoever it says it is");
+    }
+    let node = Node::start(&settings)?;
+    println!("{}", node.ready_line());
+    signals::wait()?;
+    tracing::info!("draining");
+    node.drain()
+}

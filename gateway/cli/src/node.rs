@@ -1,0 +1,193 @@
+//! A whole server in this process: embedded router, gateway workers, HTTP API and admin listener, put together.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use gateway_core::{Auth, Sessions, SessionsConfig};
+use gateway_server::admin::{self, Admin, Metrics, Readiness, Sample, Value};
+use gateway_server::gateway::{Gateway, Plan};
+use router_server::api::{self, ApiConfig, ApiServer};
+use router_server::embedded::{self, RouterThread};
+use router_server::metrics;
+use wire::link::pipe::pipe;
+use wire::token::Verifier;
+
+use crate::auth;
+use crate::settings::Settings;
+
+/// A running server.
+pub(crate) struct Node {
+    /// Where each listener is, ports filled in.
+    pub(crate) listen: SocketAddr,
+    pub(crate) api: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    gateway: Gateway,
+    router: RouterThread,
+    api_server: ApiServer,
+    admin_thread: JoinHandle<()>,
+    admin_stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Node {
+    /// Starts everything: storage first, listeners that clients see last.
+    ///
+    /// Errors: names the setting or the directory at fault; what had started has ended again.
+    pub(crate) fn start(settings: &Settings) -> Result<Self> {
+        let verifier = auth::verifier(&settings.auth)?;
+        let hub = settings.gateway.hub()?;
+        // Ports that are taken are known before the store is touched.
+        let api_listener = listen("api.listen", settings.api.listen)?;
+        let admin_listener = listen("admin.listen", settings.admin.listen)?;
+
+        let started = Instant::now();
+        let now = embedded::clocks(started);
+        let mut config = settings.router.clone();
+        let sends_per_s = config.sends_per_s(settings.auth.insecure_dev);
+        config.sends_per_s = Some(sends_per_s);
+        let pipe_bytes = config.link_pipe_bytes;
+        let (mut router, report) = embedded::open_data_dir(config, now)?;
+        tracing::info!("{report}");
+        let mut links = Vec::new();
+        let workers = settings.gateway.workers();
+        for _ in 0..workers {
+            let (gateway_end, router_end) = pipe(pipe_bytes);
+            router.add_link(router_end);
+            links.push(gateway_end);
+        }
+        let (api_end, router_end) = pipe(pipe_bytes);
+        router.add_link(router_end);
+        let (health, router_metrics) = (router.health(), router.metrics());
+        let router = embedded::spawn(router, started)?;
+
+        let name = if settings.gateway.name.is_empty() { host_name() } else { settings.gateway.name.clone() };
+        let epoch = now.unix.0;
+        let plan = Plan {
+            listen: settings.gateway.listen,
+            workers,
+            engine: settings.gateway.engine.into(),
+            hub,
+            seed: seed(),
+        };
+        let sessions = |worker| {
+            Sessions::new(SessionsConfig {
+                gateway: name.clone(),
+                epoch,
+                worker,
+                auth: verifier.clone().map_or(Auth::InsecureDev, Auth::Tokens),
+                origins: settings.gateway.allowed_origins.clone(),
+                sends_per_s,
+            })
+        };
+        let gateway = Gateway::start(&plan, sessions, links)?;
+        tracing::info!("{}", gateway.report());
+        let auth = api_auth(verifier);
+        let api_server = api::serve(api_listener, api_end, ApiConfig::new(auth, name.clone(), epoch))?;
+        let readiness: Readiness = Arc::new(move || match health.readiness() {
+            router_server::health::Readiness::Ready => Ok(()),
+            state => Err(state.to_string()),
+        });
+        let shown = Admin {
+            metrics: vec![gateway.metrics(), router_samples(router_metrics)],
+            readiness: vec![readiness],
+        };
+        let (admin_stop, admin_stopped) = tokio::sync::oneshot::channel();
+        let admin = admin_listener.local_addr()?;
+        let admin_thread = serve_admin(admin_listener, shown, admin_stopped)?;
+        Ok(Self {
+            listen: gateway.address(),
+            api: api_server.address(),
+            admin,
+            gateway,
+            router,
+            api_server,
+            admin_thread,
+            admin_stop,
+        })
+    }
+
+    /// Returns the line that says where and on what the server runs.
+    pub(crate) fn ready_line(&self) -> String {
+        format!(
+            "ready listen={} api={} admin={} engine={} workers={}",
+            self.listen,
+            self.api,
+            self.admin,
+            self.gateway.report().engine,
+            self.gateway.workers()
+        )
+    }
+
+    /// Ends in order: clients are told to reconnect and closed, then requests finish, then the store is synced.
+    pub(crate) fn drain(self) -> Result<()> {
+        let drained = self.gateway.drain();
+        self.api_server.stop();
+        self.router.stop();
+        let _ = self.admin_stop.send(());
+        if self.admin_thread.join().is_err() {
+            tracing::error!("the admin thread panicked");
+        }
+        drained
+    }
+}
+
+fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))
+}
+
+fn serve_admin(
+    listener: TcpListener,
+    shown: Admin,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) -> Result<JoinHandle<()>> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
+        let served = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let stopped = async {
+                // A dropped sender ends it too.
+                let _ = stopped.await;
+            };
+            admin::serve(listener, shown, stopped).await
+        });
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin listener ended");
+        }
+    };
+    Ok(std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?)
+}
+
+fn api_auth(verifier: Option<Verifier>) -> api::Auth {
+    verifier.map_or(api::Auth::InsecureDev, api::Auth::Tokens)
+}
+
+/// The router's samples in the admin listener's words: the two crates share no types, only shapes.
+fn router_samples(metrics: metrics::Metrics) -> Metrics {
+    Arc::new(move || {
+        let translate = |sample: metrics::Sample| Sample {
+            name: sample.name,
+            help: sample.help,
+            labels: sample.labels,
+            value: match sample.value {
+                metrics::Value::Counter(count) => Value::Counter(count),
+                metrics::Value::Gauge(value) => Value::Gauge(value),
+                metrics::Value::Histogram { sum, count, buckets } => Value::Histogram { sum, count, buckets },
+            },
+        };
+        metrics.samples().into_iter().map(translate).collect()
+    })
+}
+
+fn host_name() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    read.map_or_else(|_| "gateway".to_owned(), |name| name.trim().to_owned())
+}
+
+/// Where the jitter of this process begins: any number that differs between processes.
+fn seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() as u64) ^ (u64::from(std::process::id()) << 32)
+}

@@ -1,0 +1,67 @@
+//! The most memory a worker may hold, as a sum of named terms, printed at start.
+
+use std::fmt;
+
+use crate::config::HubConfig;
+use crate::connections::idle_bytes;
+use crate::limits::{LINK_BYTES_MAX, PENDING_MAX, SPARE_BYTES_MAX, SPARE_OUTBOXES_MAX};
+use crate::outbox::Outbox;
+use crate::sessions::PENDING_BYTES;
+use wire::link::BATCH_BYTES_MAX;
+
+/// The sum of one worker. All terms are bounds; only the first is reached by idle connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBudget {
+    /// Connections the sum is for.
+    pub connections: u32,
+    /// Their slab entries and places in the timer wheel.
+    pub entries_bytes: usize,
+    /// Bytes waiting for clients.
+    pub outboxes_bytes: usize,
+    /// Incomplete messages and input that waits.
+    pub input_bytes: usize,
+    /// Commands without an answer.
+    pub pending_bytes: usize,
+    /// Batches waiting for the link.
+    pub link_bytes: usize,
+    /// Send buffers and outboxes kept for reuse.
+    pub spare_bytes: usize,
+}
+
+impl MemoryBudget {
+    pub(crate) const fn of<S>(config: &HubConfig) -> Self {
+        Self {
+            connections: config.connections_max,
+            entries_bytes: config.connections_max as usize * idle_bytes::<S>(),
+            outboxes_bytes: config.outbox_total_bytes_max,
+            input_bytes: config.input_total_bytes_max,
+            pending_bytes: PENDING_MAX * PENDING_BYTES,
+            link_bytes: LINK_BYTES_MAX + BATCH_BYTES_MAX,
+            spare_bytes: SPARE_BYTES_MAX + SPARE_OUTBOXES_MAX * size_of::<Outbox>(),
+        }
+    }
+
+    /// Returns the sum.
+    pub const fn total_bytes(&self) -> usize {
+        self.entries_bytes
+            + self.outboxes_bytes
+            + self.input_bytes
+            + self.pending_bytes
+            + self.link_bytes
+            + self.spare_bytes
+    }
+}
+
+impl fmt::Display for MemoryBudget {
+    /// Prints one line for each term, and the sum.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, bytes: usize| writeln!(f, "{name:<34}{:>10.1} MiB", bytes as f64 / 1_048_576.0);
+        line(&format!("{} connections, idle", self.connections), self.entries_bytes)?;
+        line("outboxes, at most", self.outboxes_bytes)?;
+        line("incomplete input, at most", self.input_bytes)?;
+        line("pending requests, at most", self.pending_bytes)?;
+        line("batches for the link, at most", self.link_bytes)?;
+        line("spare buffers, at most", self.spare_bytes)?;
+        write!(f, "{:<34}{:>10.1} MiB", "a worker, at most", self.total_bytes() as f64 / 1_048_576.0)
+    }
+}

@@ -1,0 +1,214 @@
+//! Router to client: each record becomes an event, or a change of the session.
+
+use bytes::Bytes;
+use wire::body::Content;
+use wire::client::json::encode_event;
+use wire::client::{
+    Code, ConversationSummary, ConversationsPage, Event, HistoryPage, Message, Sent, StatusUpdate, Target,
+};
+use wire::ids::Position;
+use wire::limits::FRAME_BYTES_MAX;
+use wire::link::codec::decode_from_router;
+use wire::link::{
+    ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, MessageRecord, RejectedRecord, RequestId,
+    SentRecord, StatusUpdateRecord, Synced,
+};
+
+use super::commands::message_id_of;
+use super::pending::Request;
+use super::session::{Flag, Stage};
+use super::{Refused, Session, Sessions};
+use crate::connections::{Connections, Pauses};
+use crate::limits::CONNECTION_PENDING_LOW;
+use crate::output::{LinkId, Output};
+use crate::time::Now;
+
+impl Sessions {
+    /// Takes a batch of records.
+    pub(super) fn handle_batch(
+        &mut self,
+        connections: &mut Connections<Session>,
+        link: LinkId,
+        batch: Bytes,
+        now: Now,
+    ) {
+        connections.stats.link_batches_received += 1;
+        for record in decode_from_router(batch) {
+            match record {
+                Ok(record) => self.handle_record(connections, record, now),
+                Err(_) => {
+                    connections.stats.link_batches_bad += 1;
+                    connections.push_output(Output::CloseLink(link));
+                }
+            }
+        }
+    }
+
+    fn handle_record(&mut self, connections: &mut Connections<Session>, record: FromRouter, now: Now) {
+        match record {
+            FromRouter::Deliver(deliver) => self.deliver(connections, &deliver, now),
+            FromRouter::Sent(sent) => self.handle_sent(connections, &sent, now),
+            FromRouter::SessionOpened(opened) => self.handle_opened(connections, &opened, now),
+            FromRouter::SessionRefused(refused) => self.handle_refused(connections, &refused, now),
+            FromRouter::SessionReplaced(replaced) => self.handle_replaced(connections, &replaced, now),
+            FromRouter::Synced(synced) => self.handle_synced(connections, synced, now),
+            FromRouter::StatusUpdate(update) => self.handle_status_update(connections, &update, now),
+            FromRouter::Rejected(rejected) => self.handle_rejected(connections, &rejected, now),
+            FromRouter::HistoryPage(page) => self.handle_history(connections, &page, now),
+            FromRouter::ConversationsPage(page) => self.handle_conversations(connections, &page, now),
+            FromRouter::Done(request) => {
+                self.take_request(connections, request, now);
+            }
+            FromRouter::Failed(failed) => self.handle_failed(connections, &failed, now),
+        }
+    }
+
+    fn handle_sent(&mut self, connections: &mut Connections<Session>, sent: &SentRecord, now: Now) {
+        let Some(request) = self.take_request(connections, sent.request, now) else { return };
+        let event = Event::Sent(Sent {
+            id: request.id,
+            message_id: sent.message_id,
+            conversation: sent.conversation,
+            seq: sent.seq,
+            timestamp: sent.timestamp,
+            duplicate: sent.duplicate,
+        });
+        self.send_event(connections, request.connection, &event, now);
+    }
+
+    fn handle_rejected(&mut self, connections: &mut Connections<Session>, rejected: &RejectedRecord, now: Now) {
+        let Some(request) = self.take_request(connections, rejected.request, now) else { return };
+        let refused = Refused { code: rejected.code, reason: &rejected.reason };
+        let event = refused.rejected(request.id, message_id_of(request.kind), rejected.retry_after_ms);
+        self.send_rejected(connections, request.connection, event, now);
+    }
+
+    fn handle_failed(&mut self, connections: &mut Connections<Session>, failed: &FailedRecord, now: Now) {
+        let Some(request) = self.take_request(connections, failed.request, now) else { return };
+        let refused = Refused { code: failed.code, reason: &failed.reason };
+        self.send_error(connections, request.connection, refused.failure(request.id), now);
+    }
+
+    /// Tells a client, once, that its backlog is over; a session announced again may have none.
+    fn handle_synced(&mut self, connections: &mut Connections<Session>, synced: Synced, now: Now) {
+        let is_first = |session: &&mut Session| session.stage == Stage::Live && !session.has(Flag::Synced);
+        if let Some(session) = connections.session_mut(synced.connection).filter(is_first) {
+            session.set(Flag::Synced, true);
+            self.send_event(connections, synced.connection, &Event::Synced(synced.cursor), now);
+        }
+    }
+
+    /// Encodes an update once for everybody who is told.
+    fn handle_status_update(&mut self, connections: &mut Connections<Session>, update: &StatusUpdateRecord, now: Now) {
+        let event = Event::StatusUpdate(StatusUpdate {
+            conversation: update.conversation,
+            user: update.user,
+            status: update.status,
+            seq: update.seq,
+            message_id: update.message_id,
+        });
+        self.scratch.clear();
+        encode_event(&event, &mut self.scratch);
+        for &id in &update.to {
+            if connections.session(id).is_some_and(|session| session.stage == Stage::Live) {
+                connections.send_object(id, &self.scratch, now);
+            }
+        }
+    }
+
+    /// Sends a page of history, cut so that it fits a frame.
+    fn handle_history(&mut self, connections: &mut Connections<Session>, page: &HistoryPageRecord, now: Now) {
+        let Some(request) = self.take_request(connections, page.request, now) else { return };
+        let mut messages: Vec<Message<'_>> = page.messages.iter().map(|message| shown(message, None)).collect();
+        let mut more = page.more;
+        loop {
+            let count = messages.len();
+            let event = Event::History(HistoryPage {
+                id: request.id,
+                conversation: page.conversation,
+                messages: std::mem::take(&mut messages),
+                more,
+                delivered: page.delivered,
+                read: page.read,
+            });
+            self.scratch.clear();
+            encode_event(&event, &mut self.scratch);
+            if self.scratch.len() <= FRAME_BYTES_MAX || count <= 1 {
+                break;
+            }
+            // The router counts the bytes that were written; escaped in JSON they can be six times as many.
+            messages = page.messages[..count / 2].iter().map(|message| shown(message, None)).collect();
+            more = true;
+        }
+        connections.send_object(request.connection, &self.scratch, now);
+    }
+
+    fn handle_conversations(
+        &mut self,
+        connections: &mut Connections<Session>,
+        page: &ConversationsPageRecord,
+        now: Now,
+    ) {
+        let Some(request) = self.take_request(connections, page.request, now) else { return };
+        let conversations = page.conversations.iter().map(|summary| ConversationSummary {
+            conversation: summary.conversation,
+            with: Target::User(summary.peer),
+            last_message: summary.last_body.as_ref().and_then(|body| match body.decode().content {
+                Content::Text(text) => Some(text),
+                Content::Ciphertext(_) => None,
+            }),
+            last_message_at: summary.last_time,
+            last_seq: summary.last_seq,
+            unread_count: summary.unread,
+            delivered: summary.delivered,
+            read: summary.read,
+        });
+        let event = Event::Conversations(ConversationsPage {
+            id: request.id,
+            conversations: conversations.collect(),
+            next: page.next.as_deref(),
+        });
+        self.scratch.clear();
+        encode_event(&event, &mut self.scratch);
+        if self.scratch.len() > FRAME_BYTES_MAX {
+            let refused = Refused { code: Code::TooLong, reason: "limit: the page does not fit a frame; ask for fewer" };
+            self.send_error(connections, request.connection, refused.failure(request.id), now);
+        } else {
+            connections.send_object(request.connection, &self.scratch, now);
+        }
+    }
+
+    /// Takes the request of an answer; `None` if nobody waits for it any more.
+    fn take_request(&mut self, connections: &mut Connections<Session>, request: RequestId, now: Now) -> Option<Request> {
+        let Some(request) = self.pending.take(request) else {
+            connections.stats.answers_late += 1;
+            return None;
+        };
+        self.end_request(connections, &request, now);
+        Some(request)
+    }
+
+    /// Notes that a request has its answer; a connection that had too many without one is read again.
+    pub(super) fn end_request(&self, connections: &mut Connections<Session>, request: &Request, now: Now) {
+        let Some(session) = connections.session_mut(request.connection) else { return };
+        session.pending = session.pending.saturating_sub(1);
+        if session.pending <= CONNECTION_PENDING_LOW {
+            connections.resume(request.connection, Pauses::PENDING, now);
+        }
+    }
+}
+
+/// Returns a stored message as its reader sees it.
+pub(super) fn shown(message: &MessageRecord, cursor: Option<Position>) -> Message<'_> {
+    Message {
+        cursor,
+        message_id: message.message_id,
+        conversation: message.conversation,
+        seq: message.seq,
+        sender: message.sender,
+        sender_device: message.sender_device,
+        group: None,
+        body: message.body.decode(),
+        timestamp: message.timestamp,
+    }
+}

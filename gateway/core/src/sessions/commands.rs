@@ -1,0 +1,249 @@
+//! Client to router: each command becomes a record, or is answered at once.
+
+use wire::client::json::{BadCommand, parse_frame};
+use wire::client::{Code, Command, Event, Request, Send, SendBody, Target};
+use wire::ids::{ConnectionHandle, MessageId};
+use wire::link::{ConversationsRecord, HistoryRecord, RequestId, SendRecord, StatusRecord, ToRouter};
+
+use super::pending::{self, Kind};
+use super::session::{Flag, Stage};
+use super::{Auth, Refused, Session, Sessions};
+use crate::connections::{Connections, Pauses};
+use crate::disconnect::Reason;
+use crate::limits::{BUSY_RETRY_MS, CONNECTION_PENDING_MAX};
+use crate::time::Now;
+
+/// A command under way: who said it, and what its answer repeats.
+#[derive(Clone, Copy)]
+struct Said {
+    connection: ConnectionHandle,
+    id: Option<u32>,
+    kind: Kind,
+}
+
+impl Sessions {
+    /// Runs every command of a text frame, in order.
+    pub(super) fn handle_frame(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        text: &str,
+        now: Now,
+    ) {
+        parse_frame(text, &mut |parsed| {
+            // A command of this frame may have ended the connection.
+            if connections.is_open(id) {
+                match parsed {
+                    Ok(request) => self.handle_command(connections, id, request, now),
+                    Err(bad) => self.handle_bad_command(connections, id, &bad, now),
+                }
+            }
+        });
+    }
+
+    fn handle_command(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        request: Request<'_>,
+        now: Now,
+    ) {
+        connections.stats.commands += 1;
+        let Some(stage) = connections.session(id).map(|session| session.stage) else { return };
+        let said = Said { connection: id, id: request.id, kind: Kind::Other };
+        match request.command {
+            Command::Hello(hello) => self.hello(connections, id, request.id, &hello, now),
+            _ if stage == Stage::Hello => connections.close(id, Reason::CommandBeforeHello, now),
+            Command::Send(send) => {
+                self.send(connections, Said { kind: Kind::Send(send.message_id), ..said }, send, now);
+            }
+            Command::Ack(position) => self.ack(connections, id, position),
+            Command::Status(command) => {
+                self.ask(connections, said, now, |request, session| {
+                    let (user, device) = (session.user()?, session.device()?);
+                    Some(ToRouter::Status(StatusRecord { request, user, device, command }))
+                });
+            }
+            Command::History(history) => {
+                self.ask(connections, said, now, |request, session| {
+                    Some(ToRouter::History(HistoryRecord {
+                        request,
+                        user: session.user()?,
+                        conversation: history.conversation,
+                        before: history.before,
+                        limit: history.limit,
+                    }))
+                });
+            }
+            Command::Conversations(page) => {
+                self.ask(connections, said, now, |request, session| {
+                    let before = page.before.map(str::to_owned);
+                    let user = session.user()?;
+                    Some(ToRouter::Conversations(ConversationsRecord { request, user, limit: page.limit, before }))
+                });
+            }
+            Command::Refresh(token) => self.refresh(connections, id, request.id, token, now),
+            Command::Ping => {
+                self.send_event(connections, id, &Event::Pong { id: request.id, server_time: now.unix }, now);
+            }
+            Command::Typing(_) => self.answer_unsupported(connections, said, "type: typing", now),
+            Command::Presence(_) => self.answer_unsupported(connections, said, "type: presence", now),
+        }
+    }
+
+    fn send(&mut self, connections: &mut Connections<Session>, said: Said, send: Send<'_>, now: Now) {
+        let Target::User(receiver) = send.to else {
+            self.answer_unsupported(connections, said, "group_id: groups", now);
+            return;
+        };
+        self.ask(connections, said, now, |request, session| {
+            Some(ToRouter::Send(SendRecord {
+                request,
+                sender: session.user()?,
+                sender_device: session.device()?,
+                receiver,
+                message_id: send.message_id,
+                body: match send.body {
+                    SendBody::Borrowed(body) => body.encode(),
+                    SendBody::Encoded(body) => body,
+                },
+            }))
+        });
+    }
+
+    /// Notes an ack; the highest of a tick is passed on at its end.
+    fn ack(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, position: wire::ids::Position) {
+        if let Some(session) = connections.session_mut(id)
+            && session.ack(position)
+            && !session.has(Flag::AckQueued)
+        {
+            session.set(Flag::AckQueued, true);
+            self.acks.push(id);
+        }
+    }
+
+    /// Passes a request on to the router, if there is a way, and otherwise says so.
+    ///
+    /// Order: whoever finds the link full, or has many requests without answer, is not read until that is over. What
+    /// was read already still runs, and is answered `busy` once all room is used up.
+    fn ask(
+        &mut self,
+        connections: &mut Connections<Session>,
+        said: Said,
+        now: Now,
+        record: impl FnOnce(RequestId, &Session) -> Option<ToRouter>,
+    ) {
+        let Said { connection, id, kind } = said;
+        if !self.uplink.is_up() {
+            let refused = Refused { code: Code::Unavailable, reason: "no router" };
+            self.answer_refused(connections, said, refused, None, now);
+            return;
+        }
+        if !self.uplink.has_room() || self.pending.is_full() {
+            connections.stats.busy += 1;
+            let refused = Refused { code: Code::Busy, reason: "too many requests wait for the router" };
+            self.answer_refused(connections, said, refused, Some(BUSY_RETRY_MS), now);
+            return;
+        }
+        let Some(session) = connections.session_mut(connection) else { return };
+        let request = self.pending.insert(pending::Request { connection, id, kind }, now);
+        let Some(record) = record(request, session) else {
+            unreachable!("a session that is live has a user and a device");
+        };
+        session.pending = session.pending.saturating_add(1);
+        let has_many = session.pending >= CONNECTION_PENDING_MAX;
+        self.uplink.push(&record);
+        if has_many {
+            connections.pause(connection, Pauses::PENDING);
+        }
+        if self.uplink.is_refused() && connections.pause(connection, Pauses::LINK) {
+            self.behind.push(connection);
+        }
+        self.update_gauges(connections);
+    }
+
+    fn answer_unsupported(&mut self, connections: &mut Connections<Session>, said: Said, what: &str, now: Now) {
+        let reason = format!("{what} not supported by this version");
+        self.answer_refused(connections, said, Refused { code: Code::BadRequest, reason: &reason }, None, now);
+    }
+
+    fn answer_refused(
+        &mut self,
+        connections: &mut Connections<Session>,
+        said: Said,
+        refused: Refused<'_>,
+        retry_after_ms: Option<u32>,
+        now: Now,
+    ) {
+        match said.kind {
+            Kind::Send(message_id) => {
+                let rejected = refused.rejected(said.id, message_id, retry_after_ms);
+                self.send_rejected(connections, said.connection, rejected, now);
+            }
+            Kind::Other => self.send_error(connections, said.connection, refused.failure(said.id), now),
+        }
+    }
+
+    /// Answers a request that was passed on and whose outcome is not known.
+    pub(super) fn answer_unavailable(
+        &mut self,
+        connections: &mut Connections<Session>,
+        request: pending::Request,
+        reason: &str,
+        now: Now,
+    ) {
+        self.end_request(connections, &request, now);
+        let said = Said { connection: request.connection, id: request.id, kind: request.kind };
+        self.answer_refused(connections, said, Refused { code: Code::Unavailable, reason }, None, now);
+    }
+
+    fn handle_bad_command(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        bad: &BadCommand,
+        now: Now,
+    ) {
+        connections.stats.commands += 1;
+        let kind = if bad.is_send { Kind::Send(bad.message_id) } else { Kind::Other };
+        let refused = Refused { code: bad.code, reason: &bad.reason };
+        self.answer_refused(connections, Said { connection: id, id: bad.id, kind }, refused, None, now);
+        connections.stats.bad_commands += 1;
+        if bad.code == Code::BadRequest {
+            self.count_bad_request(connections, id, now);
+        }
+    }
+
+    /// Answers a command that is well-formed and yet makes no sense.
+    pub(super) fn bad_request(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        request_id: Option<u32>,
+        reason: &str,
+        now: Now,
+    ) {
+        let refused = Refused { code: Code::BadRequest, reason };
+        self.send_error(connections, id, refused.failure(request_id), now);
+        connections.stats.bad_commands += 1;
+        self.count_bad_request(connections, id, now);
+    }
+
+    /// Counts a bad request of a client; too many end the connection.
+    pub(super) fn count_bad_request(&self, connections: &mut Connections<Session>, id: ConnectionHandle, now: Now) {
+        if matches!(self.config.auth, Auth::InsecureDev) {
+            return;
+        }
+        if connections.session_mut(id).is_some_and(|session| !session.count_bad_request(now)) {
+            connections.close(id, Reason::TooManyBadRequests, now);
+        }
+    }
+}
+
+/// Keeps the message id of a send that may have none.
+pub(super) const fn message_id_of(kind: Kind) -> Option<MessageId> {
+    match kind {
+        Kind::Send(message_id) => message_id,
+        Kind::Other => None,
+    }
+}

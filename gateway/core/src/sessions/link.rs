@@ -1,0 +1,135 @@
+//! Links that come and go, and what the router must learn once there is one: it is kept as state, never as a queue.
+
+use wire::ids::ConnectionHandle;
+use wire::link::{AckRecord, LINK_VERSION, LinkHello, LinkKind, SessionOpen, ToRouter};
+
+use super::session::{Flag, Stage};
+use super::{Session, Sessions};
+use crate::connections::{Connections, Pauses};
+use crate::output::LinkId;
+use crate::time::Now;
+
+impl Sessions {
+    /// Says hello, and begins to announce every session.
+    pub(super) fn handle_link_up(&mut self, connections: &mut Connections<Session>, link: LinkId) {
+        self.uplink.handle_up(link);
+        self.uplink.push(&ToRouter::Hello(LinkHello {
+            version: LINK_VERSION,
+            kind: LinkKind::Gateway,
+            node: self.config.gateway.clone(),
+            epoch: self.config.epoch,
+            worker: self.config.worker,
+        }));
+        connections.stats.links_up = 1;
+        self.announce_from(0);
+    }
+
+    /// Answers what was in flight, and forgets what only that link knew. Clients stay.
+    pub(super) fn handle_link_down(&mut self, connections: &mut Connections<Session>, now: Now) {
+        self.uplink.handle_down();
+        connections.stats.links_up = 0;
+        connections.stats.link_breaks += 1;
+        self.announce_from = None;
+        self.acks.clear();
+        self.gone.clear();
+        let mut slot = 0;
+        while let Some(id) = connections.next_from(slot) {
+            slot = id.slot + 1;
+            if let Some(session) = connections.session_mut(id) {
+                session.set(Flag::Announced, false);
+                session.set(Flag::AckQueued, false);
+            }
+        }
+        while let Some(request) = self.pending.take_oldest() {
+            self.answer_unavailable(connections, request, "the link to the router broke", now);
+        }
+        self.resume_behind(connections, now);
+    }
+
+    pub(super) fn handle_link_room(&mut self, connections: &mut Connections<Session>, now: Now) {
+        self.uplink.handle_room();
+        self.resume_behind(connections, now);
+    }
+
+    /// Looks at sessions from a slot on that the router must be told of, at the end of the tick.
+    pub(super) fn announce_from(&mut self, slot: u32) {
+        self.announce_from = Some(self.announce_from.map_or(slot, |from| from.min(slot)));
+    }
+
+    /// Tells the router, as far as there is room, what it must know: sessions, ends of sessions, acks.
+    pub(super) fn push_state(&mut self, connections: &mut Connections<Session>) {
+        self.push_announcements(connections);
+        while self.uplink.has_room_for_state()
+            && let Some(gone) = self.gone.pop()
+        {
+            self.uplink.push(&ToRouter::SessionClose(gone));
+        }
+        // An ack before the announcement of its session would be lost.
+        while self.announce_from.is_none()
+            && self.uplink.has_room_for_state()
+            && let Some(id) = self.acks.pop()
+        {
+            self.push_ack(connections, id);
+        }
+    }
+
+    fn push_announcements(&mut self, connections: &mut Connections<Session>) {
+        while self.uplink.has_room_for_state()
+            && let Some(slot) = self.announce_from
+        {
+            let Some(id) = connections.next_from(slot) else {
+                self.announce_from = None;
+                return;
+            };
+            self.announce_from = Some(id.slot + 1);
+            self.announce(connections, id);
+        }
+    }
+
+    /// Tells the router of a session, unless there is none or the router knows it.
+    fn announce(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle) {
+        if !connections.is_open(id) {
+            return;
+        }
+        let opening = self.opening.get(&id);
+        let Some(session) = connections.session_mut(id) else { return };
+        if session.stage == Stage::Hello || session.has(Flag::Announced) {
+            return;
+        }
+        let (Some(user), Some(device)) = (session.user(), session.device()) else { return };
+        let is_live = session.stage == Stage::Live;
+        session.set(Flag::Announced, true);
+        self.uplink.push(&ToRouter::SessionOpen(SessionOpen {
+            connection: id,
+            user,
+            device,
+            session: is_live.then(|| session.number()),
+            cursor: if is_live { session.acked() } else { opening.and_then(|opening| opening.cursor) },
+            forwarded: session.forwarded(),
+            window: session.window,
+        }));
+        if is_live {
+            connections.stats.sessions_announced += 1;
+        }
+    }
+
+    fn push_ack(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle) {
+        let Some(session) = connections.session_mut(id) else { return };
+        session.set(Flag::AckQueued, false);
+        if let (Some(user), Some(device), Some(position)) = (session.user(), session.device(), session.acked()) {
+            let session = session.number();
+            self.uplink.push(&ToRouter::Ack(AckRecord { user, device, session, position }));
+        }
+    }
+
+    fn resume_behind(&mut self, connections: &mut Connections<Session>, now: Now) {
+        for id in std::mem::take(&mut self.behind) {
+            connections.resume(id, Pauses::LINK, now);
+        }
+    }
+
+    pub(super) fn update_gauges(&self, connections: &mut Connections<Session>) {
+        connections.stats.link_bytes = self.uplink.len() as u64;
+        connections.stats.pending = self.pending.len() as u64;
+    }
+}

@@ -1,0 +1,257 @@
+//! The product: sessions of users' devices, between clients that speak JSON and a router that speaks records.
+//!
+//! Reading order: this file (settings, and which part does what); `session` (what the slab entry holds); `upgrade` and
+//! `login` (who is it); `commands` (client to router), `uplink` and `pending` (on the way); `answers` and `deliver`
+//! (router to client); `link` (links that come and go).
+
+mod answers;
+mod commands;
+mod deliver;
+mod link;
+mod login;
+mod pending;
+mod session;
+mod upgrade;
+mod uplink;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use wire::client::json::encode_event;
+use wire::client::{Code, Event, Failure, Rejected};
+use wire::ids::{ConnectionHandle, MessageId};
+use wire::link::SessionRef;
+use wire::token::Verifier;
+use wire::ws::Rules;
+use wire::ws::upgrade::{Refusal, Request};
+
+use crate::application::{Accepted, Application, LinkNews};
+use crate::connections::{Connections, SlowReaders};
+use crate::disconnect::Reason;
+use crate::output::LinkId;
+use crate::time::Now;
+
+use login::Opening;
+use pending::Pending;
+pub(crate) use pending::PENDING_BYTES;
+pub use session::Session;
+use session::{Flag, Stage};
+use uplink::Uplink;
+
+/// Settings of [`Sessions`].
+#[derive(Clone)]
+pub struct SessionsConfig {
+    /// Name of this gateway, shown in `welcome` and to the router.
+    pub gateway: String,
+    /// Start time of the process, in ms since 1970: the router ends the sessions of an earlier one.
+    pub epoch: u64,
+    /// Number of the worker.
+    pub worker: u16,
+    /// How users are known.
+    pub auth: Auth,
+    /// Origins of pages that may connect, compared exactly; empty: all. A client without an origin is no browser.
+    pub origins: Vec<String>,
+    /// Sustained sends a second that `welcome` announces; 0: not limited. The router enforces it.
+    pub sends_per_s: u32,
+}
+
+/// How users are known.
+#[derive(Clone)]
+pub enum Auth {
+    /// By bearer tokens.
+    Tokens(Verifier),
+    /// By their word, and malformed commands are not limited. For loopback only.
+    InsecureDev,
+}
+
+/// The sessions of one worker.
+///
+/// Shape: everything here is bounded by [`crate::limits`] or is at most one entry a connection.
+pub struct Sessions {
+    config: SessionsConfig,
+    uplink: Uplink,
+    pending: Pending,
+    /// Hellos that the router has not answered.
+    opening: BTreeMap<ConnectionHandle, Opening>,
+    /// Sessions whose ack is to be passed on; each has [`Flag::AckQueued`].
+    acks: Vec<ConnectionHandle>,
+    /// Sessions that ended and of which the router does not know.
+    gone: Vec<SessionRef>,
+    /// Connections that are paused for the link.
+    behind: Vec<ConnectionHandle>,
+    /// Where the walk over sessions that the router must be told of goes on.
+    announce_from: Option<u32>,
+    /// The event being encoded.
+    scratch: Vec<u8>,
+}
+
+impl Sessions {
+    /// Returns the application, without a link.
+    pub fn new(config: SessionsConfig) -> Self {
+        Self {
+            config,
+            uplink: Uplink::new(),
+            pending: Pending::new(),
+            opening: BTreeMap::new(),
+            acks: Vec::new(),
+            gone: Vec::new(),
+            behind: Vec::new(),
+            announce_from: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    fn send_event(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, event: &Event<'_>, now: Now) {
+        self.scratch.clear();
+        encode_event(event, &mut self.scratch);
+        connections.send_object(id, &self.scratch, now);
+    }
+
+    /// Answers a command that is not a send.
+    fn send_error(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        failure: Failure<'_>,
+        now: Now,
+    ) {
+        self.send_event(connections, id, &Event::Error(failure), now);
+    }
+
+    /// Answers a send.
+    fn send_rejected(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        rejected: Rejected<'_>,
+        now: Now,
+    ) {
+        self.send_event(connections, id, &Event::Rejected(rejected), now);
+    }
+}
+
+impl Application for Sessions {
+    type Session = Session;
+
+    const SLOW_READERS: SlowReaders = SlowReaders::Close;
+
+    fn rules(&self) -> Rules {
+        Rules::server()
+    }
+
+    fn is_endpoint(&self, path: &str) -> bool {
+        upgrade::endpoint(path).is_some()
+    }
+
+    fn upgrade(&mut self, request: &Request<'_>, now: Now) -> Result<Accepted<Session>, Refusal> {
+        upgrade::decide(&self.config, request, now)
+    }
+
+    fn handle_text(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, text: &str, now: Now) {
+        self.handle_frame(connections, id, text, now);
+    }
+
+    fn handle_binary(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, _: &[u8], now: Now) {
+        connections.close(id, Reason::UnsupportedData, now);
+    }
+
+    fn handle_ended(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, _: Now) {
+        self.opening.remove(&id);
+        let Some(session) = connections.session(id) else { return };
+        if session.has(Flag::Announced)
+            && let (Some(user), Some(device)) = (session.user(), session.device())
+        {
+            self.gone.push(SessionRef { connection: id, user, device });
+        }
+        if session.stage == Stage::Live {
+            connections.stats.sessions -= 1;
+        }
+    }
+
+    fn handle_farewell(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, now: Now) {
+        if connections.session(id).is_some_and(|session| session.stage == Stage::Live) {
+            let event = Event::Reconnect {
+                after_ms: connections.config.reconnect_after_ms,
+                jitter_ms: connections.config.reconnect_jitter_ms,
+                reason: Reason::Draining.disconnect().text,
+            };
+            self.send_event(connections, id, &event, now);
+        }
+    }
+
+    fn deadline_ms(&self, connections: &Connections<Session>, id: ConnectionHandle, now: Now) -> Option<u64> {
+        self.next_deadline(connections, id, now).map(|(at_ms, _)| at_ms)
+    }
+
+    fn handle_deadline(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, now: Now) {
+        if let Some((_, reason)) = self.next_deadline(connections, id, now).filter(|&(at_ms, _)| at_ms <= now.mono_ms) {
+            connections.close(id, reason, now);
+        }
+    }
+
+    fn handle_link(&mut self, connections: &mut Connections<Session>, link: LinkId, news: LinkNews, now: Now) {
+        match news {
+            LinkNews::Up => self.handle_link_up(connections, link),
+            LinkNews::Batch(batch) if self.uplink.is(link) => self.handle_batch(connections, link, batch, now),
+            LinkNews::Room if self.uplink.is(link) => self.handle_link_room(connections, now),
+            LinkNews::Down if self.uplink.is(link) => self.handle_link_down(connections, now),
+            LinkNews::Batch(_) | LinkNews::Room | LinkNews::Down => {}
+        }
+        self.update_gauges(connections);
+    }
+
+    fn handle_link_refused(&mut self, connections: &mut Connections<Session>, link: LinkId, batch: Bytes) {
+        if self.uplink.is(link) {
+            self.uplink.handle_refused(batch);
+            connections.stats.link_batches_refused += 1;
+            self.update_gauges(connections);
+        }
+    }
+
+    fn handle_timeout(&mut self, connections: &mut Connections<Session>, now: Now) {
+        while let Some(request) = self.pending.take_expired(now) {
+            connections.stats.pending_timeouts += 1;
+            self.answer_unavailable(connections, request, "no answer from the router in time", now);
+        }
+        self.update_gauges(connections);
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        // What found no room in the batches of this tick goes on with the next, at once.
+        let has_state = self.announce_from.is_some() || !self.gone.is_empty() || !self.acks.is_empty();
+        if has_state && self.uplink.is_up() && !self.uplink.is_refused() { Some(0) } else { self.pending.next_ms() }
+    }
+
+    fn handle_tick_end(&mut self, connections: &mut Connections<Session>, _: Now) {
+        self.push_state(connections);
+        self.uplink.cut();
+        self.update_gauges(connections);
+    }
+
+    fn poll_link(&mut self, connections: &mut Connections<Session>) -> Option<(LinkId, Bytes)> {
+        let polled = self.uplink.poll()?;
+        connections.stats.link_batches_sent += 1;
+        connections.stats.link_bytes = self.uplink.len() as u64;
+        Some(polled)
+    }
+}
+
+/// An `error` or `rejected` in the making.
+#[derive(Clone, Copy)]
+struct Refused<'a> {
+    code: Code,
+    reason: &'a str,
+}
+
+impl Refused<'_> {
+    const fn failure(&self, id: Option<u32>) -> Failure<'_> {
+        Failure { id, code: self.code, reason: self.reason }
+    }
+
+    const fn rejected(&self, id: Option<u32>, message_id: Option<MessageId>, retry_after_ms: Option<u32>) -> Rejected<'_> {
+        Rejected { id, message_id, code: self.code, reason: self.reason, retry_after_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! The application's part of a slab entry: who is on the connection, and how far.
+
+use wire::ids::{DeviceId, Position, SessionNumber, UnixMs, UserId};
+
+use crate::limits::{BAD_REQUEST_WINDOW_S, BAD_REQUESTS_MAX, TOKEN_LEEWAY_MS};
+use crate::time::Now;
+
+/// One session.
+///
+/// Shape: 56 bytes, nothing on the heap. Both positions share a generation: another one is a new inbox.
+#[derive(Debug, Default)]
+pub struct Session {
+    number: SessionNumber,
+    /// 0: not known yet.
+    user: u64,
+    acked_offset: u64,
+    forwarded_offset: u64,
+    generation: u32,
+    device: u32,
+    /// When the token ends, in seconds since 1970; 0: no token.
+    expires_s: u32,
+    acked_index: u16,
+    forwarded_index: u16,
+    pub(super) window: u16,
+    bad_requests_since_s: u16,
+    bad_requests: u8,
+    /// Requests without answer.
+    pub(super) pending: u8,
+    pub(super) stage: Stage,
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<Session>() <= 56);
+
+/// How far the log-in has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Hello has not come, or was refused.
+    #[default]
+    Hello,
+    /// The router has not answered.
+    Opening,
+    /// The client was welcomed.
+    Live,
+}
+
+/// A fact about a session that is true or not.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Flag {
+    /// Something was acked.
+    Acked = 1,
+    /// Something was forwarded to the client.
+    Forwarded = 2,
+    /// Listed to have its ack passed on.
+    AckQueued = 4,
+    /// The router of this link knows the session.
+    Announced = 8,
+    /// The cursor of hello was accepted.
+    Resumed = 16,
+    /// The client was told that its backlog is over.
+    Synced = 32,
+    /// The path or the token names the user.
+    UserFixed = 64,
+    /// The token names the device.
+    DeviceFixed = 128,
+}
+
+impl Session {
+    pub(super) const fn has(&self, flag: Flag) -> bool {
+        self.flags & flag as u8 != 0
+    }
+
+    pub(super) const fn set(&mut self, flag: Flag, value: bool) {
+        if value {
+            self.flags |= flag as u8;
+        } else {
+            self.flags &= !(flag as u8);
+        }
+    }
+
+    pub(super) const fn number(&self) -> SessionNumber {
+        self.number
+    }
+
+    /// Returns the user, once something has named one.
+    pub(super) const fn user(&self) -> Option<UserId> {
+        UserId::new(self.user)
+    }
+
+    pub(super) const fn set_user(&mut self, user: UserId) {
+        self.user = user.get();
+    }
+
+    /// Returns the device, once something has named one.
+    pub(super) const fn device(&self) -> Option<DeviceId> {
+        DeviceId::new(self.device)
+    }
+
+    pub(super) const fn set_device(&mut self, device: DeviceId) {
+        self.device = device.get();
+    }
+
+    /// Returns whether a token was accepted.
+    pub(super) const fn has_token(&self) -> bool {
+        self.expires_s != 0
+    }
+
+    pub(super) fn set_expires(&mut self, expires: UnixMs) {
+        self.expires_s = u32::try_from(expires.0.div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
+    }
+
+    /// Returns how long the token is still honoured; `None` without one.
+    pub(super) fn expires_in_ms(&self, now: Now) -> Option<u64> {
+        let expires_ms = u64::from(self.expires_s) * 1_000 + TOKEN_LEEWAY_MS;
+        self.has_token().then(|| expires_ms.saturating_sub(now.unix.0))
+    }
+
+    /// Begins the session that the router gave a number to.
+    pub(super) fn begin(&mut self, number: SessionNumber, head: Position, acked: Option<Position>, resumed: bool) {
+        self.stage = Stage::Live;
+        self.set(Flag::Resumed, resumed);
+        self.restart(number, head);
+        if let Some(acked) = acked.filter(|acked| resumed && acked.generation == head.generation) {
+            self.set_acked(acked);
+        }
+    }
+
+    /// Forgets both positions: the inbox is read anew.
+    pub(super) fn restart(&mut self, number: SessionNumber, head: Position) {
+        self.number = number;
+        self.generation = head.generation;
+        self.set(Flag::Acked, false);
+        self.set(Flag::Forwarded, false);
+    }
+
+    pub(super) const fn set_number(&mut self, number: SessionNumber) {
+        self.number = number;
+    }
+
+    /// Returns the last position that the client acked.
+    pub(super) fn acked(&self) -> Option<Position> {
+        self.has(Flag::Acked).then(|| self.position(self.acked_offset, self.acked_index))
+    }
+
+    /// Returns the last position that was forwarded to the client.
+    pub(super) fn forwarded(&self) -> Option<Position> {
+        self.has(Flag::Forwarded).then(|| self.position(self.forwarded_offset, self.forwarded_index))
+    }
+
+    /// Returns where the client is: everything behind this is still to come.
+    pub(super) fn cursor(&self) -> Position {
+        self.forwarded().or(self.acked()).unwrap_or(Position::start(self.generation))
+    }
+
+    /// Takes an ack; `false` if it says nothing new, or speaks of what was not forwarded.
+    pub(super) fn ack(&mut self, position: Position) -> bool {
+        let is_new = self.acked().is_none_or(|acked| position > acked);
+        let was_forwarded = self.forwarded().is_some_and(|forwarded| position <= forwarded);
+        if !is_new || !was_forwarded || position.generation != self.generation {
+            return false;
+        }
+        self.set_acked(position);
+        true
+    }
+
+    /// Notes that a position goes to the client; `false` if it has been there.
+    pub(super) fn forward(&mut self, position: Position) -> bool {
+        if self.forwarded().is_some_and(|forwarded| position <= forwarded) {
+            return false;
+        }
+        if position.generation != self.generation {
+            self.generation = position.generation;
+            self.set(Flag::Acked, false);
+        }
+        (self.forwarded_offset, self.forwarded_index) = (position.offset.0, position.index);
+        self.set(Flag::Forwarded, true);
+        true
+    }
+
+    /// Counts a malformed command; `false` when there were too many lately.
+    pub(super) fn count_bad_request(&mut self, now: Now) -> bool {
+        let now_s = (now.mono_ms / 1_000) as u16;
+        if self.bad_requests == 0 || now_s.wrapping_sub(self.bad_requests_since_s) >= BAD_REQUEST_WINDOW_S {
+            self.bad_requests_since_s = now_s;
+            self.bad_requests = 0;
+        }
+        self.bad_requests += 1;
+        self.bad_requests <= BAD_REQUESTS_MAX
+    }
+
+    fn set_acked(&mut self, position: Position) {
+        (self.acked_offset, self.acked_index) = (position.offset.0, position.index);
+        self.set(Flag::Acked, true);
+    }
+
+    const fn position(&self, offset: u64, index: u16) -> Position {
+        Position { generation: self.generation, offset: wire::ids::Offset(offset), index }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::ids::Offset;
+
+    use super::*;
+
+    const fn at(offset: u64) -> Position {
+        Position { generation: 3, offset: Offset(offset), index: 1 }
+    }
+
+    fn live() -> Session {
+        let mut session = Session::default();
+        session.begin(SessionNumber(9), at(100), None, false);
+        session
+    }
+
+    #[test]
+    fn an_ack_counts_once_and_only_up_to_what_was_forwarded() {
+        let mut session = live();
+        assert!(!session.ack(at(5)));
+        assert!(session.forward(at(5)) && session.forward(at(7)));
+        assert!(!session.ack(at(8)));
+        assert!(!session.ack(Position { generation: 2, ..at(5) }));
+        assert!(session.ack(at(5)) && session.ack(at(7)));
+        assert!(!session.ack(at(5)) && !session.ack(at(7)));
+        assert_eq!(session.acked(), Some(at(7)));
+    }
+
+    #[test]
+    fn a_position_is_forwarded_once() {
+        let mut session = live();
+        assert!(session.forward(at(5)));
+        assert!(!session.forward(at(5)) && !session.forward(at(4)));
+        assert!(session.forward(Position { generation: 4, ..at(1) }));
+        assert!(!session.forward(at(9)));
+    }
+
+    #[test]
+    fn the_cursor_of_hello_counts_as_acked_only_where_it_was_accepted() {
+        let mut session = Session::default();
+        session.begin(SessionNumber(1), at(100), Some(at(40)), true);
+        assert_eq!((session.acked(), session.cursor()), (Some(at(40)), at(40)));
+        session.begin(SessionNumber(2), at(100), Some(at(40)), false);
+        assert_eq!((session.acked(), session.cursor()), (None, Position::start(3)));
+    }
+
+    #[test]
+    fn ten_bad_requests_a_minute_are_borne() {
+        let now = |s: u64| Now { mono_ms: s * 1_000, unix: UnixMs(0) };
+        let mut session = live();
+        assert!((0..10).all(|_| session.count_bad_request(now(100))));
+        assert!(!session.count_bad_request(now(159)));
+        assert!(session.count_bad_request(now(160)));
+    }
+}

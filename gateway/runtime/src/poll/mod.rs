@@ -1,0 +1,286 @@
+//! The engine on epoll: for kernels and containers that do not allow io_uring.
+//!
+//! Every socket is registered once, on its edges, for reading, writing and hang-up, and never again: as many system
+//! calls as reads and writes, plus one wait per tick. The `Readable` of both engines therefore means the same.
+//!
+//! rustix rather than a portable poller, because those hide `EPOLLRDHUP` and add four system calls to each wait.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketFlags, accept_with, send};
+
+use crate::desk::{Desk, Readiness, Sent};
+use crate::engine::Engine;
+use crate::reactor::{ACCEPT_PAUSE, Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+use crate::sockets::Flag;
+use crate::waker::Waker;
+
+/// A [`Reactor`] on epoll.
+pub struct PollReactor {
+    desk: Desk,
+    epoll: OwnedFd,
+    /// Where the kernel writes what is ready; empty between waits.
+    batch: Vec<epoll::Event>,
+    listeners: Vec<Listener>,
+    accepting: bool,
+    accepts_per_wait: usize,
+    /// Accepting rests until then.
+    accept_again: Option<Instant>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    /// Connections may wait: accept until there are none, or the budget is spent.
+    ready: bool,
+}
+
+/// Keys of what is not a socket; a socket's key is its generation and slot, whose slots never grow this high.
+const WAKER_KEY: u64 = u64::MAX;
+const LISTENER_SLOT_FIRST: u32 = u32::MAX - (1 << 16);
+
+impl PollReactor {
+    /// Opens the engine for the calling thread.
+    pub fn open(config: &ReactorConfig) -> io::Result<Self> {
+        let desk = Desk::new(config)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            desk.waker.as_fd(),
+            EventData::new_u64(WAKER_KEY),
+            EventFlags::IN | EventFlags::ET,
+        )?;
+        Ok(Self {
+            desk,
+            epoll,
+            batch: Vec::with_capacity(config.events_per_wait.max(1)),
+            listeners: Vec::new(),
+            accepting: true,
+            accepts_per_wait: config.accepts_per_wait.max(1),
+            accept_again: None,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Registers a socket on all its edges.
+    fn watch(&mut self, id: SocketId) -> io::Result<()> {
+        let Some(socket) = self.desk.sockets.get(id) else {
+            return Ok(());
+        };
+        let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        Ok(epoll::add(
+            &self.epoll,
+            socket.fd(),
+            EventData::new_u64(key(id)),
+            edges,
+        )?)
+    }
+
+    fn handle(&mut self, event: epoll::Event) {
+        let (flags, key) = (event.flags, event.data.u64());
+        let (slot, generation) = (key as u32, (key >> 32) as u32);
+        if key == WAKER_KEY {
+            return; // The state of the waker tells whether anybody called.
+        }
+        if slot >= LISTENER_SLOT_FIRST {
+            self.listeners[(slot - LISTENER_SLOT_FIRST) as usize].ready = true;
+            return;
+        }
+        let Some(id) = self.desk.sockets.find(slot, generation, u32::MAX) else {
+            self.desk.stats.completions_stale += 1;
+            return;
+        };
+        let readiness = Readiness {
+            readable: flags.contains(EventFlags::IN),
+            // A socket in error takes no more bytes: who waits to write learns that from the next send.
+            writable: flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR),
+            hang_up: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
+        };
+        let connecting = self
+            .desk
+            .sockets
+            .get(id)
+            .is_some_and(|socket| socket.has(Flag::Connecting));
+        if !connecting || (readiness.writable && self.desk.finish_connect(id)) {
+            self.desk.ready(id, readiness);
+        }
+    }
+
+    /// Accepts within the budget of one wait.
+    fn accept(&mut self) {
+        if !self.accepting || self.accept_again.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.accept_again = None;
+        let mut budget = self.accepts_per_wait;
+        for index in 0..self.listeners.len() {
+            while budget > 0 && self.listeners[index].ready {
+                match accept_with(
+                    &self.listeners[index].socket,
+                    SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+                ) {
+                    Ok(fd) => {
+                        budget -= 1;
+                        let id = self.desk.accepted(fd);
+                        if let Err(error) = self.watch(id) {
+                            self.close(id);
+                            self.desk.accept_failed(error);
+                        }
+                    }
+                    Err(Errno::AGAIN) => self.listeners[index].ready = false,
+                    Err(Errno::INTR | Errno::CONNABORTED) => {}
+                    Err(errno) => {
+                        self.desk.accept_failed(errno.into());
+                        self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns how long the kernel may wait: not at all while there is something to do, and not beyond the pause of
+    /// accepting.
+    fn sleep_max(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let idle = self.desk.events.is_empty();
+        let accept_waits = self.accepting && self.listeners.iter().any(|listener| listener.ready);
+        match self.accept_again {
+            _ if !idle => Some(Duration::ZERO),
+            None if accept_waits => Some(Duration::ZERO),
+            Some(at) if accept_waits => {
+                let pause = at.saturating_duration_since(Instant::now());
+                Some(timeout.map_or(pause, |timeout| timeout.min(pause)))
+            }
+            _ => timeout,
+        }
+    }
+}
+
+impl Reactor for PollReactor {
+    fn add_listener(&mut self, listener: TcpListener) -> io::Result<()> {
+        self.desk.prepare_listener(&listener)?;
+        let slot = LISTENER_SLOT_FIRST + self.listeners.len() as u32;
+        epoll::add(
+            &self.epoll,
+            &listener,
+            EventData::new_u64(u64::from(slot)),
+            EventFlags::IN | EventFlags::ET,
+        )?;
+        self.listeners.push(Listener {
+            socket: listener,
+            ready: true,
+        });
+        Ok(())
+    }
+
+    fn set_accepting(&mut self, accepting: bool) {
+        self.accepting = accepting;
+    }
+
+    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
+        let id = self.desk.connect(local, peer)?;
+        match self.watch(id) {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                self.close(id);
+                Err(error)
+            }
+        }
+    }
+
+    fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
+        self.desk.recv(id, buf)
+    }
+
+    fn send(&mut self, id: SocketId, buf: SendBuf) {
+        let Some(buf) = self.desk.admit_send(id, buf) else {
+            return;
+        };
+        let Some(socket) = self.desk.sockets.get(id) else {
+            return;
+        };
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let outcome = rustix::io::retry_on_intr(|| send(socket.fd(), buf.as_slice(), flags));
+        // A short count has filled the socket, so the kernel reports the edge when there is room, as after EAGAIN.
+        match self.desk.finish_send(id, buf, outcome) {
+            Sent::Whole | Sent::Short | Sent::Failed => {}
+        }
+    }
+
+    fn shutdown_write(&mut self, id: SocketId) {
+        self.desk.shutdown_write(id);
+    }
+
+    fn close(&mut self, id: SocketId) {
+        if self.desk.sockets.retire(id).is_some() {
+            // Leaves the epoll set by itself: nobody else holds the socket.
+            self.desk.sockets.close_retired(id.slot);
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.desk.stats.waits += 1;
+        let mut sleep_max = self.sleep_max(timeout);
+        if sleep_max != Some(Duration::ZERO) && !self.desk.waker.fall_asleep() {
+            sleep_max = Some(Duration::ZERO);
+        }
+        let timespec = sleep_max.and_then(|sleep| Timespec::try_from(sleep).ok());
+        self.desk.stats.enters += 1;
+        let outcome = epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut self.batch),
+            timespec.as_ref(),
+        );
+        self.desk.wake_up();
+        match outcome {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.desk.stats.completions += batch.len() as u64;
+        for event in &batch {
+            self.handle(*event);
+        }
+        self.batch = batch;
+        self.batch.clear();
+        self.accept();
+        Ok(())
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.desk.poll_event()
+    }
+
+    fn waker(&self) -> Waker {
+        self.desk.waker.clone()
+    }
+
+    fn take_buffer(&mut self) -> Vec<u8> {
+        self.desk.spare.take()
+    }
+
+    fn stats(&self) -> ReactorStats {
+        self.desk.stats()
+    }
+
+    fn peer_address(&self, id: SocketId) -> Option<SocketAddr> {
+        self.desk.peer_address(id)
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::Poll
+    }
+}
+
+fn key(id: SocketId) -> u64 {
+    u64::from(id.generation) << 32 | u64::from(id.slot)
+}

@@ -1,0 +1,454 @@
+//! The engine on io_uring.
+//!
+//! - An idle connection is one multishot poll for reading and hang-up: 263 bytes in the kernel, where a pending receive
+//!   costs 864, at the same CPU per message (measured on Linux 6.18 with 18,000 to 57,000 connections).
+//! - Reading is a plain `recv` when the poll has spoken. Writing is a batch of send requests, which all complete inside
+//!   the one system call that submits them, and post a completion only where something is left to do.
+//! - Closing cancels what is pending on the descriptor and closes it, as two linked requests: with the poll still
+//!   pending, a close alone would leave the peer without its end of stream.
+
+mod accepting;
+mod outgoing;
+mod ring;
+mod tag;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use io_uring::types::{CancelBuilder, Fd};
+use io_uring::{cqueue, opcode, squeue};
+use rustix::io::Errno;
+
+use self::accepting::{Accept, Listener};
+use self::outgoing::Outgoing;
+use self::ring::Ring;
+use self::tag::{COUNT_MASK, Operation, Tag};
+use crate::desk::{Desk, Readiness, Sent};
+use crate::engine::Engine;
+use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+use crate::sockets::Flag;
+use crate::waker::Waker;
+
+pub use self::ring::Features;
+pub use crate::probe::UringRefusal;
+
+/// A [`Reactor`] on io_uring.
+pub struct UringReactor {
+    // Before the desk: the kernel lets go of the sockets first, so that closing them ends their streams.
+    ring: Ring,
+    outgoing: Outgoing,
+    /// Requests that completions asked for, pushed before the next enter.
+    to_arm: VecDeque<Tag>,
+    /// What the kernel has accepted or failed to, not yet handed out.
+    accepted: VecDeque<io::Result<OwnedFd>>,
+    listeners: Vec<Listener>,
+    accepting: bool,
+    accepts_per_wait: usize,
+    /// Accepting rests until then.
+    accept_again: Option<Instant>,
+    /// An error of an enter outside `wait`, reported by the next one.
+    broken: Option<io::Error>,
+    desk: Desk,
+}
+
+/// One attempt, without waiting, over all bytes, without a signal: the kernel decides such a send while it consumes the
+/// entry, so that success needs no completion and the buffer is free when the enter returns. Without `MSG_WAITALL` a
+/// short send would count as success and its rest be lost.
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
+/// How long to wait when the kernel has no memory for a request.
+const MEMORY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Enough for a full queue of closes at the 20 pieces of deferred work an enter runs.
+const DROP_ENTERS_MAX: usize = 4096;
+
+impl UringReactor {
+    /// Opens the engine for the calling thread, without proving that everything works: see [`crate::probe`].
+    pub fn open(config: &ReactorConfig) -> Result<Self, UringRefusal> {
+        let ring = Ring::open(config)?;
+        let desk = Desk::new(config).map_err(UringRefusal::from_setup)?;
+        let mut to_arm = VecDeque::new();
+        to_arm.push_back(Tag::new(Operation::Wake, 0, 0));
+        Ok(Self {
+            ring,
+            outgoing: Outgoing::default(),
+            to_arm,
+            accepted: VecDeque::new(),
+            listeners: Vec::new(),
+            accepting: true,
+            accepts_per_wait: config.accepts_per_wait.max(1),
+            accept_again: None,
+            broken: None,
+            desk,
+        })
+    }
+
+    /// Returns what the kernel offers beyond the required.
+    pub fn features(&self) -> Features {
+        self.ring.features()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn is_sending(&self, id: SocketId) -> bool {
+        self.desk
+            .sockets
+            .get(id)
+            .is_some_and(|socket| socket.has(Flag::Sending))
+    }
+}
+
+/// Submitting and reaping.
+impl UringReactor {
+    /// Makes room for `entries` requests; `false` when the ring is broken, which the next `wait` reports.
+    fn make_room(&mut self, entries: usize) -> bool {
+        while !self.ring.has_room(entries) {
+            self.desk.stats.sq_full += 1;
+            self.submit();
+            if self.broken.is_some() {
+                return false;
+            }
+        }
+        self.broken.is_none()
+    }
+
+    /// Hands what is queued to the kernel without waiting, and looks at the outcome.
+    fn submit(&mut self) {
+        match self.enter(0, None) {
+            Ok(()) => self.reap(),
+            Err(error) => self.broken = Some(error),
+        }
+    }
+
+    /// Enters the kernel; a want of memory is waited out, since nothing else can be done without any.
+    fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        self.desk.stats.enters += 1;
+        match self
+            .ring
+            .enter(want, timeout)
+            .map_err(|error| (error.raw_os_error(), error))
+        {
+            Ok(()) => Ok(()),
+            Err((Some(libc::EBUSY), _)) => Ok(()), // The caller reaps, and the next enter goes on.
+            Err((Some(libc::EAGAIN | libc::ENOMEM), _)) => {
+                self.desk.stats.submits_partial += 1;
+                thread::sleep(MEMORY_PAUSE);
+                Ok(())
+            }
+            Err((_, error)) => Err(error),
+        }
+    }
+
+    /// Handles every completion there is, also those the kernel kept because their queue was full.
+    fn reap(&mut self) {
+        loop {
+            while let Some(completion) = self.ring.next_completion() {
+                self.handle(&completion);
+            }
+            if self.ring.sync_completions() {
+                continue;
+            }
+            if !self.ring.is_overflown() {
+                break;
+            }
+            self.desk.stats.cq_overflows += 1;
+            if let Err(error) = self.enter(0, None) {
+                self.broken = Some(error);
+                return; // The outcome of sends is unknown: their buffers stay.
+            }
+        }
+        let consumed = self.ring.consumed();
+        while let Some(sent) = self.outgoing.pop_done(consumed) {
+            if let Some(socket) = self.desk.sockets.get_mut(sent.id) {
+                socket.clear(Flag::Sending);
+            }
+            if let Some(buf) = sent.buf {
+                self.desk.spare.put(buf);
+            }
+        }
+    }
+
+    /// Handles one completion. Never submits: what it leads to is put on `to_arm`.
+    fn handle(&mut self, completion: &cqueue::Entry) {
+        self.desk.stats.completions += 1;
+        let Some(tag) = Tag::decode(completion.user_data()) else {
+            return;
+        };
+        let ended = !cqueue::more(completion.flags());
+        let outcome = match completion.result() {
+            result if result < 0 => Err(Errno::from_raw_os_error(-result)),
+            result => Ok(result as u32),
+        };
+        match tag.operation {
+            Operation::Accept => self.handle_accept(tag, outcome, ended),
+            Operation::AcceptCancel => self.handle_accept_cancel(tag, outcome),
+            Operation::PollRead => self.handle_poll_read(tag, outcome, ended),
+            Operation::PollWrite => self.handle_poll_write(tag, outcome),
+            Operation::Connect => self.handle_connect(tag, outcome),
+            Operation::Send => self.handle_send(tag, outcome),
+            Operation::Cancel => {} // There may have been nothing to cancel.
+            Operation::Close => self.handle_close(tag, outcome),
+            // Whether anybody called is the state of the waker; here the sleep just ends.
+            Operation::Wake if ended => self.arm_again(tag),
+            Operation::Wake => {}
+        }
+    }
+
+    fn handle_poll_read(&mut self, tag: Tag, outcome: Result<u32, Errno>, ended: bool) {
+        let Some(id) = self.find(tag) else { return };
+        match outcome {
+            Ok(mask) => {
+                self.desk.ready(
+                    id,
+                    Readiness {
+                        readable: mask & libc::POLLIN as u32 != 0,
+                        writable: false,
+                        hang_up: mask & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32 != 0,
+                    },
+                );
+                if ended {
+                    self.arm_again(tag);
+                }
+            }
+            Err(errno) => self.desk.failed(id, errno.into()),
+        }
+    }
+
+    fn handle_poll_write(&mut self, tag: Tag, outcome: Result<u32, Errno>) {
+        let Some(id) = self.find(tag) else { return };
+        match outcome {
+            // Also in error: who waits to write learns that from the next send.
+            Ok(_) => self.desk.ready(
+                id,
+                Readiness {
+                    readable: false,
+                    writable: true,
+                    hang_up: false,
+                },
+            ),
+            Err(errno) => self.desk.failed(id, errno.into()),
+        }
+    }
+
+    fn handle_connect(&mut self, tag: Tag, outcome: Result<u32, Errno>) {
+        let Some(id) = self.find(tag) else { return };
+        match outcome {
+            Ok(_) if self.desk.finish_connect(id) => {
+                self.to_arm.push_back(Tag::of_socket(Operation::PollRead, id))
+            }
+            Ok(_) => {}
+            Err(errno) => self.desk.failed(id, errno.into()),
+        }
+    }
+
+    fn handle_send(&mut self, tag: Tag, outcome: Result<u32, Errno>) {
+        let Some(sent) = self.outgoing.find(tag.count) else {
+            return;
+        };
+        let (id, Some(buf)) = (sent.id, sent.buf.take()) else {
+            return;
+        };
+        match self
+            .desk
+            .finish_send(id, buf, outcome.map(|taken| taken as usize))
+        {
+            Sent::Short => self.to_arm.push_back(Tag::of_socket(Operation::PollWrite, id)),
+            Sent::Whole | Sent::Failed => {}
+        }
+    }
+
+    fn handle_close(&mut self, tag: Tag, outcome: Result<u32, Errno>) {
+        match outcome {
+            Err(Errno::CANCELED) => self.desk.sockets.close_retired(tag.slot),
+            Ok(_) | Err(_) => drop(self.desk.sockets.release(tag.slot)),
+        }
+    }
+
+    /// Returns the socket a completion is about, unless it was closed meanwhile.
+    fn find(&mut self, tag: Tag) -> Option<SocketId> {
+        let found = self.desk.sockets.find(tag.slot, tag.count, COUNT_MASK);
+        if found.is_none() {
+            self.desk.stats.completions_stale += 1;
+        }
+        found
+    }
+
+    /// Arms a multishot request again that the kernel has ended, as it does when the completion queue overflows. The
+    /// new one reports what is ready by then, so nothing is missed.
+    fn arm_again(&mut self, tag: Tag) {
+        self.desk.stats.rearms += 1;
+        self.to_arm.push_back(tag);
+    }
+
+    /// Queues the polls that events and completions asked for.
+    fn arm(&mut self) {
+        while let Some(tag) = self.to_arm.pop_front() {
+            let fd = match tag.operation {
+                Operation::Wake => self.desk.waker.as_fd().as_raw_fd(),
+                _ => match self.desk.sockets.find(tag.slot, tag.count, COUNT_MASK) {
+                    Some(id) => self.desk.sockets.get(id).map_or(-1, |socket| socket.raw_fd()),
+                    None => continue,
+                },
+            };
+            let entry = match tag.operation {
+                Operation::Wake => opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32)
+                    .multi(true)
+                    .build(),
+                Operation::PollRead => opcode::PollAdd::new(Fd(fd), (libc::POLLIN | libc::POLLRDHUP) as u32)
+                    .multi(true)
+                    .build(),
+                _ => opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32).build(),
+            };
+            if !self.make_room(1) {
+                return;
+            }
+            // SAFETY: a poll refers to no memory.
+            unsafe { self.ring.push(&entry.user_data(tag.encode())) };
+        }
+    }
+}
+
+impl Reactor for UringReactor {
+    fn add_listener(&mut self, listener: TcpListener) -> io::Result<()> {
+        self.desk.prepare_listener(&listener)?;
+        self.listeners.push(Listener {
+            socket: listener,
+            state: Accept::Idle,
+        });
+        Ok(())
+    }
+
+    fn set_accepting(&mut self, accepting: bool) {
+        self.accepting = accepting;
+    }
+
+    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
+        let id = self.desk.connect(local, peer)?;
+        self.to_arm.push_back(Tag::of_socket(Operation::Connect, id));
+        Ok(id)
+    }
+
+    fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
+        self.desk.recv(id, buf)
+    }
+
+    fn send(&mut self, id: SocketId, buf: SendBuf) {
+        if self.is_sending(id) {
+            // If the first comes back short, the second must not be tried.
+            self.submit();
+        }
+        let Some(buf) = self.desk.admit_send(id, buf) else {
+            return;
+        };
+        if !self.make_room(1) {
+            return;
+        }
+        let Some(socket) = self.desk.sockets.get_mut(id) else {
+            return;
+        };
+        socket.set(Flag::Sending);
+        let fd = Fd(socket.raw_fd());
+        let (number, start, len) = self.outgoing.push(id, buf, self.ring.next_entry());
+        let entry = opcode::Send::new(fd, start, len)
+            .flags(SEND_FLAGS)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Tag::new(Operation::Send, number, id.slot).encode());
+        // SAFETY: `outgoing` owns the bytes and keeps them until the kernel has consumed this entry, by which time it
+        // has decided the send, since MSG_DONTWAIT never leaves one pending.
+        unsafe { self.ring.push(&entry) };
+    }
+
+    fn shutdown_write(&mut self, id: SocketId) {
+        if self.is_sending(id) {
+            self.submit();
+        }
+        self.desk.shutdown_write(id);
+    }
+
+    fn close(&mut self, id: SocketId) {
+        let room = self.make_room(2); // A link does not reach across two submissions.
+        let Some(fd) = self.desk.sockets.retire(id) else {
+            return;
+        };
+        if !room {
+            return self.desk.sockets.close_retired(id.slot);
+        }
+        let cancel = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(fd)).all())
+            .build()
+            .flags(squeue::Flags::IO_HARDLINK | squeue::Flags::SKIP_SUCCESS)
+            .user_data(Tag::of_socket(Operation::Cancel, id).encode());
+        let close = opcode::Close::new(Fd(fd))
+            .build()
+            .user_data(Tag::of_socket(Operation::Close, id).encode());
+        for entry in [cancel, close] {
+            // SAFETY: neither request refers to memory.
+            unsafe { self.ring.push(&entry) };
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.desk.stats.waits += 1;
+        self.arm();
+        self.arm_accepts();
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        let idle = self.desk.events.is_empty() && self.accepted.is_empty();
+        let outcome = if idle && timeout != Some(Duration::ZERO) && self.desk.waker.fall_asleep() {
+            self.enter(1, self.sleep_max(timeout))
+        } else if self.ring.needs_enter() {
+            self.enter(0, None)
+        } else {
+            Ok(())
+        };
+        self.desk.wake_up();
+        outcome?;
+        self.reap();
+        self.hand_out_accepted();
+        Ok(())
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.desk.poll_event()
+    }
+
+    fn waker(&self) -> Waker {
+        self.desk.waker.clone()
+    }
+
+    fn take_buffer(&mut self) -> Vec<u8> {
+        self.desk.spare.take()
+    }
+
+    fn stats(&self) -> ReactorStats {
+        self.desk.stats()
+    }
+
+    fn peer_address(&self, id: SocketId) -> Option<SocketAddr> {
+        self.desk.peer_address(id)
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::Uring
+    }
+}
+
+impl Drop for UringReactor {
+    /// Lets queued sends leave and closes finish, so that each descriptor has one owner when the table goes.
+    fn drop(&mut self) {
+        for _ in 0..DROP_ENTERS_MAX {
+            if self.broken.is_some() || !self.ring.needs_enter() {
+                break;
+            }
+            self.submit();
+        }
+    }
+}

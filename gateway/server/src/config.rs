@@ -1,0 +1,120 @@
+//! Every setting of the gateway, with its unit and default. The documented file is printed by `tidegate config default`.
+
+use std::net::SocketAddr;
+
+use gateway_core::{ConfigError, HubConfig};
+use serde::{Deserialize, Serialize};
+
+/// Which reactor the workers run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineSetting {
+    /// io_uring where the kernel allows it, else epoll; the ready line says which.
+    #[default]
+    Auto,
+    /// io_uring, or an error that says what forbids it.
+    Uring,
+    /// epoll.
+    Poll,
+}
+
+/// Settings of the section `[gateway]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// Where clients connect. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Worker threads, each with its own reactor and listener; 0: one per core.
+    pub workers: u16,
+    /// The reactor.
+    pub engine: EngineSetting,
+    /// Name of this gateway in `welcome`, on links and in metrics; empty: the host name.
+    pub name: String,
+    /// Origins (scheme, host, port) that browsers may come from; empty: any. A request without Origin is no browser.
+    pub allowed_origins: Vec<String>,
+    /// Connections of one worker; beyond it a client is closed with 4429.
+    pub connections_max: u32,
+    /// Silence after which a connection is pinged, in ms; 0: never.
+    pub ping_interval_ms: u32,
+    /// Pings and pongs of one client in ten seconds; beyond it: close 1008; 0: no limit.
+    pub pings_max: u16,
+    /// How long outputs wait for more to share their frame, in ms, 0 to 100; 0: until the end of the tick.
+    pub batch_linger_ms: u32,
+    /// Unsent bytes of one connection; beyond it: close 4408.
+    pub outbox_bytes_max: usize,
+    /// Unsent bytes of all connections of a worker; beyond it the largest are closed first.
+    pub outbox_total_bytes_max: usize,
+    /// Bytes of incomplete messages and waiting input of a worker; beyond it: close 1013.
+    pub input_total_bytes_max: usize,
+    /// Time over which a drain says goodbye to all clients, in ms.
+    pub drain_ms: u32,
+    /// What `reconnect` tells a client to wait at least, in ms.
+    pub reconnect_after_ms: u32,
+    /// What `reconnect` tells it to wait at random in addition, in ms.
+    pub reconnect_jitter_ms: u32,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        let hub = HubConfig::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            workers: 0,
+            engine: EngineSetting::Auto,
+            name: String::new(),
+            allowed_origins: Vec::new(),
+            connections_max: hub.connections_max,
+            ping_interval_ms: hub.ping_interval_ms,
+            pings_max: hub.pings_max,
+            batch_linger_ms: hub.batch_linger_ms,
+            outbox_bytes_max: hub.outbox_bytes_max,
+            outbox_total_bytes_max: hub.outbox_total_bytes_max,
+            input_total_bytes_max: hub.input_total_bytes_max,
+            drain_ms: hub.drain_ms,
+            reconnect_after_ms: hub.reconnect_after_ms,
+            reconnect_jitter_ms: hub.reconnect_jitter_ms,
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// Returns what the Hub of each worker is given, checked.
+    ///
+    /// Errors: names the first setting that is out of range, and the range.
+    pub fn hub(&self) -> Result<HubConfig, ConfigError> {
+        let hub = HubConfig {
+            connections_max: self.connections_max,
+            ping_interval_ms: self.ping_interval_ms,
+            pings_max: self.pings_max,
+            outbox_bytes_max: self.outbox_bytes_max,
+            outbox_total_bytes_max: self.outbox_total_bytes_max,
+            input_total_bytes_max: self.input_total_bytes_max,
+            batch_linger_ms: self.batch_linger_ms,
+            drain_ms: self.drain_ms,
+            reconnect_after_ms: self.reconnect_after_ms,
+            reconnect_jitter_ms: self.reconnect_jitter_ms,
+        };
+        hub.check()?;
+        Ok(hub)
+    }
+
+    /// Returns the number of workers: as set, or one per core.
+    pub fn workers(&self) -> u16 {
+        if self.workers > 0 { self.workers } else { cores() }
+    }
+}
+
+/// Returns the number of cores this process may use, at least 1.
+pub fn cores() -> u16 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(1_024) as u16)
+}
+
+impl From<EngineSetting> for runtime::EngineChoice {
+    fn from(setting: EngineSetting) -> Self {
+        match setting {
+            EngineSetting::Auto => Self::Auto,
+            EngineSetting::Uring => Self::Uring,
+            EngineSetting::Poll => Self::Poll,
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The loop of one worker: events of the reactor become facts for the Hub, its intentions become submissions.
+//!
+//! One tick: wait; take every event; read what is ready, within a budget; take batches from the link; run due timers;
+//! let the Hub close the tick; carry out its outputs. Nothing here decides anything about a connection.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_core::{Application, Buffer, Hub, LinkId, Now, Output, Reading};
+use runtime::{Clock, Event, Mailbox, Reactor, SendBuf, SocketId, Waker};
+use wire::ids::{ConnectionHandle, UnixMs};
+use wire::link::pipe::{Endpoint, SendError};
+
+use crate::stats::Published;
+
+/// Size of the one read buffer that all connections of a worker share.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// What one connection may be read in a tick before the next one has its turn.
+const READ_BUDGET_BYTES: usize = 64 * 1024;
+/// Connections served in a tick before events are looked at again.
+const READS_PER_TICK: usize = 2_048;
+/// Batches taken from the link in a tick.
+const BATCHES_PER_TICK: usize = 64;
+/// How often counters are copied to where the admin listener reads them.
+const PUBLISH_INTERVAL_MS: u64 = 500;
+/// The one link of a worker in one process.
+const ROUTER: LinkId = LinkId(0);
+
+/// What a worker is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Say goodbye to every client, then end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// One worker's reactor, Hub and link.
+pub struct Driver<R: Reactor, A: Application> {
+    reactor: R,
+    hub: Hub<A>,
+    clock: Clock,
+    control: Mailbox<Control>,
+    link: Option<Link>,
+    /// Connections with unread bytes, in turn.
+    ready: VecDeque<ConnectionHandle>,
+    /// Read state by slot; as long as the reactor's table has ever been.
+    reads: Vec<ReadState>,
+    buffer: Box<[u8]>,
+    published: Arc<Published>,
+    publish_at_ms: u64,
+    draining: bool,
+}
+
+struct Link {
+    endpoint: Endpoint,
+    /// The pipe was full; its waker tells when to try again.
+    refused: bool,
+}
+
+/// What the driver remembers of a connection between two reads.
+#[derive(Clone, Copy, Default)]
+struct ReadState {
+    /// Stands in `ready`.
+    queued: bool,
+    /// The Hub wants no bytes now.
+    paused: bool,
+    /// The peer has ended its stream: read until nothing is left, short reads mean nothing.
+    to_end: bool,
+}
+
+impl<R: Reactor, A: Application> Driver<R, A> {
+    /// Returns a driver that owns its parts; `link` is none where the application needs no router.
+    pub fn new(
+        reactor: R,
+        hub: Hub<A>,
+        control: Mailbox<Control>,
+        link: Option<Endpoint>,
+        published: Arc<Published>,
+    ) -> Self {
+        if let Some(endpoint) = &link {
+            let waker: Waker = reactor.waker();
+            endpoint.set_waker(Arc::new(move || waker.wake()));
+        }
+        Self {
+            reactor,
+            hub,
+            clock: Clock::new(),
+            control,
+            link: link.map(|endpoint| Link { endpoint, refused: false }),
+            ready: VecDeque::new(),
+            reads: Vec::new(),
+            buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            published,
+            publish_at_ms: 0,
+            draining: false,
+        }
+    }
+
+    /// Runs until told to stop, or until a drain is over.
+    ///
+    /// Errors: the reactor is broken; the worker cannot go on.
+    pub fn run(mut self) -> io::Result<()> {
+        let now = self.now();
+        if self.link.is_some() {
+            self.hub.handle_link_up(ROUTER, now);
+        }
+        loop {
+            self.carry_out();
+            let timeout = self.timeout();
+            self.reactor.wait(timeout)?;
+            let now = self.now();
+            let woken = self.take_events(now);
+            if woken && self.take_control(now) == Some(Control::Stop) {
+                return Ok(());
+            }
+            self.read_ready(now);
+            self.take_batches(now);
+            if self.hub.poll_timeout().is_some_and(|at| at <= now.mono_ms) {
+                self.hub.handle_timeout(now);
+            }
+            self.hub.handle_tick_end(now);
+            self.publish(now);
+            if self.draining && self.hub.is_drained() {
+                self.carry_out();
+                return self.reactor.wait(Some(Duration::ZERO));
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { mono_ms: now.mono_ms, unix: UnixMs(now.unix_ms) }
+    }
+
+    /// How long the reactor may sleep: not at all while something waits, else until the Hub's next deadline.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now = self.clock.now().mono_ms;
+        let mut at = self.hub.poll_timeout();
+        if self.published.is_behind(self.hub.stats(), self.reactor.stats()) {
+            at = Some(at.map_or(self.publish_at_ms, |deadline| deadline.min(self.publish_at_ms)));
+        }
+        at.map(|deadline| Duration::from_millis(deadline.saturating_sub(now)))
+    }
+
+    /// Returns whether another thread called.
+    fn take_events(&mut self, now: Now) -> bool {
+        let mut woken = false;
+        while let Some(event) = self.reactor.poll_event() {
+            match event {
+                Event::Accepted(id) => {
+                    let slot = id.slot as usize;
+                    if self.reads.len() <= slot {
+                        self.reads.resize(slot + 1, ReadState::default());
+                    }
+                    self.reads[slot] = ReadState::default();
+                    self.hub.handle_accepted(handle(id), now);
+                }
+                Event::Readable(id) => self.queue(handle(id)),
+                Event::HangUp(id) => {
+                    self.reads[id.slot as usize].to_end = true;
+                    self.queue(handle(id));
+                }
+                Event::SendShort { id, rest } => self.hub.handle_send_short(handle(id), from_reactor(rest), now),
+                Event::Writable(id) => self.hub.handle_writable(handle(id), now),
+                Event::Failed { id, .. } => self.hub.handle_failed(handle(id), now),
+                // Counted by the reactor, which tries again by itself.
+                Event::AcceptFailed(_) => {}
+                Event::Woken => woken = true,
+                Event::Connected(_) => unreachable!("a gateway opens no connections"),
+            }
+        }
+        woken
+    }
+
+    fn queue(&mut self, id: ConnectionHandle) {
+        let state = &mut self.reads[id.slot as usize];
+        if !state.queued && !state.paused {
+            state.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Gives each connection that has unread bytes its turn.
+    fn read_ready(&mut self, now: Now) {
+        for _ in 0..self.ready.len().min(READS_PER_TICK) {
+            let Some(id) = self.ready.pop_front() else { break };
+            self.reads[id.slot as usize].queued = false;
+            if self.read(id, now) {
+                self.queue(id);
+            }
+        }
+    }
+
+    /// Reads one connection within its budget; returns whether there may be more.
+    fn read(&mut self, id: ConnectionHandle, now: Now) -> bool {
+        let mut budget = READ_BUDGET_BYTES;
+        while budget > 0 {
+            let count = match self.reactor.recv(socket(id), &mut self.buffer) {
+                Ok(0) => {
+                    self.hub.handle_end_of_stream(id, now);
+                    return false;
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // Closed meanwhile: nobody is told.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return false,
+                Err(_) => {
+                    self.hub.handle_failed(id, now);
+                    return false;
+                }
+            };
+            budget = budget.saturating_sub(count);
+            match self.hub.handle_received(id, &mut self.buffer[..count], now) {
+                Reading::Continue => {}
+                Reading::Paused => {
+                    self.reads[id.slot as usize].paused = true;
+                    return false;
+                }
+                Reading::Stopped => return false,
+            }
+            if count < self.buffer.len() && !self.reads[id.slot as usize].to_end {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn take_batches(&mut self, now: Now) {
+        let Some(link) = &mut self.link else { return };
+        for _ in 0..BATCHES_PER_TICK {
+            match link.endpoint.try_recv() {
+                Ok(Some(batch)) => self.hub.handle_link_batch(ROUTER, batch, now),
+                Ok(None) => return,
+                Err(_) => {
+                    self.link = None;
+                    self.hub.handle_link_down(ROUTER, now);
+                    return;
+                }
+            }
+        }
+        // More may wait, and the pipe only wakes a side that has found it empty.
+        self.reactor.waker().wake();
+    }
+
+    fn take_control(&mut self, now: Now) -> Option<Control> {
+        if let Some(link) = &mut self.link
+            && std::mem::take(&mut link.refused)
+        {
+            self.hub.handle_link_room(ROUTER, now);
+        }
+        let control = self.control.try_recv()?;
+        if control == Control::Drain && !self.draining {
+            self.draining = true;
+            self.hub.start_drain(now);
+        }
+        Some(control)
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.hub.poll_output() {
+            match output {
+                Output::Send { id, bytes } => {
+                    self.reactor.send(socket(id), to_reactor(bytes));
+                    self.hub.recycle(self.reactor.take_buffer());
+                }
+                Output::ShutdownWrite(id) => self.reactor.shutdown_write(socket(id)),
+                Output::Close(id) => self.reactor.close(socket(id)),
+                Output::ResumeReading(id) => {
+                    self.reads[id.slot as usize].paused = false;
+                    self.queue(id);
+                }
+                Output::Link { batch, .. } => self.send_to_router(batch),
+                Output::CloseLink(link) => {
+                    self.link = None;
+                    let now = self.now();
+                    self.hub.handle_link_down(link, now);
+                }
+            }
+        }
+    }
+
+    fn send_to_router(&mut self, batch: bytes::Bytes) {
+        let Some(link) = &mut self.link else { return };
+        match link.endpoint.try_send(batch) {
+            Ok(()) => {}
+            Err(SendError::Full(batch)) => {
+                link.refused = true;
+                self.hub.handle_link_refused(ROUTER, batch);
+            }
+            Err(SendError::Closed(_)) => {
+                self.link = None;
+                let now = self.now();
+                self.hub.handle_link_down(ROUTER, now);
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Now) {
+        if now.mono_ms >= self.publish_at_ms {
+            self.publish_at_ms = now.mono_ms + PUBLISH_INTERVAL_MS;
+            self.published.publish(self.hub.stats(), self.reactor.stats());
+        }
+    }
+}
+
+fn handle(id: SocketId) -> ConnectionHandle {
+    ConnectionHandle { slot: id.slot, generation: id.generation }
+}
+
+fn socket(id: ConnectionHandle) -> SocketId {
+    SocketId { slot: id.slot, generation: id.generation }
+}
+
+fn to_reactor(buffer: Buffer) -> SendBuf {
+    match buffer {
+        Buffer::Owned(bytes) => SendBuf::Owned(bytes),
+        Buffer::Shared(bytes) => SendBuf::Shared(bytes),
+    }
+}
+
+fn from_reactor(buffer: SendBuf) -> Buffer {
+    match buffer {
+        SendBuf::Owned(bytes) => Buffer::Owned(bytes),
+        SendBuf::Shared(bytes) => Buffer::Shared(bytes),
+    }
+}

@@ -1,0 +1,161 @@
+//! Starts the workers of a gateway, each on its own thread with its own listener, and ends them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, bail};
+use gateway_core::{Application, Hub, HubConfig};
+use runtime::{EngineChoice, ListenerBuilder, MailboxSender, Reactor, ReactorConfig, Report, mailbox, worker};
+use wire::link::pipe::Endpoint;
+
+use crate::admin::Metrics;
+use crate::driver::{Control, Driver};
+use crate::stats::Published;
+
+/// What every worker of a gateway shares.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to listen; port 0 takes a free one, the same for all workers.
+    pub listen: SocketAddr,
+    /// Worker threads, at least one.
+    pub workers: u16,
+    /// The reactor.
+    pub engine: EngineChoice,
+    /// The Hub's settings.
+    pub hub: HubConfig,
+    /// Where jitter begins; the worker's number is added.
+    pub seed: u64,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    address: SocketAddr,
+    report: Report,
+    workers: Vec<Worker>,
+}
+
+struct Worker {
+    thread: JoinHandle<io::Result<()>>,
+    control: MailboxSender<Control>,
+    published: Arc<Published>,
+}
+
+impl Gateway {
+    /// Starts every worker and returns once all accept connections.
+    ///
+    /// Shape: `application` makes the state of worker n; `links` has one endpoint a worker, or is empty where the
+    /// application needs no router.
+    /// Errors: the address cannot be listened on, or the engine cannot be opened; nothing is left running.
+    pub fn start<A: Application + Send + 'static>(
+        plan: &Plan,
+        application: impl Fn(u16) -> A,
+        links: Vec<Endpoint>,
+    ) -> Result<Self> {
+        let count = usize::from(plan.workers);
+        if !links.is_empty() && links.len() != count {
+            bail!("{} links for {count} workers", links.len());
+        }
+        let listeners = ListenerBuilder::new(plan.listen)
+            .bind_group(count)
+            .with_context(|| format!("gateway.listen: cannot listen on {}", plan.listen))?;
+        let address = listeners[0].local_addr()?;
+        let mut links = links.into_iter();
+        let mut started = Vec::with_capacity(count);
+        for (number, listener) in (0..plan.workers).zip(listeners) {
+            let (ready, opened) = mpsc::channel();
+            let published = Arc::new(Published::new(number));
+            let shown = Arc::clone(&published);
+            let application = application(number);
+            let link = links.next();
+            let (engine, hub, seed) = (plan.engine, plan.hub.clone(), plan.seed.wrapping_add(number.into()));
+            let run = move |pinning: worker::Pinning| -> io::Result<()> {
+                let opened = runtime::open(engine, ReactorConfig::default()).map_err(anyhow::Error::from);
+                let opened = opened.and_then(|(mut reactor, report)| {
+                    reactor.add_listener(listener)?;
+                    Ok((reactor, report))
+                });
+                let (reactor, report) = match opened {
+                    Ok(opened) => opened,
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                        return Ok(());
+                    }
+                };
+                let (control, mailbox) = mailbox(CONTROLS_MAX, reactor.waker());
+                let _ = ready.send(Ok((report, control)));
+                tracing::debug!(worker = number, ?pinning, "worker runs");
+                let hub = Hub::new(hub, application, seed);
+                if number == 0 {
+                    tracing::info!("memory of each worker:\n{}", hub.memory_budget());
+                }
+                Driver::new(reactor, hub, mailbox, link, shown).run()
+            };
+            let thread = worker::spawn(&format!("gateway-{number}"), number.into(), run)?;
+            match opened.recv().context("a worker ended before it was ready")? {
+                Ok((report, control)) => started.push((report, Worker { thread, control, published })),
+                Err(error) => return Err(error),
+            }
+        }
+        let report = started[0].0.clone();
+        Ok(Self { address, report, workers: started.into_iter().map(|(_, worker)| worker).collect() })
+    }
+
+    /// Returns where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns which engine runs, and why.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Returns the number of worker threads.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Returns the source of this gateway's metrics.
+    pub fn metrics(&self) -> Metrics {
+        let published: Vec<Arc<Published>> =
+            self.workers.iter().map(|worker| Arc::clone(&worker.published)).collect();
+        Arc::new(move || published.iter().flat_map(|worker| worker.samples()).collect())
+    }
+
+    /// Returns whether a worker has ended that should run.
+    pub fn is_broken(&self) -> bool {
+        self.workers.iter().any(|worker| worker.thread.is_finished())
+    }
+
+    /// Tells every client to come back elsewhere, closes with 4503, and returns when all are gone.
+    ///
+    /// Errors: a worker that had broken before.
+    pub fn drain(self) -> Result<()> {
+        self.end(Control::Drain)
+    }
+
+    /// Ends every worker at once; the kernel closes the connections.
+    ///
+    /// Errors: a worker that had broken before.
+    pub fn stop(self) -> Result<()> {
+        self.end(Control::Stop)
+    }
+
+    fn end(self, control: Control) -> Result<()> {
+        for worker in &self.workers {
+            // A full mailbox holds an earlier request to end, a closed one a worker that has.
+            let _ = worker.control.try_send(control);
+        }
+        for worker in self.workers {
+            match worker.thread.join() {
+                Ok(result) => result.context("a gateway worker broke")?,
+                Err(_) => bail!("a gateway worker panicked"),
+            }
+        }
+        Ok(())
+    }
+}
+
+const CONTROLS_MAX: usize = 8;

@@ -1,1 +1,0 @@
-//! JSON text form of the client protocol.

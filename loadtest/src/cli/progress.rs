@@ -1,0 +1,97 @@
+//! Progress on standard error: a bar on a terminal, a line a second elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::report::Us;
+use crate::snapshot::{Activity, Snapshot};
+
+/// The display of one run.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    is_terminal: bool,
+}
+
+impl Progress {
+    /// Returns the display that standard error allows.
+    pub(super) fn new() -> Self {
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let bar = if is_terminal {
+            ProgressBar::new(1)
+        } else {
+            ProgressBar::hidden()
+        };
+        if let Ok(style) = ProgressStyle::with_template(BAR) {
+            bar.set_style(style);
+        }
+        Self { bar, is_terminal }
+    }
+
+    /// Shows how far the run is.
+    pub(super) fn show(&mut self, snapshot: &Snapshot) {
+        if !self.is_terminal {
+            eprintln!("{}", line(snapshot));
+            return;
+        }
+        let (done, all) = match snapshot.activity {
+            Activity::Connecting => (u64::from(snapshot.connected), u64::from(snapshot.conns)),
+            _ => (
+                snapshot.elapsed.as_millis() as u64,
+                snapshot.length.as_millis() as u64,
+            ),
+        };
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+        self.bar.set_message(line(snapshot));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn line(snapshot: &Snapshot) -> String {
+    let Snapshot {
+        activity,
+        conns,
+        connected,
+        failed,
+        sent_per_s,
+        accepted_per_s,
+        delivered_per_s,
+        ..
+    } = *snapshot;
+    let mut line = format!("{:<11} {connected}/{conns} connected", activity.name());
+    if failed > 0 {
+        line += &format!(", {failed} failed");
+    }
+    if activity == Activity::Connecting {
+        return line;
+    }
+    line += &format!(
+        ", {:.0}/{:.0} s, {sent_per_s:.0} sent/s, {accepted_per_s:.0} answered/s",
+        snapshot.elapsed.as_secs_f64(),
+        snapshot.length.as_secs_f64()
+    );
+    let us = |time: Duration| Us(time.as_nanos() as f64 / 1000.0);
+    if !snapshot.ack_p99.is_zero() {
+        line += &format!(
+            ", answer p50 {} p99 {}",
+            us(snapshot.ack_p50),
+            us(snapshot.ack_p99)
+        );
+    }
+    if !snapshot.delivery_p99.is_zero() {
+        let (p50, p99) = (us(snapshot.delivery_p50), us(snapshot.delivery_p99));
+        line += &format!(", {delivered_per_s:.0} delivered/s, delivery p50 {p50} p99 {p99}");
+    }
+    if snapshot.traffic.missed() > 0 {
+        line += &format!(", {} missed", snapshot.traffic.missed());
+    }
+    line
+}
+
+const BAR: &str = "{bar:30} {msg}";

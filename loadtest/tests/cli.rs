@@ -1,0 +1,232 @@
+//! The command itself: exit codes, what it prints, what it writes.
+
+mod support;
+
+use std::process::{Command, Output};
+
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use serde_json::Value;
+use support::{Fault, SECRET, Stub, closed_address};
+
+fn loadtest(arguments: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap()
+}
+
+/// A short chat that a busy machine does not turn into a generator-limited one.
+fn chat(url: &str, more: &str) -> Output {
+    loadtest(&format!(
+        "chat --target {url} --conns 4 --rate 200 --duration 500ms --grace 500ms --max-slip 1h --max-missed 100 {more}"
+    ))
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn a_usage_error_exits_with_64_and_names_the_setting() {
+    let cases = [
+        ("", "Usage"),
+        ("chatter", "chatter"),
+        ("chat --conns many", "--conns"),
+        ("chat --conns 1", "--conns"),
+        ("chat --conns 0", "--conns"),
+        ("chat --conns 1000M", "--conns"),
+        ("chat --rate 0", "--rate"),
+        ("chat --rate -5", "-5"),
+        ("chat --duration 0s", "--duration"),
+        ("chat --duration soon", "--duration"),
+        ("chat --duration 1000h", "--duration"),
+        ("chat --workers 0", "--workers"),
+        ("chat --payload-bytes 10", "--payload-bytes"),
+        ("chat --payload-bytes 10001", "--payload-bytes"),
+        ("chat --in-flight 0", "--in-flight"),
+        ("chat --window 0", "--window"),
+        ("chat --window 257", "--window"),
+        ("chat --user-base 0", "--user-base"),
+        ("chat --user-base 9007199254740991", "--user-base"),
+        ("chat --engine kqueue", "--engine"),
+        ("chat --pairs zipf", "--pairs"),
+        ("chat --source-ips ::1", "--source-ips"),
+        ("chat --source-ips here", "--source-ips"),
+        (
+            "chat --token-hs256-secret-file /nowhere/at/all",
+            "--token-hs256-secret-file",
+        ),
+        ("chat --token-issuer x", "--token-hs256-secret-file"),
+        ("chat --target http://127.0.0.1", "--target"),
+        ("chat --target ws://192.0.2.1:9000", "--i-own-this-target"),
+        ("chat --max-missed 101", "--max-missed"),
+        ("echo --inflight 4 --rate 5", "--rate"),
+        ("echo --rate 5 --pipeline 2", "--pipeline"),
+        ("echo --pipeline 0", "--pipeline"),
+        ("echo --inflight 0", "--inflight"),
+        ("echo --conns 1 --inflight 5k", "--inflight"),
+        ("echo --payload-bytes 19", "--payload-bytes"),
+        ("idle --rate 5", "--rate"),
+    ];
+    for (arguments, named) in cases {
+        let output = loadtest(arguments);
+        assert_eq!(code(&output), Some(64), "loadtest {arguments}: {output:?}");
+        assert!(
+            stderr(&output).contains(named),
+            "loadtest {arguments}: {}",
+            stderr(&output)
+        );
+        assert!(output.stdout.is_empty(), "loadtest {arguments}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for arguments in ["--help", "--version", "chat --help"] {
+        let output = loadtest(arguments);
+        assert_eq!(code(&output), Some(0), "{arguments}");
+        assert!(!output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn each_outcome_has_its_exit_code_and_ends_the_last_line() {
+    let pass = Stub::chat(Fault::Honest);
+    let lossy = Stub::chat(Fault::Lose);
+    let closed = format!("ws://{}", closed_address());
+    for (url, more, expected, verdict) in [
+        (pass.url(), "", 0, "pass"),
+        (lossy.url(), "", 2, "audit-failed"),
+        (pass.url(), "--max-p99 1ns", 2, "threshold-failed"),
+        (
+            pass.url(),
+            "--rate 1M/s --in-flight 1 --max-missed 1",
+            3,
+            "generator-limited",
+        ),
+        (closed, "", 4, "target-down"),
+    ] {
+        let output = chat(&url, more);
+        assert_eq!(code(&output), Some(expected), "{more}: {output:?}");
+        let last = stdout(&output).lines().last().unwrap();
+        assert!(
+            last.starts_with("result asked=") && last.ends_with(&format!(" verdict={verdict}")),
+            "{last}"
+        );
+    }
+}
+
+#[test]
+fn progress_is_a_line_a_second_where_there_is_no_terminal() {
+    let stub = Stub::chat(Fault::Honest);
+    let output = chat(&stub.url(), "--duration 2500ms");
+    let lines: Vec<&str> = stderr(&output)
+        .lines()
+        .filter(|line| line.starts_with("measuring"))
+        .collect();
+    assert!(
+        lines.len() >= 2 && lines[0].contains("4/4 connected"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn json_goes_to_standard_output_and_the_files_to_the_directory() {
+    let stub = Stub::chat(Fault::Honest);
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("deep/er");
+    let output = chat(&stub.url(), &format!("--json --out {}", out.display()));
+    assert_eq!(code(&output), Some(0), "{output:?}");
+    assert!(
+        stderr(&output)
+            .lines()
+            .last()
+            .unwrap()
+            .starts_with("result asked=200/s")
+    );
+    let printed: Value = serde_json::from_str(stdout(&output)).unwrap();
+    let written: Value = serde_json::from_slice(&std::fs::read(out.join("run.json")).unwrap()).unwrap();
+    assert_eq!(printed, written);
+    assert_eq!(written["traffic"]["delivered"], 100);
+    assert_eq!(written["verdict"]["outcome"], "pass");
+
+    // The interval log holds every measured value once.
+    let log = std::fs::read(out.join("latency.hlog")).unwrap();
+    let mut counts = std::collections::BTreeMap::<String, u64>::new();
+    for entry in IntervalLogIterator::new(&log) {
+        let Ok(LogEntry::Interval(interval)) = entry else {
+            continue;
+        };
+        let bytes = base64_decode(interval.encoded_histogram());
+        let histogram: hdrhistogram::Histogram<u64> = hdrhistogram::serialization::Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .unwrap();
+        *counts
+            .entry(interval.tag().unwrap().as_str().to_owned())
+            .or_default() += histogram.len();
+    }
+    assert_eq!(
+        (
+            counts["ack"],
+            counts["delivery"],
+            counts["service"],
+            counts["slip"]
+        ),
+        (100, 100, 100, 100)
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_a_fault_of_the_host() {
+    let stub = Stub::chat(Fault::Honest);
+    let output = chat(&stub.url(), "--out /proc/nowhere");
+    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("--out"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_secret_file_may_end_in_a_line_feed() {
+    let stub = Stub::chat(Fault::Honest);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, [SECRET, b"\n"].concat()).unwrap();
+    let login = format!(
+        "--token-hs256-secret-file {} --token-issuer tests",
+        file.display()
+    );
+    let output = chat(&stub.url(), &login);
+    assert_eq!(code(&output), Some(0), "{output:?}");
+}
+
+#[test]
+fn the_readme_describes_every_field_of_run_json() {
+    let stub = Stub::chat(Fault::Honest);
+    let output = chat(&stub.url(), "--json");
+    let report: Value = serde_json::from_str(stdout(&output)).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let mut undescribed = Vec::new();
+    for (name, value) in report.as_object().unwrap() {
+        let inner = value.as_object().into_iter().flat_map(|object| object.keys());
+        let names = std::iter::once(name).chain(inner);
+        undescribed.extend(
+            names
+                .filter(|name| !readme.contains(&format!("`{name}`")))
+                .cloned(),
+        );
+    }
+    assert_eq!(undescribed, Vec::<String>::new());
+}
+
+fn base64_decode(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+}

@@ -1,0 +1,191 @@
+//! The two headers and the file names; the layout is drawn in the module above.
+
+use wire::ids::Offset;
+
+/// Length of a segment header and of a group header.
+pub const HEADER_BYTES: usize = 36;
+/// Largest group frame; a longer length in a header is damage, so that nothing allocates what a disk claims.
+pub const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+pub(super) const GROUP_MAGIC: [u8; 4] = *b"TGGR";
+const SEGMENT_MAGIC: [u8; 4] = *b"TGSG";
+const VERSION: u32 = 1;
+
+pub(crate) type HeaderBytes = [u8; HEADER_BYTES];
+
+/// First bytes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) generation: u32,
+    pub(crate) fold_version: u32,
+    pub(crate) salt: u64,
+    pub(crate) first: Offset,
+}
+
+/// First bytes of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupHeader {
+    pub(crate) body_bytes: u32,
+    pub(crate) first: Offset,
+    pub(crate) records: u32,
+    pub(crate) salt: u64,
+    pub(crate) body_crc: u32,
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> HeaderBytes {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..4].copy_from_slice(&SEGMENT_MAGIC);
+        bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.fold_version.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.salt.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.first.0.to_le_bytes());
+        seal(bytes)
+    }
+
+    /// Returns the header, or what is wrong with it.
+    pub(crate) fn decode(bytes: &HeaderBytes) -> Result<Self, &'static str> {
+        check(bytes, SEGMENT_MAGIC)?;
+        if u32_at(bytes, 4) != VERSION {
+            return Err("its format version is unknown");
+        }
+        Ok(Self {
+            generation: u32_at(bytes, 8),
+            fold_version: u32_at(bytes, 12),
+            salt: u64_at(bytes, 16),
+            first: Offset(u64_at(bytes, 24)),
+        })
+    }
+}
+
+impl GroupHeader {
+    pub(crate) fn encode(&self) -> HeaderBytes {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..4].copy_from_slice(&GROUP_MAGIC);
+        bytes[4..8].copy_from_slice(&self.body_bytes.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.first.0.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.records.to_le_bytes());
+        bytes[20..28].copy_from_slice(&self.salt.to_le_bytes());
+        bytes[28..32].copy_from_slice(&self.body_crc.to_le_bytes());
+        seal(bytes)
+    }
+
+    /// Returns the header, or what is wrong with it.
+    pub(crate) fn decode(bytes: &HeaderBytes) -> Result<Self, &'static str> {
+        check(bytes, GROUP_MAGIC)?;
+        let header = Self {
+            body_bytes: u32_at(bytes, 4),
+            first: Offset(u64_at(bytes, 8)),
+            records: u32_at(bytes, 16),
+            salt: u64_at(bytes, 20),
+            body_crc: u32_at(bytes, 28),
+        };
+        if header.records == 0 || header.frame_bytes() > GROUP_BYTES_MAX as u64 {
+            return Err("its header holds impossible sizes");
+        }
+        Ok(header)
+    }
+
+    /// Length of header and body.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        HEADER_BYTES as u64 + u64::from(self.body_bytes)
+    }
+
+    /// Offset after its last record.
+    pub(crate) fn next(&self) -> Offset {
+        Offset(self.first.0.saturating_add(u64::from(self.records)))
+    }
+}
+
+/// Returns the file of the segment that starts at an offset.
+pub(super) fn segment_name(first: Offset) -> String {
+    format!("{:020}.log", first.0)
+}
+
+/// Returns the offset in a segment's name; `None` for another file.
+pub(crate) fn segment_first(name: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(".log")?;
+    let is_number = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if is_number {
+        digits.parse().ok().map(Offset)
+    } else {
+        None
+    }
+}
+
+fn seal(mut bytes: HeaderBytes) -> HeaderBytes {
+    let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+    bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn check(bytes: &HeaderBytes, magic: [u8; 4]) -> Result<(), &'static str> {
+    if bytes[0..4] != magic {
+        return Err("its header is missing");
+    }
+    if u32_at(bytes, CRC_AT) != crc32c::crc32c(&bytes[..CRC_AT]) {
+        return Err("its header has a wrong checksum");
+    }
+    Ok(())
+}
+
+const CRC_AT: usize = HEADER_BYTES - 4;
+
+fn u32_at(bytes: &HeaderBytes, at: usize) -> u32 {
+    let mut field = [0; 4];
+    field.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(field)
+}
+
+fn u64_at(bytes: &HeaderBytes, at: usize) -> u64 {
+    let mut field = [0; 8];
+    field.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(field)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn headers_come_back_and_any_flipped_bit_is_seen(
+            numbers: (u32, u32, u64, u64), records in 1u32.., body_bytes in 0..1_000_000u32, bit in 0..HEADER_BYTES * 8,
+        ) {
+            let (generation, fold_version, salt, first) = numbers;
+            let segment = SegmentHeader { generation, fold_version, salt, first: Offset(first) };
+            prop_assert_eq!(SegmentHeader::decode(&segment.encode()), Ok(segment));
+            prop_assert!(SegmentHeader::decode(&flipped(segment.encode(), bit)).is_err());
+            let group = GroupHeader { body_bytes, first: Offset(first), records, salt, body_crc: generation };
+            prop_assert_eq!(GroupHeader::decode(&group.encode()), Ok(group));
+            prop_assert!(GroupHeader::decode(&flipped(group.encode(), bit)).is_err());
+        }
+
+        #[test]
+        fn segment_names_come_back_and_sort_like_their_offsets(a: u64, b: u64) {
+            prop_assert_eq!(segment_first(&segment_name(Offset(a))), Some(Offset(a)));
+            prop_assert_eq!(segment_name(Offset(a)).cmp(&segment_name(Offset(b))), a.cmp(&b));
+        }
+    }
+
+    #[test]
+    fn other_names_are_no_segments() {
+        for name in [
+            "lock",
+            "1.log",
+            "0000000000000000000x.log",
+            "99999999999999999999.log",
+            "00000000000000000001.tmp",
+        ] {
+            assert_eq!(segment_first(name), None, "{name}");
+        }
+    }
+
+    fn flipped(mut bytes: HeaderBytes, bit: usize) -> HeaderBytes {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    }
+}

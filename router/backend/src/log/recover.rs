@@ -1,0 +1,381 @@
+//! What start does with the segments it finds: first a plan that changes nothing, then the plan carried out.
+
+use std::fmt;
+
+use wire::ids::Offset;
+
+use super::error::OpenError;
+use super::format::{GroupHeader, HEADER_BYTES, SegmentHeader, segment_first};
+use super::segmented::{LogConfig, Segment, create_segment, new_segment_header};
+use super::walk::{find_group, walk};
+use crate::disk::{Disk, DiskError, DiskFile};
+
+/// What start found, and what it did about it. `Display` is one line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// The first offset of the log.
+    pub first: Offset,
+    /// The offset after its last.
+    pub next: Offset,
+    /// Segments.
+    pub segments: usize,
+    /// Whole groups.
+    pub groups: u64,
+    /// The torn last group, which is gone.
+    pub cut: Option<Cut>,
+    /// A last segment that never got its header, which is gone.
+    pub dropped: Option<String>,
+}
+
+/// A torn last group: a write that a crash interrupted, so that nobody was told it is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment.
+    pub file: String,
+    /// Where the group started.
+    pub position: u64,
+    /// How much was cut off there.
+    pub bytes: u64,
+    /// The offset that its first record would have had.
+    pub first_offset: Offset,
+    /// What was wrong with it.
+    pub reason: &'static str,
+}
+
+/// What start will do: everything read and judged, nothing changed.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) groups: u64,
+    /// The last whole group: its segment's index, its place there, its header.
+    last_group: Option<(usize, u64, GroupHeader)>,
+    pub(crate) cut: Option<Cut>,
+    /// A last segment without header.
+    pub(crate) dropped: Option<String>,
+    /// The newest segment is of an older fold version, and all of it is in the store.
+    changes_fold: bool,
+}
+
+/// Reads the directory and judges it; see [`super::SegmentedLog::open`].
+pub(crate) fn plan<D: Disk>(
+    disk: &D,
+    config: &LogConfig,
+    flushed: Option<Offset>,
+) -> Result<Plan, OpenError> {
+    let unflushed = flushed.map_or(Offset(0), |offset| Offset(offset.0 + 1));
+    let names: Vec<(String, Offset)> = disk
+        .list()?
+        .into_iter()
+        .filter_map(|name| segment_first(&name).map(|first| (name, first)))
+        .collect();
+    let mut plan = Plan {
+        segments: Vec::with_capacity(names.len()),
+        groups: 0,
+        last_group: None,
+        cut: None,
+        dropped: None,
+        changes_fold: false,
+    };
+    for (index, (name, first)) in names.iter().enumerate() {
+        let file = disk.open(name)?;
+        let is_newest = index + 1 == names.len();
+        match read_segment_header(&file, *first)? {
+            Ok(header) => plan.take_segment(&file, name, header, config, unflushed, is_newest)?,
+            Err(reason) => plan.take_headless(&file, name, *first, reason, is_newest)?,
+        }
+    }
+    plan.check_flushed(flushed)?;
+    plan.check_fold_version(config, unflushed)?;
+    Ok(plan)
+}
+
+impl Plan {
+    /// The offset after the last record that stays; 0 in an empty log.
+    pub(crate) fn next(&self) -> Offset {
+        self.segments.last().map_or(Offset(0), |segment| segment.next)
+    }
+
+    fn take_segment<F: DiskFile>(
+        &mut self,
+        file: &F,
+        name: &str,
+        header: SegmentHeader,
+        config: &LogConfig,
+        unflushed: Offset,
+        is_newest: bool,
+    ) -> Result<(), OpenError> {
+        if header.generation != config.generation {
+            let (found, expected) = (header.generation, config.generation);
+            return Err(OpenError::Generation {
+                file: name.to_owned(),
+                found,
+                expected,
+            });
+        }
+        self.check_follows(header.first)?;
+        let walk = walk(file, &header, unflushed)?;
+        if let Some(reason) = walk.damage {
+            let corrupt = |why| {
+                let (file, position, offset) = (name.to_owned(), walk.end, walk.next);
+                Err(OpenError::Corrupt {
+                    file,
+                    position,
+                    offset,
+                    reason,
+                    why,
+                })
+            };
+            if walk.next < unflushed {
+                return corrupt("the store holds its rows, so it had been durable");
+            }
+            if !is_newest {
+                return corrupt("a later segment exists, so it had been durable");
+            }
+            if find_group(file, Some(header.salt), walk.end, Offset(walk.next.0 + 1))?.is_some() {
+                return corrupt("a later group follows, so it had been durable");
+            }
+            self.cut = Some(Cut {
+                file: name.to_owned(),
+                position: walk.end,
+                bytes: file.len()?.saturating_sub(walk.end),
+                first_offset: walk.next,
+                reason,
+            });
+        }
+        if let Some((position, group)) = walk.last {
+            self.last_group = Some((self.segments.len(), position, group));
+        }
+        self.groups += walk.groups;
+        self.segments.push(Segment {
+            name: name.to_owned(),
+            header,
+            bytes: walk.end,
+            next: walk.next,
+        });
+        Ok(())
+    }
+
+    /// A segment whose header cannot be read: the trace of a crash only while it is the newest and holds nothing more,
+    /// because a header is synced before anything follows it.
+    fn take_headless<F: DiskFile>(
+        &mut self,
+        file: &F,
+        name: &str,
+        first: Offset,
+        reason: &'static str,
+        is_newest: bool,
+    ) -> Result<(), OpenError> {
+        let why = if !is_newest {
+            "a later segment exists, so its header had been durable"
+        } else if file.len()? > HEADER_BYTES as u64 {
+            "something follows its header, which had been durable then"
+        } else {
+            self.check_follows(first)?;
+            self.dropped = Some(name.to_owned());
+            return Ok(());
+        };
+        Err(OpenError::Corrupt {
+            file: name.to_owned(),
+            position: 0,
+            offset: first,
+            reason,
+            why,
+        })
+    }
+
+    /// A segment starts at the very offset where the one before it ends.
+    fn check_follows(&self, first: Offset) -> Result<(), OpenError> {
+        match self.segments.last() {
+            Some(before) if before.next != first => Err(OpenError::Corrupt {
+                file: before.name.clone(),
+                position: before.bytes,
+                offset: before.next,
+                reason: "it does not end where the next segment starts",
+                why: if before.next > first {
+                    "segments overlap"
+                } else {
+                    "records are missing"
+                },
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_flushed(&self, flushed: Option<Offset>) -> Result<(), OpenError> {
+        let next = self.next();
+        let first = self.segments.first().map_or(next, |segment| segment.header.first);
+        match flushed {
+            Some(flushed) if flushed >= next => Err(OpenError::FlushedBeyondEnd { flushed, next }),
+            Some(offset) if offset.0 + 1 < first.0 => Err(OpenError::FlushedBelowFirst { flushed, first }),
+            None if first > Offset(0) => Err(OpenError::FlushedBelowFirst { flushed, first }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every record still to be folded is of this build's fold version; so is the segment that will be appended to.
+    fn check_fold_version(&mut self, config: &LogConfig, unflushed: Offset) -> Result<(), OpenError> {
+        let newest = self.segments.len().saturating_sub(1);
+        for (index, segment) in self.segments.iter().enumerate() {
+            if segment.header.fold_version == config.fold_version {
+                continue;
+            }
+            let reason = if segment.next > unflushed {
+                "it holds records that are not in the store"
+            } else if index == newest && !config.checkpoint_complete {
+                "the store's checkpoint is not complete"
+            } else {
+                self.changes_fold |= index == newest;
+                continue;
+            };
+            let (found, expected) = (segment.header.fold_version, config.fold_version);
+            return Err(OpenError::FoldVersion {
+                file: segment.name.clone(),
+                found,
+                expected,
+                reason,
+            });
+        }
+        Ok(())
+    }
+
+    /// Carries the plan out; when it returns, everything that stays is durable.
+    pub(super) fn carry_out<D: Disk>(
+        mut self,
+        disk: &D,
+        config: &LogConfig,
+    ) -> Result<(Vec<Segment>, Recovery), DiskError> {
+        if let Some(name) = &self.dropped {
+            disk.remove(name)?;
+            disk.sync_dir()?;
+        }
+        self.write_again(disk)?;
+        self.start_segment_if_needed(disk, config)?;
+        let recovery = Recovery {
+            first: self
+                .segments
+                .first()
+                .map_or(Offset(0), |segment| segment.header.first),
+            next: self.next(),
+            segments: self.segments.len(),
+            groups: self.groups,
+            cut: self.cut,
+            dropped: self.dropped,
+        };
+        Ok((self.segments, recovery))
+    }
+
+    /// Writes the last whole group and the newest header in place with the bytes they have, cuts the torn group, and
+    /// syncs.
+    ///
+    /// They may be in the page cache alone: written by a process that died before its sync, or whose sync failed, after
+    /// which the cache counts as clean and only another write brings the bytes to the disk.
+    fn write_again<D: Disk>(&self, disk: &D) -> Result<(), DiskError> {
+        let Some(newest) = self.segments.last() else {
+            return Ok(());
+        };
+        let file = disk.open(&newest.name)?;
+        file.write_at(0, &newest.header.encode())?;
+        if let Some((index, position, group)) = self.last_group {
+            let is_in_newest = index + 1 == self.segments.len();
+            let older = if is_in_newest {
+                None
+            } else {
+                Some(disk.open(&self.segments[index].name)?)
+            };
+            let file = older.as_ref().unwrap_or(&file);
+            let mut frame = vec![0; group.frame_bytes() as usize];
+            file.read_at(position, &mut frame)?;
+            file.write_at(position, &frame)?;
+            if let Some(older) = &older {
+                older.sync_data()?;
+            }
+        }
+        if let Some(cut) = &self.cut {
+            file.truncate(cut.position)?;
+        }
+        file.sync_data()?;
+        disk.sync_dir()
+    }
+
+    /// An empty directory gets its first segment; a new fold version gets a segment of its own.
+    fn start_segment_if_needed<D: Disk>(&mut self, disk: &D, config: &LogConfig) -> Result<(), DiskError> {
+        let next = self.next();
+        let header = new_segment_header(config, next);
+        match self.segments.last_mut() {
+            Some(newest) if self.changes_fold && newest.is_empty() => {
+                // In place: the header lies in one sector, so that a crash leaves the old one or the new one.
+                newest.header = header;
+                let file = disk.open(&newest.name)?;
+                file.write_at(0, &header.encode())?;
+                file.sync_data()
+            }
+            Some(_) if !self.changes_fold => Ok(()),
+            _ => {
+                self.segments.push(create_segment(disk, header)?.0);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads the header of the segment whose name says that it starts at `first`.
+pub(crate) fn read_segment_header(
+    file: &impl DiskFile,
+    first: Offset,
+) -> Result<Result<SegmentHeader, &'static str>, DiskError> {
+    let mut bytes = [0; HEADER_BYTES];
+    if file.read_at(0, &mut bytes)? < HEADER_BYTES {
+        return Ok(Err("its header is cut off"));
+    }
+    Ok(SegmentHeader::decode(&bytes).and_then(|header| {
+        if header.first == first {
+            Ok(header)
+        } else {
+            Err("its header and its name give different offsets")
+        }
+    }))
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            first,
+            next,
+            segments,
+            groups,
+            ..
+        } = self;
+        write!(
+            f,
+            "log holds offsets {} to {} in {groups} groups, {segments} segments",
+            first.0, next.0
+        )?;
+        if let Some(cut) = &self.cut {
+            write!(f, "; {cut}")?;
+        }
+        if let Some(name) = &self.dropped {
+            write!(
+                f,
+                "; removed {name}, a segment that a crash left without its header"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            position,
+            bytes,
+            first_offset,
+            reason,
+        } = self;
+        write!(
+            f,
+            "cut {bytes} bytes off {file} at byte {position}: the group at offset {} was never complete ({reason})",
+            first_offset.0
+        )
+    }
+}

@@ -1,0 +1,174 @@
+//! Power failures and kills at every operation.
+
+use super::*;
+
+const SEGMENT_BYTES: u64 = 1_500;
+const SEEDS: u64 = 12;
+
+/// What a run was told, whatever happened to the machine under it.
+#[derive(Default)]
+struct Told {
+    /// Records whose append returned `Ok`.
+    acknowledged: Records,
+    /// The group of the append that did not return.
+    unanswered: Records,
+    /// Everything below may have been deleted.
+    deleted_before: u64,
+}
+
+#[test]
+fn power_failure_at_every_operation_loses_nothing_acknowledged() {
+    for seed in 0..SEEDS {
+        for operation in 0..run_operations() {
+            let disk = SimDisk::seeded(seed * 1_000 + operation);
+            let told = run_until_crash(&disk, seed, operation);
+            disk.crash();
+            let log = open(&disk, SEGMENT_BYTES, flushed(&told, seed));
+            check(&log, &told, seed, operation);
+        }
+    }
+}
+
+#[test]
+fn power_failures_in_a_row_during_recovery_lose_nothing_either() {
+    for seed in 0..SEEDS {
+        for operation in 0..run_operations() {
+            for recovery_operation in 0..8 {
+                let disk = SimDisk::seeded(seed * 1_000 + operation);
+                let told = run_until_crash(&disk, seed, operation);
+                disk.crash();
+                disk.crash_at(recovery_operation);
+                let first = SegmentedLog::open(disk.clone(), config(SEGMENT_BYTES), flushed(&told, seed));
+                assert!(first.as_ref().err().is_none_or(OpenError::is_crash), "{first:?}");
+                let handed_out = first.ok().map(|(log, _)| log.next());
+                disk.crash();
+                let log = open(&disk, SEGMENT_BYTES, flushed(&told, seed));
+                check(&log, &told, seed, operation);
+                if let Some(next) = handed_out {
+                    assert_eq!(
+                        log.next(),
+                        next,
+                        "what an opened log held is durable; seed {seed}, operation {operation}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_process_left_in_the_page_cache_is_durable_once_handed_out() {
+    for seed in 0..SEEDS {
+        for operation in 0..run_operations() {
+            let disk = SimDisk::seeded(seed * 1_000 + operation);
+            let told = run_until_crash(&disk, seed, operation);
+            let log = reopen(&disk, SEGMENT_BYTES, flushed(&told, seed));
+            check(&log, &told, seed, operation);
+            let next = log.next();
+            drop(log);
+            disk.crash();
+            let mut log = open(&disk, SEGMENT_BYTES, next.0.checked_sub(1).map(Offset));
+            check(&log, &told, seed, operation);
+            assert_eq!(log.next(), next, "seed {seed}, operation {operation}");
+            assert_eq!(append(&mut log, &[b"more".to_vec()]).unwrap(), next);
+        }
+    }
+}
+
+#[test]
+fn log_goes_on_after_each_of_many_power_failures() {
+    for seed in 0..200 {
+        let disk = SimDisk::seeded(seed);
+        let mut kept = Records::new();
+        for round in 0..10 {
+            let (mut log, _) = SegmentedLog::open(disk.clone(), config(SEGMENT_BYTES), None).unwrap();
+            let found = read_from(&log, 0);
+            assert_eq!(found[..kept.len()], kept[..], "seed {seed}, round {round}");
+            kept = found;
+            disk.crash_at((seed + round * 7) % 9);
+            for number in 0.. {
+                let group = vec![vec![round as u8; (seed as usize * 131 + number * 57) % 700]];
+                match append(&mut log, &group) {
+                    Ok(_) => kept.extend(group),
+                    Err(error) => {
+                        assert!(error.is_crash());
+                        break;
+                    }
+                }
+            }
+            drop(log);
+            disk.crash();
+        }
+    }
+}
+
+/// Opens a log, appends groups of some sectors each, deletes twice; stops where the machine does.
+fn run_until_crash(disk: &SimDisk, seed: u64, operation: u64) -> Told {
+    let mut told = Told::default();
+    disk.crash_at(operation);
+    let outcome = run(disk, seed, &mut told);
+    assert!(
+        outcome.is_err() && disk.is_down(),
+        "the run is longer than {operation} operations"
+    );
+    told
+}
+
+/// Returns `Err` when the machine went down.
+fn run(disk: &SimDisk, seed: u64, told: &mut Told) -> Result<(), ()> {
+    let opened = SegmentedLog::open(disk.clone(), config(SEGMENT_BYTES), None);
+    let (mut log, _) = opened.map_err(|error| assert!(error.is_crash(), "{error}"))?;
+    for number in 0..GROUPS {
+        told.unanswered = group(seed, number);
+        append(&mut log, &told.unanswered).map_err(|error| assert!(error.is_crash(), "{error}"))?;
+        told.acknowledged.append(&mut told.unanswered);
+        if number == GROUPS / 2 || number == GROUPS - 2 {
+            told.deleted_before = told.acknowledged.len() as u64 * 2 / 3;
+            let deleted = log.delete_before(Offset(told.deleted_before));
+            deleted.map_err(|error| assert!(error.is_crash(), "{error}"))?;
+        }
+    }
+    Ok(())
+}
+
+const GROUPS: usize = 10;
+
+/// Operations of the shortest run of all seeds.
+fn run_operations() -> u64 {
+    let operations = (0..SEEDS).map(|seed| {
+        let disk = SimDisk::seeded(0);
+        run(&disk, seed, &mut Told::default()).expect("no crash was asked for");
+        disk.operations()
+    });
+    operations.min().expect("there are seeds")
+}
+
+fn group(seed: u64, number: usize) -> Records {
+    (0..1 + (seed as usize + number) % 3)
+        .map(|index| vec![number as u8 + 1; (seed as usize * 97 + number * 211 + index * 400) % 1_100])
+        .collect()
+}
+
+/// An offset up to which a store may be complete: nothing unacknowledged, and everything that may be deleted.
+fn flushed(told: &Told, seed: u64) -> Option<Offset> {
+    let most = told.acknowledged.len() as u64;
+    let least = told.deleted_before;
+    let count = least + (most - least) * (seed % 3) / 2;
+    count.checked_sub(1).map(Offset)
+}
+
+/// Everything acknowledged is there byte for byte, and at most the unanswered group more.
+fn check(log: &Log, told: &Told, seed: u64, operation: u64) {
+    let first = log.first().0 as usize;
+    assert!(
+        first as u64 <= told.deleted_before,
+        "seed {seed}, operation {operation}"
+    );
+    let found = read_from(log, first);
+    let acknowledged = &told.acknowledged[first..];
+    let with_unanswered = [acknowledged, &told.unanswered[..]].concat();
+    assert!(
+        found == acknowledged || found == with_unanswered,
+        "seed {seed}, operation {operation}"
+    );
+}

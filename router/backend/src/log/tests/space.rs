@@ -1,0 +1,125 @@
+//! A disk that fills up, and syncs that fail.
+
+use super::*;
+
+/// Groups of different sizes, so that after a refusal a smaller one may still fit.
+fn script() -> Vec<Records> {
+    (0..10_u8)
+        .map(|number| vec![vec![number; (number as usize * 37) % 61], vec![number; 9]])
+        .collect()
+}
+
+const SEGMENT_BYTES: u64 = 260;
+
+#[test]
+fn full_disk_loses_nothing_at_any_byte_and_appends_go_on_when_space_returns() {
+    let total = total_bytes();
+    for budget in 0..=total {
+        let disk = SimDisk::seeded(budget);
+        let mut log = open(&disk, SEGMENT_BYTES, None);
+        disk.set_space_left(Some(budget));
+        let mut expected = Records::new();
+        let mut refused = 0;
+        for group in script() {
+            match append(&mut log, &group) {
+                Ok(first) => {
+                    assert_eq!(first.0 as usize, expected.len());
+                    expected.extend(group);
+                }
+                Err(AppendError::NoSpace) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(read_from(&log, 0), expected);
+        }
+        assert_eq!(refused == 0, budget >= total, "{budget} of {total} bytes");
+        // What was refused is not in the log, not even after a power failure.
+        if budget % 2 == 0 {
+            drop(log);
+            disk.crash();
+            log = open(&disk, SEGMENT_BYTES, None);
+            assert_eq!(read_from(&log, 0), expected);
+        }
+        disk.set_space_left(None);
+        for group in script() {
+            append(&mut log, &group).unwrap();
+            expected.extend(group);
+        }
+        assert_eq!(read_from(&reopen(&disk, SEGMENT_BYTES, None), 0), expected);
+    }
+}
+
+#[test]
+fn probe_tells_when_space_is_back_and_leaves_no_trace() {
+    let disk = SimDisk::seeded(1);
+    let mut log = open(&disk, 1_000_000, None);
+    append(&mut log, &[b"a".to_vec()]).unwrap();
+    let before = disk.contents("00000000000000000000.log");
+    disk.set_space_left(Some(60_000));
+    assert!(matches!(log.probe_space(), Err(AppendError::NoSpace)));
+    disk.set_space_left(Some(70_000));
+    log.probe_space().unwrap();
+    assert_eq!(disk.contents("00000000000000000000.log"), before);
+    disk.crash();
+    assert_eq!(disk.contents("00000000000000000000.log"), before);
+}
+
+#[test]
+fn crash_in_a_probe_leaves_a_tail_that_start_cuts() {
+    for seed in 0..200 {
+        let disk = SimDisk::seeded(seed);
+        let mut log = open(&disk, 1_000_000, None);
+        append(&mut log, &[b"a".to_vec()]).unwrap();
+        disk.crash_at(seed % 4);
+        assert!(log.probe_space().unwrap_err().is_crash());
+        disk.crash();
+        assert_eq!(read_from(&open(&disk, 1_000_000, Some(Offset(0))), 0), [b"a"]);
+    }
+}
+
+#[test]
+fn failed_sync_stops_the_log_until_it_is_opened_again() {
+    for seed in 0..300 {
+        let disk = SimDisk::seeded(seed);
+        let mut log = open(&disk, SEGMENT_BYTES, None);
+        disk.fail_sync(seed % 30);
+        let mut acknowledged = Records::new();
+        let unknown = loop {
+            let group = script()[acknowledged.len() / 2 % 10].clone();
+            match append(&mut log, &group) {
+                Ok(_) => acknowledged.extend(group),
+                Err(AppendError::Failed(_)) => break group,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert!(matches!(append(&mut log, &unknown), Err(AppendError::Stopped)));
+        assert!(matches!(log.probe_space(), Err(AppendError::Stopped)));
+        // The process starts again. What it now finds (in the page cache perhaps, and nowhere else) it hands out, so that
+        // a power failure must not take it any more.
+        let log = reopen(&disk, SEGMENT_BYTES, last_of(&acknowledged));
+        let handed_out = read_from(&log, 0);
+        let with_unknown = [acknowledged.clone(), unknown].concat();
+        assert!(
+            handed_out == acknowledged || handed_out == with_unknown,
+            "seed {seed}"
+        );
+        drop(log);
+        disk.crash();
+        let mut log = open(&disk, SEGMENT_BYTES, last_of(&handed_out));
+        assert_eq!(read_from(&log, 0), handed_out, "seed {seed}");
+        append(&mut log, &script()[3]).unwrap();
+    }
+}
+
+fn last_of(records: &Records) -> Option<Offset> {
+    records.len().checked_sub(1).map(|last| Offset(last as u64))
+}
+
+/// What the script takes on disk, beyond the header that opening wrote.
+fn total_bytes() -> u64 {
+    let disk = SimDisk::seeded(1);
+    let mut log = open(&disk, SEGMENT_BYTES, None);
+    for group in script() {
+        append(&mut log, &group).unwrap();
+    }
+    log.segments().map(|segment| segment.bytes).sum::<u64>() - HEADER_BYTES as u64
+}

@@ -1,0 +1,277 @@
+//! A bounded memory of what the store holds, in order of use.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use wire::ids::Offset;
+
+/// Values by key, the least recently used one first to go, but never one that the store does not hold yet.
+///
+/// Shape: a slab of entries in a doubly linked list of use, and a map of keys to slots. `capacity` is kept by
+/// [`Cache::evict`] alone, so that nothing a record needs can leave between its look-ups and its fold; in between, the
+/// memory is larger by what was touched. The map hashes with std's keyed SipHash because keys come from peers; it is
+/// never iterated, so the key makes no difference to any result.
+#[derive(Debug)]
+pub(crate) struct Cache<K, V> {
+    slots: HashMap<K, u32>,
+    entries: Vec<Entry<K, V>>,
+    free: Vec<u32>,
+    /// Ends of the list of use; [`NONE`] when empty.
+    oldest: u32,
+    newest: u32,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Entry<K, V> {
+    key: K,
+    /// `None` in a free slot.
+    value: Option<V>,
+    older: u32,
+    newer: u32,
+    /// The newest record whose effects the value holds; the store holds it once that record is applied.
+    written: Option<Offset>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl<K: Copy + Eq + Hash, V> Cache<K, V> {
+    /// Returns an empty memory that is cut back to `capacity` values.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            slots: HashMap::new(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            oldest: NONE,
+            newest: NONE,
+            capacity: capacity.min(NONE as usize - 1),
+        }
+    }
+
+    /// Returns the value without counting it as used.
+    pub(crate) fn get<Q: ?Sized + Eq + Hash>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        let slot = *self.slots.get(key)?;
+        self.entries[slot as usize].value.as_ref()
+    }
+
+    /// Returns the value as the most recently used one, for reading.
+    pub(crate) fn touch(&mut self, key: &K) -> Option<&V> {
+        let slot = *self.slots.get(key)?;
+        self.unlink(slot);
+        self.link_newest(slot);
+        self.entries[slot as usize].value.as_ref()
+    }
+
+    /// Returns the value as the most recently used one, for writing the effects of the record at `offset`.
+    pub(crate) fn write(&mut self, key: &K, offset: Offset) -> Option<&mut V> {
+        let slot = *self.slots.get(key)?;
+        self.unlink(slot);
+        self.link_newest(slot);
+        let entry = &mut self.entries[slot as usize];
+        entry.written = entry.written.max(Some(offset));
+        entry.value.as_mut()
+    }
+
+    /// Does the same, with an empty value where there is none.
+    pub(crate) fn write_or_default(&mut self, key: K, offset: Offset) -> &mut V
+    where
+        V: Default,
+    {
+        let slot = match self.slots.get(&key) {
+            Some(&slot) => {
+                self.unlink(slot);
+                self.link_newest(slot);
+                slot
+            }
+            None => self.insert_new(key),
+        };
+        let entry = &mut self.entries[slot as usize];
+        entry.written = entry.written.max(Some(offset));
+        entry.value.get_or_insert_default()
+    }
+
+    /// Returns the value for a change that is no effect of a record; it keeps its place.
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let slot = *self.slots.get(key)?;
+        self.entries[slot as usize].value.as_mut()
+    }
+
+    /// Puts in a value as the most recently used one. `written` is `None` when it was read from the store.
+    pub(crate) fn insert(&mut self, key: K, value: V, written: Option<Offset>) {
+        if let Some(&slot) = self.slots.get(&key) {
+            self.unlink(slot);
+            let entry = &mut self.entries[slot as usize];
+            entry.value = Some(value);
+            entry.written = entry.written.max(written);
+            self.link_newest(slot);
+            return;
+        }
+        let slot = self.insert_new(key);
+        let entry = &mut self.entries[slot as usize];
+        (entry.value, entry.written) = (Some(value), written);
+    }
+
+    /// Drops the least recently used values until `capacity` are left, or until one is not in the store yet.
+    ///
+    /// Order: records up to `applied` can be read back from the store.
+    pub(crate) fn evict(&mut self, applied: Option<Offset>) {
+        while self.slots.len() > self.capacity
+            && self.oldest != NONE
+            && self.entries[self.oldest as usize].written <= applied
+        {
+            self.pop_oldest();
+        }
+    }
+
+    /// Takes out the least recently used value.
+    pub(crate) fn pop_oldest(&mut self) -> Option<(K, V)> {
+        let slot = self.oldest;
+        let value = self.entries.get_mut(slot as usize)?.value.take()?;
+        let key = self.entries[slot as usize].key;
+        self.unlink(slot);
+        self.slots.remove(&key);
+        self.free.push(slot);
+        Some((key, value))
+    }
+
+    /// Returns how many values are held.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes a slot for a key that is not there, as the most recently used one, without a value yet.
+    fn insert_new(&mut self, key: K) -> u32 {
+        let entry = Entry {
+            key,
+            value: None,
+            older: NONE,
+            newer: NONE,
+            written: None,
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.entries[slot as usize] = entry;
+                slot
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as u32
+            }
+        };
+        self.slots.insert(key, slot);
+        self.link_newest(slot);
+        slot
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Entry { older, newer, .. } = self.entries[slot as usize];
+        match older {
+            NONE => self.oldest = newer,
+            older => self.entries[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            newer => self.entries[newer as usize].older = older,
+        }
+    }
+
+    fn link_newest(&mut self, slot: u32) {
+        let older = self.newest;
+        let entry = &mut self.entries[slot as usize];
+        (entry.older, entry.newer) = (older, NONE);
+        match older {
+            NONE => self.oldest = slot,
+            older => self.entries[older as usize].newer = slot,
+        }
+        self.newest = slot;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_least_recently_used_value_goes_first() {
+        let mut cache = Cache::new(2);
+        for key in [1, 2, 3] {
+            cache.insert(key, key * 10, None);
+        }
+        cache.touch(&1);
+        cache.evict(None);
+        assert_eq!(
+            (cache.get(&1), cache.get(&2), cache.get(&3)),
+            (Some(&10), None, Some(&30))
+        );
+    }
+
+    #[test]
+    fn a_value_that_the_store_does_not_hold_yet_stays_and_so_does_everything_used_after_it() {
+        let mut cache = Cache::new(0);
+        cache.insert('a', 1, None);
+        cache.insert('b', 2, Some(Offset(7)));
+        cache.insert('c', 3, None);
+        cache.evict(Some(Offset(6)));
+        assert_eq!(
+            (cache.get(&'a'), cache.get(&'b'), cache.get(&'c')),
+            (None, Some(&2), Some(&3))
+        );
+        cache.evict(Some(Offset(7)));
+        assert_eq!(cache.len(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_list_in_order_of_use(
+            steps in prop::collection::vec((0u8..4, 0u8..8, 0u64..20), 1..200),
+            capacity in 0usize..6,
+        ) {
+            let mut cache = Cache::new(capacity);
+            let mut model: Vec<(u8, u64, Option<Offset>)> = Vec::new();
+            for (step, key, number) in steps {
+                let offset = Offset(number);
+                let found = model.iter().position(|entry| entry.0 == key);
+                match step {
+                    0 => {
+                        cache.insert(key, number, Some(offset));
+                        let written = found.map(|at| model.remove(at)).and_then(|entry| entry.2);
+                        model.push((key, number, written.max(Some(offset))));
+                    }
+                    1 => {
+                        let value = cache.touch(&key).copied();
+                        prop_assert_eq!(value, found.map(|at| model[at].1));
+                        if let Some(at) = found {
+                            let entry = model.remove(at);
+                            model.push(entry);
+                        }
+                    }
+                    2 => {
+                        if let Some(value) = cache.write(&key, offset) {
+                            *value += 1;
+                        }
+                        if let Some(at) = found {
+                            let (key, value, written) = model.remove(at);
+                            model.push((key, value + 1, written.max(Some(offset))));
+                        }
+                    }
+                    _ => {
+                        cache.evict(Some(offset));
+                        while model.len() > capacity && model[0].2 <= Some(offset) {
+                            model.remove(0);
+                        }
+                    }
+                }
+                prop_assert_eq!(cache.len(), model.len());
+                for key in 0..8 {
+                    let expected = model.iter().find(|entry| entry.0 == key).map(|entry| &entry.1);
+                    prop_assert_eq!(cache.get(&key), expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The folds of the embedded driver, where one log holds every kind of record: one call a record.
+//!
+//! A cluster's owner of conversations and its owner of users call the parts ([`ConversationFold`], [`InboxFold`],
+//! [`ReceiptFold`]) at different nodes instead.
+
+use wire::ids::{ConversationId, DeviceId, Offset, Position, Seq, UnixMs, UserId};
+use wire::link::MessageRecord;
+use wire::log::{AckInput, Input, LogRecord, SendInput};
+use wire::row::{ConversationRow, DeviceRow, IndexRow, ReceiptRow};
+
+use crate::conversation::{ConversationConfig, ConversationFold};
+use crate::dedupe::SendKey;
+use crate::effects::{Effects, NewMessage};
+use crate::inbox::{Admission, FIRST_INDEX, InboxConfig, InboxFold, NewEntry, ReaderFacts};
+use crate::prelog::Refusal;
+use crate::receipts::{Mark, ReceiptFold};
+use crate::time::{LogTime, Stamp};
+
+/// What a fold needs from the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The state of a conversation.
+    Conversation(ConversationId),
+    /// The outcome of a send.
+    Index(SendKey),
+    /// The watermarks of a member.
+    Receipt(ConversationId, UserId),
+    /// The devices of a user, and the newest entry of its inbox.
+    User(UserId),
+}
+
+/// The answer to a [`Lookup`]: what the store has, or that it has nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// See [`Lookup::Conversation`].
+    Conversation(ConversationId, Option<ConversationRow>),
+    /// See [`Lookup::Index`].
+    Index(SendKey, Option<IndexRow>),
+    /// See [`Lookup::Receipt`].
+    Receipt(ConversationId, UserId, Option<ReceiptRow>),
+    /// See [`Lookup::User`].
+    User {
+        /// Whose.
+        user: UserId,
+        /// All of them.
+        devices: Vec<DeviceRow>,
+        /// The position of the newest inbox row.
+        head: Option<Position>,
+    },
+}
+
+/// Bounds of the folds' memory. They decide what is looked up, never what comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldsConfig {
+    /// Conversations and dedupe.
+    pub conversations: ConversationConfig,
+    /// Users and devices.
+    pub inboxes: InboxConfig,
+    /// Watermarks held, about 130 bytes each.
+    pub receipts_max: usize,
+}
+
+impl Default for FoldsConfig {
+    fn default() -> Self {
+        Self {
+            conversations: ConversationConfig::default(),
+            inboxes: InboxConfig::default(),
+            receipts_max: 128 << 10,
+        }
+    }
+}
+
+/// Every fold over one log.
+///
+/// Order: at start, [`observe`](Self::observe) the last 15 minutes of records whose effects are in the store; then for each
+/// record [`missing`](Self::missing) and [`handle_loaded`](Self::handle_loaded) until nothing is missing, and
+/// [`fold`](Self::fold). [`handle_applied`](Self::handle_applied) once a tick.
+#[derive(Debug)]
+pub struct Folds {
+    conversations: ConversationFold,
+    inboxes: InboxFold,
+    receipts: ReceiptFold,
+    log_time: LogTime,
+    applied: Option<Offset>,
+}
+
+impl Folds {
+    /// Returns the folds before the first record of a replay.
+    ///
+    /// `generation` is the store's. `evicted` is log time at that record: 0 when no record was ever logged before it, else
+    /// the time of that record, which no earlier one exceeds.
+    pub fn new(config: FoldsConfig, generation: u32, evicted: UnixMs) -> Self {
+        Self {
+            conversations: ConversationFold::new(config.conversations, evicted),
+            inboxes: InboxFold::new(config.inboxes, generation),
+            receipts: ReceiptFold::new(config.receipts_max),
+            log_time: LogTime::default(),
+            applied: None,
+        }
+    }
+
+    /// Takes a record whose effects are in the store: dedupe remembers it, and nothing is written.
+    pub fn observe(&mut self, offset: Offset, record: &LogRecord) {
+        let stamp = Stamp {
+            offset,
+            time: self.log_time.advance(record.time),
+        };
+        if let Input::Send(send) = &record.input {
+            self.conversations.observe_send(stamp, send);
+        }
+        self.handle_applied(offset);
+    }
+
+    /// Names something that the fold of this record needs and memory does not have; `None` when it can be folded.
+    pub fn missing(&mut self, offset: Offset, record: &LogRecord) -> Option<Lookup> {
+        match &record.input {
+            Input::Send(send) => self.conversations.missing(offset, send),
+            Input::Ack(ack) => self.missing_user(ack.user).or_else(|| {
+                ack.delivered
+                    .iter()
+                    .find_map(|delivered| self.missing_mark(delivered.conversation, ack.user))
+            }),
+            Input::Status(status) => self.missing_mark(status.conversation, status.user),
+            Input::Device(device) => self.missing_user(device.user),
+        }
+    }
+
+    /// Takes what the store has. It stays in memory at least until [`handle_applied`](Self::handle_applied).
+    pub fn handle_loaded(&mut self, loaded: Loaded) {
+        match loaded {
+            Loaded::Conversation(id, row) => self.conversations.handle_conversation(id, row),
+            Loaded::Index(key, row) => self.conversations.handle_index(key, row),
+            Loaded::Receipt(conversation, user, row) => self.receipts.handle_loaded(conversation, user, row),
+            Loaded::User { user, devices, head } => self.inboxes.handle_loaded(user, devices, head),
+        }
+    }
+
+    /// Folds a record and appends its effects.
+    ///
+    /// Order: offsets ascend.
+    /// Panics: when [`missing`](Self::missing) still names something.
+    pub fn fold(&mut self, offset: Offset, record: &LogRecord, effects: &mut Effects) {
+        let stamp = Stamp {
+            offset,
+            time: self.log_time.advance(record.time),
+        };
+        match &record.input {
+            Input::Send(send) => {
+                if let Some(message) = self.conversations.fold_send(stamp, send, effects) {
+                    self.fold_message(offset, send, message, effects);
+                }
+            }
+            Input::Ack(ack) => self.fold_ack(stamp, ack, effects),
+            Input::Status(status) => self.fold_mark(offset, &Mark::of_status(status), effects),
+            Input::Device(device) => self.inboxes.fold_device(stamp, device, effects),
+        }
+    }
+
+    /// Learns that the effects of records up to `through` can be read back from the store, and cuts memory back to its
+    /// bounds. To be called also when nothing was applied, since look-ups fill memory too.
+    pub fn handle_applied(&mut self, through: Offset) {
+        self.applied = self.applied.max(Some(through));
+        self.conversations.evict(self.log_time.get(), self.applied);
+        self.inboxes.evict(self.applied);
+        self.receipts.evict(self.applied);
+    }
+
+    /// Returns the time for a record that is about to be appended: the clock, but never before the newest record.
+    pub fn stamp(&self, now: UnixMs) -> UnixMs {
+        self.log_time.stamp(now)
+    }
+
+    /// Names the user when a hello needs it loaded first.
+    pub fn missing_user(&self, user: UserId) -> Option<Lookup> {
+        self.inboxes.is_missing(user).then_some(Lookup::User(user))
+    }
+
+    /// See [`InboxFold::admit_device`].
+    pub fn admit_device(&mut self, user: UserId, device: DeviceId) -> Result<Admission, Refusal> {
+        self.inboxes.admit_device(user, device)
+    }
+
+    /// See [`InboxFold::cancel_device`].
+    pub fn cancel_device(&mut self, user: UserId, device: DeviceId) {
+        self.inboxes.cancel_device(user, device);
+    }
+
+    /// Returns what a hello must know; `oldest` is the position after which every entry is kept.
+    ///
+    /// Order: after [`missing_user`](Self::missing_user) names nothing.
+    pub fn reader_facts(&self, user: UserId, device: DeviceId, oldest: Position) -> ReaderFacts {
+        ReaderFacts {
+            device: self.inboxes.device(user, device),
+            head: self.inboxes.head(user),
+            oldest,
+        }
+    }
+
+    /// See [`ConversationFold::conversation`].
+    pub fn conversation(&self, id: ConversationId) -> Option<Option<&ConversationRow>> {
+        self.conversations.conversation(id)
+    }
+
+    fn fold_message(
+        &mut self,
+        offset: Offset,
+        send: &SendInput,
+        message: MessageRecord,
+        effects: &mut Effects,
+    ) {
+        let sender = (send.sender != send.receiver).then_some(send.sender);
+        let mut entries = Vec::with_capacity(2);
+        for (index, user) in (FIRST_INDEX..).zip(std::iter::once(send.receiver).chain(sender)) {
+            // Both members of a direct conversation get every message of it.
+            let prev_seq = Seq(message.seq.0 - 1);
+            let entry = NewEntry {
+                user,
+                index,
+                conversation: message.conversation,
+                seq: message.seq,
+                prev_seq,
+            };
+            if let Some(position) = self.inboxes.fold_entry(offset, &entry, effects) {
+                entries.push((user, position));
+            }
+        }
+        effects.messages.push(NewMessage { message, entries });
+    }
+
+    fn fold_ack(&mut self, stamp: Stamp, ack: &AckInput, effects: &mut Effects) {
+        self.inboxes.fold_ack(stamp, ack, effects);
+        for delivered in &ack.delivered {
+            self.fold_mark(
+                stamp.offset,
+                &Mark::of_delivered(ack.user, ack.device, delivered),
+                effects,
+            );
+        }
+    }
+
+    fn fold_mark(&mut self, offset: Offset, mark: &Mark, effects: &mut Effects) {
+        if let Some(conversation) = self.conversations.conversation(mark.conversation).flatten() {
+            self.receipts.fold(offset, conversation, mark, effects);
+        }
+    }
+
+    fn missing_mark(&self, conversation: ConversationId, user: UserId) -> Option<Lookup> {
+        match self.conversations.conversation(conversation) {
+            None => Some(Lookup::Conversation(conversation)),
+            // A mark in an unknown conversation moves nothing.
+            Some(None) => None,
+            Some(Some(_)) => self
+                .receipts
+                .is_missing(conversation, user)
+                .then_some(Lookup::Receipt(conversation, user)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! What the folds ought to do, said as plainly as possible: unbounded memory, one record after the other, no look-ups.
+
+use std::collections::BTreeMap;
+
+use wire::client::Code;
+use wire::ids::{ConversationId, Offset, Position, Seq, UnixMs, UserId};
+use wire::log::{Input, LogRecord, SendInput, Status};
+use wire::row::{
+    ConversationRow, DeviceRow, InboxRow, IndexRow, Members, MessageRow, ReceiptRow, UserConversationRow,
+};
+
+use super::store::MapStore;
+use crate::dedupe::SendKey;
+use crate::effects::{SendOutcome, StatusUpdate};
+use crate::receipts::Mark;
+use crate::testing::{GENERATION, position};
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) store: MapStore,
+    pub(super) outcomes: BTreeMap<Offset, SendOutcome>,
+    pub(super) updates: Vec<StatusUpdate>,
+    time: UnixMs,
+}
+
+impl Model {
+    pub(super) fn of(log: &[LogRecord]) -> Self {
+        let mut model = Self::default();
+        for (at, record) in log.iter().enumerate() {
+            model.time = model.time.max(record.time);
+            model.take(at as u64, &record.input);
+        }
+        model
+    }
+
+    fn take(&mut self, offset: u64, input: &Input) {
+        match input {
+            Input::Send(send) => {
+                let outcome = self.send(offset, send);
+                self.outcomes.insert(Offset(offset), outcome);
+            }
+            Input::Ack(ack) => {
+                let head = self
+                    .store
+                    .inbox
+                    .keys()
+                    .filter(|key| key.0 == ack.user)
+                    .map(|key| key.1)
+                    .max();
+                let acked = ack.position.min(head.unwrap_or(Position::start(GENERATION)));
+                let row = DeviceRow {
+                    user: ack.user,
+                    device: ack.device,
+                    acked,
+                    session: ack.session,
+                    last_seen: self.time,
+                };
+                self.device(row);
+                for delivered in &ack.delivered {
+                    self.mark(Mark::of_delivered(ack.user, ack.device, delivered));
+                }
+            }
+            Input::Status(status) => self.mark(Mark::of_status(status)),
+            Input::Device(input) => self.device(DeviceRow {
+                user: input.user,
+                device: input.device,
+                acked: Position::start(GENERATION),
+                session: input.session,
+                last_seen: self.time,
+            }),
+        }
+    }
+
+    fn send(&mut self, offset: u64, send: &SendInput) -> SendOutcome {
+        let SendInput {
+            sender,
+            receiver,
+            message_id,
+            ..
+        } = *send;
+        let conversation = ConversationId::direct(sender, receiver);
+        let key = SendKey {
+            conversation,
+            sender,
+            message_id,
+        };
+        if let Some(first) = self.store.index.get(&key) {
+            return if first.hash == send.body.hash() {
+                SendOutcome::Sent {
+                    message_id,
+                    conversation,
+                    seq: first.seq,
+                    timestamp: first.timestamp,
+                    duplicate: true,
+                }
+            } else {
+                SendOutcome::Rejected {
+                    code: Code::Conflict,
+                    reason: "message_id: used before in this conversation, for another content, media_url or kind",
+                }
+            };
+        }
+        let seq = Seq(self.store.messages_of(conversation).count() as u64 + 1);
+        self.store.messages.insert(
+            (conversation, seq),
+            MessageRow {
+                conversation,
+                seq,
+                offset: Offset(offset),
+                message_id,
+                sender,
+                sender_device: send.sender_device,
+                timestamp: self.time,
+                body: send.body.clone(),
+            },
+        );
+        let index = IndexRow {
+            message_id,
+            sender,
+            conversation,
+            seq,
+            hash: send.body.hash(),
+            timestamp: self.time,
+            offset: Offset(offset),
+        };
+        self.store.index.insert(key, index);
+        let (low, high) = (sender.min(receiver), sender.max(receiver));
+        let sent_by = |user| {
+            self.store
+                .messages_of(conversation)
+                .filter(|row| row.sender == user)
+                .map(|row| row.seq)
+                .max()
+                .unwrap_or_default()
+        };
+        let members = Members::Direct {
+            low,
+            high,
+            low_sent: sent_by(low),
+            high_sent: sent_by(high),
+        };
+        let row = ConversationRow {
+            conversation,
+            members,
+            last_seq: seq,
+            last_offset: Offset(offset),
+            last_time: self.time,
+        };
+        self.store.conversations.insert(conversation, row);
+        for (user, peer) in [(low, high), (high, low)] {
+            let row = UserConversationRow {
+                user,
+                conversation,
+                peer,
+            };
+            self.store.user_conversations.insert((user, conversation), row);
+        }
+        self.entry(receiver, position(offset, 1), conversation, seq);
+        if sender != receiver {
+            self.entry(sender, position(offset, 2), conversation, seq);
+        }
+        SendOutcome::Sent {
+            message_id,
+            conversation,
+            seq,
+            timestamp: self.time,
+            duplicate: false,
+        }
+    }
+
+    fn entry(&mut self, user: UserId, position: Position, conversation: ConversationId, seq: Seq) {
+        let row = InboxRow {
+            user,
+            position,
+            conversation,
+            seq,
+            prev_seq: Seq(seq.0 - 1),
+        };
+        self.store.inbox.insert((user, position), row);
+    }
+
+    fn device(&mut self, new: DeviceRow) {
+        let row = self.store.devices.entry((new.user, new.device)).or_insert(new);
+        row.acked = row.acked.max(new.acked);
+        row.session = row.session.max(new.session);
+        row.last_seen = row.last_seen.max(new.last_seen);
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        let Some(conversation) = self.store.conversations.get(&mark.conversation) else {
+            return;
+        };
+        let Members::Direct { low, high, .. } = conversation.members;
+        if mark.user != low && mark.user != high {
+            return;
+        }
+        let seq = mark.seq.min(conversation.last_seq);
+        let key = (mark.conversation, mark.user);
+        let before = self.store.receipts.get(&key).copied();
+        let none = ReceiptRow {
+            conversation: mark.conversation,
+            user: mark.user,
+            delivered: Seq(0),
+            read: Seq(0),
+        };
+        let mut row = before.unwrap_or(none);
+        row.delivered = row.delivered.max(seq);
+        if mark.status == Status::Read {
+            row.read = row.read.max(seq);
+        }
+        if row == before.unwrap_or(none) {
+            return;
+        }
+        self.store.receipts.insert(key, row);
+        let peer = if mark.user == low { high } else { low };
+        let is_read = mark.status == Status::Read;
+        if seq == mark.seq && (peer != mark.user || is_read) {
+            self.updates.push(StatusUpdate {
+                conversation: mark.conversation,
+                user: mark.user,
+                status: mark.status,
+                seq,
+                message_id: mark.message_id,
+                peer: (peer != mark.user).then_some(peer),
+                except: is_read.then_some(mark.device),
+            });
+        }
+    }
+}

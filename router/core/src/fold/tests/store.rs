@@ -1,0 +1,112 @@
+//! The smallest store: a map for each table.
+
+use std::collections::BTreeMap;
+
+use wire::ids::{ConversationId, DeviceId, Position, Seq, UserId};
+use wire::row::{
+    ConversationRow, DeviceRow, InboxRow, IndexRow, MessageRow, ReceiptRow, Row, UserConversationRow,
+};
+
+use crate::dedupe::SendKey;
+use crate::fold::{Loaded, Lookup};
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct MapStore {
+    pub(super) messages: BTreeMap<(ConversationId, Seq), MessageRow>,
+    pub(super) index: BTreeMap<SendKey, IndexRow>,
+    pub(super) conversations: BTreeMap<ConversationId, ConversationRow>,
+    pub(super) receipts: BTreeMap<(ConversationId, UserId), ReceiptRow>,
+    pub(super) user_conversations: BTreeMap<(UserId, ConversationId), UserConversationRow>,
+    pub(super) inbox: BTreeMap<(UserId, Position), InboxRow>,
+    pub(super) devices: BTreeMap<(UserId, DeviceId), DeviceRow>,
+}
+
+impl MapStore {
+    pub(super) fn apply(&mut self, rows: &[Row]) {
+        for row in rows {
+            match row.clone() {
+                Row::Message(row) => {
+                    self.messages.insert((row.conversation, row.seq), row);
+                }
+                Row::Index(row) => {
+                    let IndexRow {
+                        conversation,
+                        sender,
+                        message_id,
+                        ..
+                    } = row;
+                    self.index.insert(
+                        SendKey {
+                            conversation,
+                            sender,
+                            message_id,
+                        },
+                        row,
+                    );
+                }
+                Row::Conversation(row) => {
+                    self.conversations.insert(row.conversation, row);
+                }
+                Row::Receipt(row) => {
+                    self.receipts.insert((row.conversation, row.user), row);
+                }
+                Row::UserConversation(row) => {
+                    self.user_conversations.insert((row.user, row.conversation), row);
+                }
+                Row::Inbox(row) => {
+                    self.inbox.insert((row.user, row.position), row);
+                }
+                Row::Device(row) => {
+                    self.devices.insert((row.user, row.device), row);
+                }
+                Row::Checkpoint(_) => unreachable!("folds write none"),
+            }
+        }
+    }
+
+    pub(super) fn load(&self, lookup: Lookup) -> Loaded {
+        match lookup {
+            Lookup::Conversation(id) => Loaded::Conversation(id, self.conversations.get(&id).copied()),
+            Lookup::Index(key) => Loaded::Index(key, self.index.get(&key).copied()),
+            Lookup::Receipt(conversation, user) => Loaded::Receipt(
+                conversation,
+                user,
+                self.receipts.get(&(conversation, user)).copied(),
+            ),
+            Lookup::User(user) => Loaded::User {
+                user,
+                devices: self
+                    .devices
+                    .values()
+                    .filter(|row| row.user == user)
+                    .copied()
+                    .collect(),
+                head: self
+                    .inbox
+                    .values()
+                    .filter(|row| row.user == user)
+                    .map(|row| row.position)
+                    .max(),
+            },
+        }
+    }
+
+    pub(super) fn messages_of(&self, conversation: ConversationId) -> impl Iterator<Item = &MessageRow> {
+        self.messages
+            .values()
+            .filter(move |row| row.conversation == conversation)
+    }
+}
+
+pub(super) fn kind(row: &Row) -> &'static str {
+    match row {
+        Row::Message(_) => "message",
+        Row::Index(_) => "index",
+        Row::Conversation(_) => "conversation",
+        Row::Receipt(_) => "receipt",
+        Row::UserConversation(_) => "user_conversation",
+        Row::Inbox(_) => "inbox",
+        Row::Device(_) => "device",
+        Row::Checkpoint(_) => "checkpoint",
+    }
+}

@@ -1,0 +1,156 @@
+use wire::ids::UnixMs;
+
+use super::*;
+use crate::testing::{device, other_message_id, user};
+
+fn conversation(low: u64, high: u64, (low_sent, high_sent): (u64, u64)) -> ConversationRow {
+    ConversationRow {
+        conversation: ConversationId::direct(user(low), user(high)),
+        members: Members::Direct {
+            low: user(low),
+            high: user(high),
+            low_sent: Seq(low_sent),
+            high_sent: Seq(high_sent),
+        },
+        last_seq: Seq(low_sent.max(high_sent)),
+        last_offset: Offset(100),
+        last_time: UnixMs(1),
+    }
+}
+
+fn receipt(row: &ConversationRow, number: u64, delivered: u64, read: u64) -> ReceiptRow {
+    let (delivered, read) = (Seq(delivered), Seq(read));
+    ReceiptRow {
+        conversation: row.conversation,
+        user: user(number),
+        delivered,
+        read,
+    }
+}
+
+fn mark(row: &ConversationRow, number: u64, status: Status, seq: u64) -> Mark {
+    Mark {
+        conversation: row.conversation,
+        user: user(number),
+        device: device(1),
+        status,
+        seq: Seq(seq),
+        message_id: other_message_id(seq),
+    }
+}
+
+/// Folds marks of user 1 one after the other; returns the watermarks and the updates of each.
+fn fold_all(row: &ConversationRow, marks: &[(Status, u64)]) -> (Vec<(u64, u64)>, Vec<(Status, u64)>) {
+    let mut fold = ReceiptFold::new(10);
+    fold.handle_loaded(row.conversation, user(1), None);
+    let mut effects = Effects::default();
+    for (at, (status, seq)) in marks.iter().enumerate() {
+        fold.fold(Offset(at as u64), row, &mark(row, 1, *status, *seq), &mut effects);
+    }
+    let watermarks = effects.rows.iter().map(|row| match row {
+        Row::Receipt(row) => (row.delivered.0, row.read.0),
+        other => panic!("{other:?}"),
+    });
+    (
+        watermarks.collect(),
+        effects
+            .updates
+            .iter()
+            .map(|update| (update.status, update.seq.0))
+            .collect(),
+    )
+}
+
+#[test]
+fn unread_counts_the_others_messages_after_own_read_and_own_send() {
+    for (sent, read, expected) in [
+        // user 1's newest, user 2's newest; user 1 read up to; unread of user 1
+        ((0, 3), 0, 3),
+        ((0, 3), 2, 1),
+        ((4, 7), 0, 3),
+        ((4, 7), 6, 1),
+        ((7, 4), 0, 0),
+        ((4, 7), 7, 0),
+    ] {
+        let row = conversation(1, 2, sent);
+        assert_eq!(
+            unread(&row, Some(&receipt(&row, 1, read, read)), user(1)),
+            expected,
+            "{sent:?} read {read}"
+        );
+    }
+}
+
+#[test]
+fn unread_without_a_receipt_of_the_other_side_of_a_stranger_and_of_oneself() {
+    let row = conversation(1, 2, (4, 7));
+    assert_eq!(unread(&row, None, user(1)), 3);
+    assert_eq!(unread(&row, None, user(2)), 0);
+    assert_eq!(unread(&row, None, user(3)), 0);
+    assert_eq!(unread(&conversation(1, 1, (7, 7)), None, user(1)), 0);
+}
+
+#[test]
+fn the_peer_is_the_other_member() {
+    let row = conversation(1, 2, (1, 1));
+    assert_eq!(
+        [peer(&row, user(1)), peer(&row, user(2)), peer(&row, user(3))],
+        [Some(user(2)), Some(user(1)), None]
+    );
+    assert_eq!(peer(&conversation(4, 4, (1, 1)), user(4)), Some(user(4)));
+}
+
+#[test]
+fn watermarks_only_grow_and_read_takes_delivered_along() {
+    let row = conversation(1, 2, (0, 9));
+    let marks = [
+        (Status::Delivered, 4),
+        (Status::Delivered, 3),
+        (Status::Read, 2),
+        (Status::Read, 6),
+        (Status::Delivered, 6),
+        (Status::Read, 1),
+    ];
+    let (watermarks, updates) = fold_all(&row, &marks);
+    assert_eq!(watermarks, [(4, 0), (4, 2), (6, 6)]);
+    assert_eq!(
+        updates,
+        [(Status::Delivered, 4), (Status::Read, 2), (Status::Read, 6)]
+    );
+}
+
+#[test]
+fn a_mark_beyond_the_last_seq_stops_there_and_names_no_message() {
+    let (watermarks, updates) = fold_all(&conversation(1, 2, (0, 5)), &[(Status::Read, 50)]);
+    assert_eq!(watermarks, [(5, 5)]);
+    assert_eq!(updates, []);
+}
+
+#[test]
+fn the_other_side_is_told_and_of_a_read_the_own_other_devices_too() {
+    let row = conversation(1, 2, (0, 5));
+    let told = |status| update(&mark(&row, 1, status, 1), user(2)).map(|update| (update.peer, update.except));
+    assert_eq!(told(Status::Delivered), Some((Some(user(2)), None)));
+    assert_eq!(told(Status::Read), Some((Some(user(2)), Some(device(1)))));
+}
+
+#[test]
+fn in_a_conversation_with_oneself_only_a_read_is_news() {
+    let row = conversation(1, 1, (5, 5));
+    let told = |status| update(&mark(&row, 1, status, 1), user(1)).map(|update| (update.peer, update.except));
+    assert_eq!(told(Status::Delivered), None);
+    assert_eq!(told(Status::Read), Some((None, Some(device(1)))));
+}
+
+#[test]
+fn a_row_that_was_loaded_late_does_not_take_back_what_memory_has() {
+    let row = conversation(1, 2, (0, 9));
+    let mut fold = ReceiptFold::new(10);
+    fold.handle_loaded(row.conversation, user(1), Some(receipt(&row, 1, 2, 2)));
+    let mut effects = Effects::default();
+    fold.fold(Offset(1), &row, &mark(&row, 1, Status::Read, 5), &mut effects);
+    fold.handle_loaded(row.conversation, user(1), Some(receipt(&row, 1, 2, 2)));
+    effects.clear();
+    fold.fold(Offset(2), &row, &mark(&row, 1, Status::Read, 4), &mut effects);
+    assert_eq!(effects, Effects::default());
+}

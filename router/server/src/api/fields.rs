@@ -1,0 +1,152 @@
+//! Reads the fields of a request one by one, so that a bad one is named.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Query, Request};
+use axum::http::header::CONTENT_LENGTH;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+use wire::ids::{ConversationId, MessageId, UserId};
+use wire::limits::{FRAME_BYTES_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
+
+use super::BODY_TIMEOUT;
+use super::problem::{Kind, Problem};
+
+/// Returns the whole body of a request, at most [`FRAME_BYTES_MAX`] of it.
+pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Kind::BodyTooLarge, format!("the body is over {FRAME_BYTES_MAX} bytes"));
+    let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|bytes| bytes > FRAME_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(rejection)) if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
+        Ok(Err(_)) => Err(bad("the body could not be read to its end")),
+        Err(_) => {
+            Err(Problem::new(Kind::RequestTimeout, format!("the body took over {} s", BODY_TIMEOUT.as_secs())))
+        }
+    }
+}
+
+/// Returns the fields of a JSON object.
+pub(super) fn read_form<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| bad(format!("the body is not the JSON object asked for: {error}")))
+}
+
+/// Returns the fields of the query string.
+pub(super) fn read_query<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
+    match Query::try_from_uri(request.uri()) {
+        Ok(Query(fields)) => Ok(fields),
+        Err(error) => Err(bad(format!("the query string is not one of this path: {}", error.body_text()))),
+    }
+}
+
+/// Returns a field that must be there.
+pub(super) fn required<T>(name: &str, value: Option<T>) -> Result<T, Problem> {
+    value.ok_or_else(|| bad(format!("{name}: missing")))
+}
+
+/// Returns a user id of a JSON body.
+pub(super) fn user_id(name: &str, raw: Option<&RawValue>) -> Result<Option<UserId>, Problem> {
+    let Some(raw) = raw else { return Ok(None) };
+    let value = serde_json::from_str::<u64>(raw.get()).ok().and_then(UserId::new);
+    value.map(Some).ok_or_else(|| bad_user(name))
+}
+
+/// Returns a user id of a query string.
+pub(super) fn user_id_text(name: &str, text: Option<&str>) -> Result<Option<UserId>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let value = text.parse::<u64>().ok().and_then(UserId::new);
+    value.map(Some).ok_or_else(|| bad_user(name))
+}
+
+/// Returns a string of a JSON body.
+pub(super) fn string(name: &str, raw: Option<&RawValue>) -> Result<Option<String>, Problem> {
+    let Some(raw) = raw else { return Ok(None) };
+    serde_json::from_str(raw.get()).map(Some).map_err(|_| bad(format!("{name}: must be a string")))
+}
+
+/// Returns a message id.
+pub(super) fn message_id(name: &str, text: &str) -> Result<MessageId, Problem> {
+    uuid(name, text).and_then(|uuid| MessageId::new(uuid).ok_or_else(|| bad_uuid(name)))
+}
+
+/// Returns a conversation id.
+pub(super) fn conversation_id(name: &str, text: &str) -> Result<ConversationId, Problem> {
+    uuid(name, text).and_then(|uuid| ConversationId::new(uuid).ok_or_else(|| bad_uuid(name)))
+}
+
+/// Returns the `limit` of a page.
+pub(super) fn limit(text: Option<&str>) -> Result<u32, Problem> {
+    let Some(text) = text else { return Ok(PAGE_LIMIT_DEFAULT) };
+    match text.parse() {
+        Ok(limit @ 1..=PAGE_LIMIT_MAX) => Ok(limit),
+        _ => Err(bad(format!("limit: must be 1 to {PAGE_LIMIT_MAX}"))),
+    }
+}
+
+/// Returns a problem of the request's own making.
+pub(super) fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(Kind::BadRequest, detail)
+}
+
+fn uuid(name: &str, text: &str) -> Result<Uuid, Problem> {
+    // One form, as on the WebSocket: the library alone would also take three others.
+    if text.len() != HYPHENATED_BYTES {
+        return Err(bad_uuid(name));
+    }
+    Uuid::try_parse(text).map_err(|_| bad_uuid(name))
+}
+
+fn bad_uuid(name: &str) -> Problem {
+    bad(format!("{name}: must be a hyphenated UUID other than nil"))
+}
+
+fn bad_user(name: &str) -> Problem {
+    bad(format!("{name}: must be a whole number from 1 to {}", UserId::MAX))
+}
+
+/// Length of a UUID with its hyphens.
+const HYPHENATED_BYTES: usize = 36;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_id_is_a_number_that_json_readers_hold_exactly() {
+        let read = |text: &str| user_id("sender_id", Some(&RawValue::from_string(text.into()).unwrap()));
+        assert_eq!(read("7"), Ok(UserId::new(7)));
+        for bad_text in ["0", "-1", "1.0", "\"7\"", "9007199254740992", "18446744073709551616", "[7]"] {
+            assert_eq!(read(bad_text).unwrap_err(), bad_user("sender_id"), "{bad_text}");
+        }
+        assert_eq!(user_id("sender_id", None), Ok(None));
+    }
+
+    #[test]
+    fn a_uuid_has_one_form() {
+        assert!(message_id("id", "0190163d-8694-739b-aea5-966c26f8ad91").is_ok());
+        for bad_text in [
+            "",
+            "7",
+            "0190163d8694739baea5966c26f8ad91",
+            "{0190163d-8694-739b-aea5-966c26f8ad91}",
+            "00000000-0000-0000-0000-000000000000",
+            "0190163d-8694-739b-aea5-966c26f8ad9g",
+        ] {
+            assert_eq!(message_id("id", bad_text), Err(bad_uuid("id")), "{bad_text}");
+        }
+    }
+
+    #[test]
+    fn limit_is_one_to_a_hundred_and_fifty_where_not_said() {
+        assert_eq!(limit(None), Ok(50));
+        assert_eq!(limit(Some("1")), Ok(1));
+        assert_eq!(limit(Some("100")), Ok(100));
+        for bad_text in ["0", "101", "-1", "", "ten"] {
+            assert_eq!(limit(Some(bad_text)).unwrap_err(), bad("limit: must be 1 to 100"), "{bad_text}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A data directory of a stopped server, read to its last byte.
+
+use std::fmt;
+use std::path::Path;
+
+use router_backend::check::{LogCheck, StoreCheck, check_log, check_store};
+use router_backend::disk::RealDisk;
+use router_backend::log::LogConfig;
+use router_backend::store::{FjallConfig, FjallKv, StoreError};
+
+use super::data_dir::{log_path, store_path};
+use super::{FOLD_VERSION, StartError};
+
+/// What a data directory holds, and what a start would do with it. `Display` is for an operator.
+#[derive(Debug)]
+pub struct DataDirCheck {
+    /// The store.
+    pub store: StoreCheck,
+    /// The log, held against the store.
+    pub log: LogCheck,
+}
+
+/// Why a data directory could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// There is none.
+    #[error("{0} holds no log and store")]
+    Missing(String),
+    /// It cannot be read, or a server runs on it.
+    #[error(transparent)]
+    Unreadable(#[from] StartError),
+}
+
+/// Reads the log and the store of a data directory whole, and changes nothing in the log.
+///
+/// Errors: there is none, it cannot be read, or a server runs on it.
+pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
+    let missing = || CheckError::Missing(data_dir.display().to_string());
+    if !log_path(data_dir).is_dir() || !FjallKv::exists(&store_path(data_dir)) {
+        return Err(missing());
+    }
+    let disk = RealDisk::open(log_path(data_dir)).map_err(StartError::from)?;
+    // A running server holds the log; the store must not be opened beside it.
+    drop(router_backend::disk::Disk::lock(&disk).map_err(StartError::from)?);
+    let failed = |error| StartError::Store(StoreError::from(error));
+    let kv = FjallKv::open(store_path(data_dir), FjallConfig::default()).map_err(failed)?;
+    let store = check_store(&kv).map_err(failed)?;
+    let Some(generation) = store.generation else { return Err(missing()) };
+    let config = LogConfig { generation, fold_version: FOLD_VERSION, ..LogConfig::default() };
+    let log = check_log(&disk, &config, store.flushed).map_err(StartError::from)?;
+    Ok(DataDirCheck { store, log })
+}
+
+impl DataDirCheck {
+    /// Returns whether nothing is damaged and nothing would be cut.
+    pub fn is_sound(&self) -> bool {
+        self.store.is_sound() && self.log.is_sound()
+    }
+}
+
+impl fmt::Display for DataDirCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.log, self.store)
+    }
+}

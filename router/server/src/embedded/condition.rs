@@ -1,0 +1,140 @@
+//! What the router can do while the disk cannot: the states between ready and stopped, and the way back.
+
+use router_backend::disk::{Disk, DiskError};
+use router_backend::log::AppendError;
+use router_backend::store::{Store, StoreError};
+use router_core::prelog::Refusal;
+use wire::client::Code;
+
+use super::{Fatal, Router};
+use crate::health::Readiness;
+
+/// Whether records are taken, and what is waited for when they are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Records are taken.
+    Ready,
+    /// The log had no room; it is asked again at this time of the monotonic clock.
+    LogFull { retry_ms: u64 },
+    /// The store had no room for a batch that the log has; the batch is tried again then.
+    StoreFull { retry_ms: u64 },
+    /// What the log holds is unknown until it is read again.
+    LogFailed,
+    /// The store takes nothing until it is opened again. The log has what it lacks.
+    StoreFailed,
+}
+
+impl Condition {
+    /// Returns whether records are taken.
+    pub(super) fn takes_records(self) -> bool {
+        self == Self::Ready
+    }
+
+    /// Returns when to try again.
+    pub(super) fn retry_ms(self) -> Option<u64> {
+        match self {
+            Self::LogFull { retry_ms } | Self::StoreFull { retry_ms } => Some(retry_ms),
+            Self::Ready | Self::LogFailed | Self::StoreFailed => None,
+        }
+    }
+
+    fn readiness(self) -> Readiness {
+        match self {
+            Self::Ready => Readiness::Ready,
+            Self::LogFull { .. } => Readiness::LogFull,
+            Self::StoreFull { .. } => Readiness::StoreFull,
+            Self::LogFailed => Readiness::LogFailed,
+            Self::StoreFailed => Readiness::StoreFailed,
+        }
+    }
+}
+
+impl<D: Disk, S: Store> Router<D, S> {
+    /// Looks whether what stopped the router has passed.
+    pub(super) fn retry_condition(&mut self) -> Result<(), Fatal> {
+        if self.condition.retry_ms().is_none_or(|retry_ms| retry_ms > self.now.mono_ms) {
+            return Ok(());
+        }
+        match self.condition {
+            Condition::LogFull { .. } => match self.log.probe_space() {
+                Ok(()) => {
+                    self.set_condition(Condition::Ready);
+                    Ok(())
+                }
+                Err(error) => self.handle_append_error(&error),
+            },
+            Condition::StoreFull { .. } => match self.apply() {
+                Ok(()) => {
+                    self.publish(&[]);
+                    self.set_condition(Condition::Ready);
+                    Ok(())
+                }
+                Err(error) => self.handle_write_error(&error),
+            },
+            Condition::Ready | Condition::LogFailed | Condition::StoreFailed => Ok(()),
+        }
+    }
+
+    /// Takes note that the log refused.
+    pub(super) fn handle_append_error(&mut self, error: &AppendError) -> Result<(), Fatal> {
+        match error {
+            AppendError::Failed(DiskError::Crashed) => return Err(Fatal::Crashed),
+            AppendError::NoSpace => {
+                self.counters.log_full.add(1);
+                self.set_condition(Condition::LogFull { retry_ms: self.now.mono_ms + RETRY_MS });
+            }
+            AppendError::Failed(_) | AppendError::Stopped => {
+                tracing::error!(%error, "nothing is acknowledged until restart");
+                self.set_condition(Condition::LogFailed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note that the store did not do what makes it hold all that the log has.
+    pub(super) fn handle_write_error(&mut self, error: &StoreError) -> Result<(), Fatal> {
+        if error.is_crash() {
+            return Err(Fatal::Crashed);
+        }
+        self.counters.store_errors.add(1);
+        self.set_condition(match error {
+            StoreError::NoSpace => Condition::StoreFull { retry_ms: self.now.mono_ms + RETRY_MS },
+            _ => {
+                tracing::error!(%error, "nothing is acknowledged until restart; the log keeps what the store lacks");
+                Condition::StoreFailed
+            }
+        });
+        Ok(())
+    }
+
+    /// Takes note that the store could not answer a question; only who asked is affected.
+    pub(super) fn handle_read_error(&mut self, error: &StoreError) -> Result<(), Fatal> {
+        if error.is_crash() {
+            return Err(Fatal::Crashed);
+        }
+        // A client can repeat its question as often as it likes, so only the first failure makes a line.
+        if self.counters.store_errors.get() == 0 {
+            tracing::error!(%error, "a read of the store failed; see router_store_errors_total");
+        }
+        self.counters.store_errors.add(1);
+        Ok(())
+    }
+
+    pub(super) fn set_condition(&mut self, condition: Condition) {
+        let readiness = condition.readiness();
+        if self.health.readiness() != readiness {
+            tracing::warn!(%readiness, "readiness changed");
+        }
+        self.condition = condition;
+        self.health.set(readiness);
+    }
+}
+
+/// The answer while records are not taken.
+pub(super) const UNAVAILABLE: Refusal = Refusal {
+    code: Code::Unavailable,
+    reason: "the server cannot store messages now; the outcome is unknown, repeat it with the same message_id",
+    retry_after_ms: Some(RETRY_MS as u32),
+};
+/// How often the disk is asked whether it has room again.
+const RETRY_MS: u64 = 1_000;

@@ -1,0 +1,123 @@
+//! What the links bring: checks before the log, and who is answered at once.
+
+use router_backend::disk::Disk;
+use router_backend::store::Store;
+use router_core::sessions::{AckVerdict, LinkId};
+use wire::link::{AckRecord, LINK_VERSION, LinkHello, LinkKind, SendRecord, ToRouter};
+use wire::log::{Input, LogRecord, SendInput};
+
+use super::condition::UNAVAILABLE;
+use super::group::Asker;
+use super::links::Incoming;
+use super::reads::Read;
+use super::{Fatal, Router};
+
+impl<D: Disk, S: Store> Router<D, S> {
+    /// Takes records from every link, beginning with another one each tick, until the group or the link's share is full.
+    /// Returns whether some were left.
+    pub(super) fn receive(&mut self) -> Result<bool, Fatal> {
+        let ids = self.links.ids();
+        let mut is_more = false;
+        for turn in 0..ids {
+            let id = LinkId((self.first_link + turn) % ids);
+            is_more |= self.receive_from(id)?;
+        }
+        self.first_link = (self.first_link + 1) % ids.max(1);
+        Ok(is_more)
+    }
+
+    fn receive_from(&mut self, id: LinkId) -> Result<bool, Fatal> {
+        for _ in 0..self.config.link_records_per_tick {
+            if self.forming.is_full(&self.config) {
+                return Ok(true);
+            }
+            // A link that is owed too much wakes the router itself when it has taken some of it.
+            if !self.links.may_receive(id) {
+                return Ok(false);
+            }
+            match self.links.receive(id) {
+                Incoming::Record(record) => self.handle_record(id, record)?,
+                Incoming::Nothing => return Ok(false),
+                Incoming::Ended => {
+                    self.end_link(id);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn handle_record(&mut self, id: LinkId, record: ToRouter) -> Result<(), Fatal> {
+        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        match (link.kind, record) {
+            (None, ToRouter::Hello(hello)) => self.greet(id, &hello),
+            (None, _) => self.refuse_link(id, "its first record is no hello"),
+            (Some(_), ToRouter::Hello(_)) => self.refuse_link(id, "it said hello twice"),
+            (Some(LinkKind::Api), ToRouter::SessionOpen(_) | ToRouter::SessionClose(_) | ToRouter::Ack(_)) => {
+                self.refuse_link(id, "an API has no sessions");
+            }
+            (_, ToRouter::SessionOpen(open)) => self.open_session(id, &open)?,
+            (_, ToRouter::SessionClose(session)) => {
+                self.sessions.close(id, &session);
+            }
+            (_, ToRouter::Send(send)) => self.take_send(id, send),
+            (_, ToRouter::Ack(ack)) => self.take_ack(id, &ack),
+            (_, ToRouter::Status(status)) => link.reads.push_back(Read::Status(status)),
+            (_, ToRouter::History(history)) => link.reads.push_back(Read::History(history)),
+            (_, ToRouter::Conversations(conversations)) => {
+                link.reads.push_back(Read::conversations(conversations));
+            }
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self, id: LinkId, hello: &LinkHello) {
+        if hello.version != LINK_VERSION {
+            return self.refuse_link(id, "it speaks another version");
+        }
+        if let Some(link) = self.links.get_mut(id) {
+            link.kind = Some(hello.kind);
+        }
+        tracing::info!(link = id.0, kind = ?hello.kind, node = hello.node, worker = hello.worker, "link up");
+    }
+
+    /// Closes a link whose client does not keep to the protocol: a fault of ours, since both ends are.
+    fn refuse_link(&mut self, id: LinkId, reason: &'static str) {
+        tracing::error!(link = id.0, reason, "a link is refused and closed");
+        self.counters.link_faults.add(1);
+        self.end_link(id);
+    }
+
+    fn take_send(&mut self, id: LinkId, send: SendRecord) {
+        let time = self.folds.stamp(self.now.unix);
+        let checked = if self.condition.takes_records() {
+            router_core::prelog::check_send(&send, time)
+                .and_then(|()| self.send_rate.try_take(send.sender, self.now))
+        } else {
+            Err(UNAVAILABLE)
+        };
+        if let Err(refusal) = checked {
+            return self.reject(id, send.request, &refusal);
+        }
+        let input = SendInput {
+            sender: send.sender,
+            sender_device: send.sender_device,
+            receiver: send.receiver,
+            message_id: send.message_id.unwrap_or_else(|| self.message_ids.next(time)),
+            body: send.body,
+        };
+        self.forming.push(LogRecord { time, input: Input::Send(input) }, Asker::Send(id, send.request));
+    }
+
+    /// Takes an ack: it opens the window at once, and is logged later.
+    fn take_ack(&mut self, id: LinkId, ack: &AckRecord) {
+        if self.sessions.handle_ack(id, ack) == AckVerdict::Taken {
+            self.note_ack();
+        }
+    }
+
+    /// Notes that a session holds an ack.
+    pub(super) fn note_ack(&mut self) {
+        self.acks_due_ms.get_or_insert(self.now.mono_ms + u64::from(self.config.ack_linger_ms));
+    }
+}

@@ -1,0 +1,254 @@
+//! Start: what the log has and the store lacks is folded again, and memory of the last sends is filled.
+//!
+//! In what order a new data directory comes to be, so that a crash anywhere leaves one that starts:
+//! 1. The store, with its generation, is made and synced. Alone it is complete up to nothing.
+//! 2. The first segment of the log is made with that generation in its header. Without it, the next start makes it.
+//!
+//! The other way round a log could carry the generation of a store that a crash took away, and refuse the next one.
+
+use std::fmt;
+
+use router_backend::disk::Disk;
+use router_backend::log::{LogConfig, OpenError, ReadError, Recovery, SegmentedLog};
+use router_backend::store::{Store, StoreError};
+use router_core::fold::Folds;
+use router_core::prelog::{SendRate, SendRateConfig};
+use router_core::sessions::{Sessions, SessionsConfig};
+use router_core::time::Now;
+use wire::codec::DecodeError;
+use wire::ids::{Offset, UnixMs};
+use wire::log::LogRecord;
+
+use super::commit::Unapplied;
+use super::condition::Condition;
+use super::group::Forming;
+use super::links::Links;
+use super::message_ids::MessageIds;
+use super::sessions::Postponed;
+use super::upkeep::Upkeep;
+use super::Router;
+use crate::config::RouterConfig;
+use crate::health::{Health, Readiness};
+use crate::metrics::{Counters, Metrics};
+
+/// Version of what the folds make of a record. Another one must not continue a log before the store holds all of it.
+pub const FOLD_VERSION: u32 = 1;
+
+/// Why a router did not start. Nothing was lost or changed; the data directory needs a person, or another disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store refused.
+    #[error("the store: {0}")]
+    Store(#[from] StoreError),
+    /// The log is damaged, does not belong to the store, or the disk refused.
+    #[error("the log: {0}")]
+    Log(#[from] OpenError),
+    /// The log could not be read to its end.
+    #[error("the log: {0}")]
+    Read(#[from] ReadError),
+    /// A whole record cannot be understood: another version wrote it.
+    #[error("the record at offset {} of the log cannot be understood: {error}", offset.0)]
+    Record {
+        /// Which.
+        offset: Offset,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+}
+
+impl StartError {
+    /// Returns whether the simulated machine went down during the start.
+    pub fn is_crash(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_crash(),
+            Self::Log(error) => error.is_crash(),
+            Self::Read(error) => error.is_crash(),
+            Self::Record { .. } => false,
+        }
+    }
+}
+
+/// What a start found and did. `Display` is one line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartReport {
+    /// Generation of the store.
+    pub generation: u32,
+    /// What the log went through.
+    pub recovery: Recovery,
+    /// Records read again for dedupe alone.
+    pub observed: u64,
+    /// Records folded again into the store.
+    pub replayed: u64,
+}
+
+impl fmt::Display for StartReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, recovery, observed, replayed } = self;
+        write!(f, "generation {generation:08x}; {recovery}; {replayed} records replayed, {observed} read for dedupe")
+    }
+}
+
+impl<D: Disk, S: Store> Router<D, S> {
+    /// Opens the log of a store and makes the store hold all of it. The router is ready then.
+    ///
+    /// `seed` is a random number, another one at each start. `config.sends_per_s` not set means the default.
+    /// Errors: see [`StartError`].
+    pub fn open(
+        disk: D,
+        mut store: S,
+        config: RouterConfig,
+        seed: u64,
+        now: Now,
+    ) -> Result<(Self, StartReport), StartError> {
+        store.persist()?; // The generation, before a log carries it.
+        let log_config = LogConfig {
+            segment_bytes: config.log_segment_bytes,
+            generation: store.generation(),
+            fold_version: FOLD_VERSION,
+            checkpoint_complete: false,
+            salt_seed: seed,
+        };
+        let (log, recovery) = SegmentedLog::open(disk, log_config, store.flushed())?;
+        let metrics = Metrics::default();
+        let counters = metrics.counters();
+        let mut upkeep = Upkeep::new(&config, &store, now)?;
+        let mut replay = Replay::begin(&log, &store, &config, now)?;
+        replay.run(&log, &mut store, &mut upkeep, &counters)?;
+        let report = StartReport {
+            generation: store.generation(),
+            observed: replay.observed,
+            replayed: replay.replayed,
+            recovery,
+        };
+        counters.replayed.add(report.replayed);
+        counters.cut_groups.add(u64::from(report.recovery.cut.is_some()));
+
+        let health = Health::starting();
+        health.set(Readiness::Ready);
+        let send_rate = SendRateConfig {
+            per_s: config.sends_per_s(false),
+            burst: config.sends_burst,
+            ..SendRateConfig::default()
+        };
+        let router = Self {
+            sessions: Sessions::new(SessionsConfig::default(), store.generation()),
+            send_rate: SendRate::new(send_rate),
+            message_ids: MessageIds::seeded(seed),
+            links: Links::new(config.link_backlog_bytes, counters.clone()),
+            first_link: 0,
+            forming: Forming::default(),
+            unapplied: replay.unapplied,
+            folds: replay.folds,
+            postponed: Postponed::default(),
+            acks_due_ms: None,
+            condition: Condition::Ready,
+            upkeep,
+            now,
+            health,
+            metrics,
+            counters,
+            config,
+            log,
+            store,
+        };
+        Ok((router, report))
+    }
+}
+
+/// Reading the log from where memory of the last sends begins to its end.
+struct Replay {
+    folds: Folds,
+    unapplied: Unapplied,
+    from: Offset,
+    observed: u64,
+    replayed: u64,
+}
+
+impl Replay {
+    fn begin<D: Disk, S: Store>(
+        log: &SegmentedLog<D>,
+        store: &S,
+        config: &RouterConfig,
+        now: Now,
+    ) -> Result<Self, StartError> {
+        let from = match store.flushed() {
+            Some(flushed) => observe_from(log, u64::from(config.dedupe_minutes) * 60_000)?.min(Offset(flushed.0 + 1)),
+            None => log.first(),
+        };
+        let evicted = match record_at(log, from)? {
+            _ if from == Offset(0) => UnixMs(0),
+            Some(record) => record.time,
+            // A segment was just begun and every older one deleted: of earlier sends memory knows nothing at all.
+            None => now.unix,
+        };
+        let folds = Folds::new(config.folds(), store.generation(), evicted);
+        Ok(Self { folds, unapplied: Unapplied::default(), from, observed: 0, replayed: 0 })
+    }
+
+    fn run<D: Disk, S: Store>(
+        &mut self,
+        log: &SegmentedLog<D>,
+        store: &mut S,
+        upkeep: &mut Upkeep,
+        counters: &Counters,
+    ) -> Result<(), StartError> {
+        let unflushed = store.flushed().map_or(Offset(0), |flushed| Offset(flushed.0 + 1));
+        let mut batch = Vec::new();
+        let mut batch_first = unflushed;
+        for read in log.read_from(self.from)? {
+            let (offset, bytes) = read?;
+            let record = LogRecord::decode(bytes).map_err(|error| StartError::Record { offset, error })?;
+            if offset < unflushed {
+                self.folds.observe(offset, &record);
+                self.observed += 1;
+                continue;
+            }
+            if batch.len() == REPLAY_RECORDS {
+                self.apply(batch_first, &mut batch, store, upkeep, counters)?;
+                batch_first = offset;
+            }
+            batch.push(record);
+        }
+        self.apply(batch_first, &mut batch, store, upkeep, counters)
+    }
+
+    /// Writes what a batch of records makes. Nobody waits for answers any more, and nobody has a session yet.
+    fn apply<S: Store>(
+        &mut self,
+        first: Offset,
+        batch: &mut Vec<LogRecord>,
+        store: &mut S,
+        upkeep: &mut Upkeep,
+        counters: &Counters,
+    ) -> Result<(), StartError> {
+        self.replayed += batch.len() as u64;
+        self.unapplied.begin(first, batch);
+        self.unapplied.apply(&mut self.folds, store, upkeep, counters)?;
+        self.unapplied.end();
+        Ok(())
+    }
+}
+
+/// Returns the first offset of a segment that began at least `span_ms` before the newest one.
+fn observe_from<D: Disk>(log: &SegmentedLog<D>, span_ms: u64) -> Result<Offset, StartError> {
+    let segments: Vec<_> = log.segments().filter(|segment| segment.first < segment.next).collect();
+    let mut newest = None;
+    for segment in segments.iter().rev() {
+        let Some(record) = record_at(log, segment.first)? else { continue };
+        let wanted = *newest.get_or_insert(record.time.0.saturating_sub(span_ms));
+        if record.time.0 <= wanted {
+            return Ok(segment.first);
+        }
+    }
+    Ok(log.first())
+}
+
+/// Returns a record of the log; `None` at its end.
+pub(super) fn record_at<D: Disk>(log: &SegmentedLog<D>, offset: Offset) -> Result<Option<LogRecord>, StartError> {
+    let Some(read) = log.read_from(offset)?.next() else { return Ok(None) };
+    let (offset, bytes) = read?;
+    LogRecord::decode(bytes).map(Some).map_err(|error| StartError::Record { offset, error })
+}
+
+/// Records folded into one batch of the store.
+const REPLAY_RECORDS: usize = 1_024;

@@ -1,0 +1,88 @@
+//! The thread of a router: reads the clocks, ticks, and parks until a link or a deadline needs it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use router_backend::disk::Disk;
+use router_backend::store::Store;
+use router_core::time::Now;
+use wire::ids::UnixMs;
+
+use super::Router;
+
+/// A router on its thread; dropping it asks the thread to stop and does not wait.
+pub struct RouterThread {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Reads both clocks. `started` is where the monotonic one counts from.
+pub fn clocks(started: Instant) -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { mono_ms: started.elapsed().as_millis() as u64, unix: UnixMs(unix.as_millis() as u64) }
+}
+
+/// Runs a router on a thread of its own; all links must have been added. `started` is the origin of the monotonic
+/// clock that [`Router::open`] was given.
+pub fn spawn<D, S>(router: Router<D, S>, started: Instant) -> io::Result<RouterThread>
+where
+    D: Disk + 'static,
+    D::File: 'static,
+    D::Lock: 'static,
+    S: Store + Send + 'static,
+{
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = thread::Builder::new().name("router".into()).spawn(move || run(router, started, &stopped))?;
+    Ok(RouterThread { stop, thread: Some(thread) })
+}
+
+impl RouterThread {
+    /// Lets the router finish its tick and sync its store, and returns when its links are closed.
+    pub fn stop(mut self) {
+        self.ask_to_stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the router thread panicked");
+        }
+    }
+
+    fn ask_to_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for RouterThread {
+    fn drop(&mut self) {
+        self.ask_to_stop();
+    }
+}
+
+fn run<D: Disk, S: Store>(mut router: Router<D, S>, started: Instant, stop: &AtomicBool) {
+    let this = thread::current();
+    // A park after an unpark returns at once, so a wake-up during a tick is not lost.
+    router.set_waker(&(Arc::new(move || this.unpark()) as _));
+    loop {
+        let is_last = stop.load(Ordering::Acquire);
+        let now = clocks(started);
+        match router.tick(now) {
+            Ok(_) if is_last => return router.close(),
+            Ok(progress) if progress.is_busy => {}
+            Ok(_) => match router.poll_timeout() {
+                Some(due_ms) => thread::park_timeout(Duration::from_millis(due_ms.saturating_sub(now.mono_ms))),
+                None => thread::park(),
+            },
+            Err(error) => {
+                tracing::error!(%error, "the router stops");
+                return;
+            }
+        }
+    }
+}

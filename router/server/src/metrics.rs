@@ -1,0 +1,250 @@
+//! Counters of the router: written by its one thread, read by any.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use wire::client::Code;
+
+/// One value of one series at the moment of a scrape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Metric name with its unit; counters end in `_total`.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Label names and values; few and closed.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value, and with it the kind of the metric.
+    pub value: Value,
+}
+
+/// What kind of metric a [`Sample`] belongs to, and how much it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Only grows.
+    Counter(u64),
+    /// Goes up and down.
+    Gauge(f64),
+    /// Counts per upper bound.
+    Histogram {
+        /// Sum of the observations.
+        sum: f64,
+        /// Their number.
+        count: u64,
+        /// Upper bound, and the observations at or below it and above the one before; the last bound is infinite.
+        buckets: Vec<(f64, u64)>,
+    },
+}
+
+/// A handle on the counters; clones see the same.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Arc<Counters>);
+
+macro_rules! table {
+    ($($(#[doc = $help:literal])+ $kind:ident $field:ident $name:literal,)+) => {
+        /// Every plain counter and gauge, then the ones with a shape of their own.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $($(#[doc = $help])+ pub(crate) $field: Cell,)+
+            /// Sends refused, by code.
+            pub(crate) rejected: [Cell; Code::ALL.len()],
+            /// How long a group took from its first byte to the end of its sync.
+            pub(crate) commit: Histogram,
+        }
+
+        impl Counters {
+            fn plain(&self) -> impl Iterator<Item = Sample> {
+                [$(Sample {
+                    name: $name,
+                    help: concat!($($help),+).trim_ascii_start(),
+                    labels: Vec::new(),
+                    value: table!(@value $kind self.$field),
+                },)+].into_iter()
+            }
+        }
+    };
+    (@value counter $cell:expr) => { Value::Counter($cell.get()) };
+    (@value gauge $cell:expr) => { Value::Gauge($cell.get() as f64) };
+}
+
+table! {
+    /// Messages given a seq.
+    counter sends "router_sends_total",
+    /// Sends answered with the seq of an earlier one.
+    counter duplicates "router_duplicates_total",
+    /// Groups of records written to the log.
+    counter groups "router_groups_total",
+    /// Records written to the log.
+    counter records "router_records_total",
+    /// Bytes written to the log.
+    counter log_bytes "router_log_bytes_total",
+    /// Syncs of the log.
+    counter fsyncs "router_fsyncs_total",
+    /// Times that the log had no room.
+    counter log_full "router_log_full_total",
+    /// Records folded again at the start.
+    counter replayed "router_replayed_records_total",
+    /// Damaged last groups cut off the log at the start.
+    counter cut_groups "router_cut_groups_total",
+    /// Acks written to the log.
+    counter acks "router_acks_total",
+    /// Messages handed to sessions, each connection counted.
+    counter deliveries "router_deliveries_total",
+    /// Status updates handed to sessions, each connection counted.
+    counter status_updates "router_status_updates_total",
+    /// Status updates lost because a link stood still; clients see the newer watermark in history.
+    counter status_updates_lost "router_status_updates_lost_total",
+    /// Pages of stored messages read for sessions that catch up.
+    counter backlog_pages "router_backlog_pages_total",
+    /// Pages of history and of conversations read.
+    counter history_pages "router_history_pages_total",
+    /// Batches that a link had no room for.
+    counter link_refusals "router_link_refusals_total",
+    /// Links closed because their client broke the format.
+    counter link_faults "router_link_faults_total",
+    /// Look-ups that missed memory and went to the store.
+    counter store_reads "router_store_reads_total",
+    /// Reads and writes that the store failed.
+    counter store_errors "router_store_errors_total",
+    /// Syncs of the store.
+    counter store_persists "router_store_persists_total",
+    /// Steps of deleting what is past retention.
+    counter sweep_steps "router_sweep_steps_total",
+    /// Links open.
+    gauge links "router_links",
+    /// Sessions open.
+    gauge sessions "router_sessions",
+    /// Records that are in the log and not yet synced in the store: what a start after a crash replays.
+    gauge store_lag "router_store_lag_records",
+    /// Bytes that wait for room in links.
+    gauge link_backlog "router_link_backlog_bytes",
+    /// 1 while messages are taken.
+    gauge ready "router_ready",
+}
+
+impl Metrics {
+    /// Returns every sample; the names and their order never change.
+    pub fn samples(&self) -> Vec<Sample> {
+        let counters = &self.0;
+        let rejected = Code::ALL.iter().zip(&counters.rejected).map(|(code, cell)| Sample {
+            name: "router_rejected_total",
+            help: "Sends refused, by code.",
+            labels: vec![("code", code.name().to_owned())],
+            value: Value::Counter(cell.get()),
+        });
+        let commit = Sample {
+            name: "router_commit_seconds",
+            help: "Time from the first byte of a group to the end of its sync.",
+            labels: Vec::new(),
+            value: counters.commit.value(),
+        };
+        counters.plain().chain(rejected).chain([commit]).collect()
+    }
+
+    /// Returns where the router counts.
+    pub(crate) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Counters {
+    /// Counts a refused send.
+    pub(crate) fn reject(&self, code: Code) {
+        let index = Code::ALL.iter().position(|listed| *listed == code);
+        self.rejected[index.expect("ALL lists every code")].add(1);
+    }
+}
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    pub(crate) fn add(&self, count: u64) {
+        // One thread writes, so this needs no atomic read-modify-write.
+        self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Durations in fixed buckets.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    buckets: [Cell; BOUNDS_US.len() + 1],
+    sum_us: Cell,
+}
+
+impl Histogram {
+    pub(crate) fn observe(&self, duration: Duration) {
+        let us = duration.as_micros() as u64;
+        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
+        self.buckets[bucket].add(1);
+        self.sum_us.add(us);
+    }
+
+    fn value(&self) -> Value {
+        let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<_> = bounds.zip(self.buckets.iter().map(Cell::get)).collect();
+        Value::Histogram {
+            sum: self.sum_us.get() as f64 / 1e6,
+            count: buckets.iter().map(|(_, count)| count).sum(),
+            buckets,
+        }
+    }
+}
+
+/// From a write cache that answers at once to a disk in trouble.
+const BOUNDS_US: [u64; 14] =
+    [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn every_name_starts_with_router_and_counters_end_in_total() {
+        for sample in Metrics::default().samples() {
+            assert!(sample.name.starts_with("router_"), "{sample:?}");
+            assert!(sample.help.ends_with('.') && !sample.help.starts_with(' '), "{sample:?}");
+            assert_eq!(sample.name.ends_with("_total"), matches!(sample.value, Value::Counter(_)), "{sample:?}");
+        }
+    }
+
+    #[test]
+    fn a_clone_sees_what_was_counted() {
+        let metrics = Metrics::default();
+        let counters = metrics.counters();
+        counters.sends.add(2);
+        counters.sends.add(3);
+        counters.reject(Code::Conflict);
+        let samples: BTreeMap<_, _> =
+            metrics.clone().samples().into_iter().map(|s| ((s.name, s.labels.clone()), s.value)).collect();
+        assert_eq!(samples[&("router_sends_total", vec![])], Value::Counter(5));
+        let label = |code: &str| ("router_rejected_total", vec![("code", code.to_owned())]);
+        assert_eq!(samples[&label("conflict")], Value::Counter(1));
+        assert_eq!(samples[&label("busy")], Value::Counter(0));
+    }
+
+    #[test]
+    fn a_duration_falls_into_the_first_bucket_that_holds_it() {
+        let histogram = Histogram::default();
+        for us in [1, 50, 51, 2_000_000] {
+            histogram.observe(Duration::from_micros(us));
+        }
+        let Value::Histogram { sum, count, buckets } = histogram.value() else { panic!() };
+        assert_eq!((sum, count), (2.000102, 4));
+        assert_eq!(buckets[0], (0.000_05, 2));
+        assert_eq!(buckets[1], (0.000_1, 1));
+        assert_eq!(buckets[BOUNDS_US.len()], (f64::INFINITY, 1));
+    }
+}

@@ -1,0 +1,349 @@
+//! What a device is sent: backlog, synced, live, resume, window, replacement, links that stand still.
+
+use wire::client::Code;
+use wire::ids::Position;
+use wire::link::{FromRouter, SendRecord, SessionOpen, ToRouter};
+
+use crate::world::{Device, Got, Link, World, body, user};
+
+/// Sends `texts` from a device to a user, one group each.
+fn send_all<'a>(world: &mut World, from: &Device, to: u64, texts: impl IntoIterator<Item = &'a str>) {
+    for text in texts {
+        world.send(from, user(to), text).unwrap();
+    }
+}
+
+fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+fn send_numbered(world: &mut World, from: &Device, to: u64, range: std::ops::Range<usize>) {
+    for text in numbered(range) {
+        world.send(from, user(to), &text).unwrap();
+    }
+}
+
+#[test]
+fn a_new_device_gets_the_backlog_then_synced_then_live() {
+    let mut world = World::seeded(1);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    send_all(&mut world, &a, 2, ["one", "two"]);
+    let b = world.connect(gateway, user(2), 1);
+    send_all(&mut world, &a, 2, ["three"]);
+    let order: Vec<String> = world
+        .heard(gateway)
+        .into_iter()
+        .filter_map(|record| match record {
+            FromRouter::Deliver(deliver) if deliver.to[0].0 == b.connection => {
+                Some(crate::world::text_of(&deliver.message.body))
+            }
+            FromRouter::Synced(synced) if synced.connection == b.connection => {
+                assert_eq!(synced.cursor, b.head);
+                Some("synced".into())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, ["one", "two", "synced", "three"]);
+}
+
+#[test]
+fn a_device_without_backlog_is_synced_at_once() {
+    let mut world = World::seeded(2);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    assert_eq!(world.synced(&a), [a.head]);
+}
+
+#[test]
+fn a_connection_resumes_after_its_cursor() {
+    let mut world = World::seeded(3);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    send_numbered(&mut world, &a, 2, 0..5);
+    let got = world.got(&b);
+    world.disconnect(&b);
+    send_numbered(&mut world, &a, 2, 5..7);
+    let open = SessionOpen { cursor: Some(got[2].position), ..world.open_record(user(2), 1) };
+    let (again, opened) = world.open(gateway, open);
+    assert!(opened.resumed && opened.resync.is_none());
+    assert_eq!(world.texts(&again), numbered(3..7));
+    assert_eq!(world.synced(&again).len(), 1);
+}
+
+#[test]
+fn without_a_cursor_a_device_starts_after_what_it_acked() {
+    let mut world = World::seeded(4);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    send_numbered(&mut world, &a, 2, 0..4);
+    let got = world.got(&b);
+    world.ack(&b, got[1].position);
+    world.disconnect(&b);
+    let open = world.open_record(user(2), 1);
+    let (again, opened) = world.open(gateway, open);
+    assert!(!opened.resumed);
+    assert_eq!(world.texts(&again), numbered(2..4));
+}
+
+#[test]
+fn a_cursor_of_another_store_or_beyond_the_head_resyncs_from_the_oldest() {
+    let mut world = World::seeded(5);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    send_numbered(&mut world, &a, 2, 0..3);
+    let last = world.got(&b)[2].position;
+    world.disconnect(&b);
+    let foreign = Position { generation: last.generation + 1, ..last };
+    let beyond = Position { index: last.index + 1, ..last };
+    for cursor in [foreign, beyond] {
+        let open = SessionOpen { cursor: Some(cursor), ..world.open_record(user(2), 1) };
+        let (again, opened) = world.open(gateway, open);
+        let (reason, oldest) = opened.resync.expect("a cursor of no use");
+        assert!(!reason.is_empty() && !opened.resumed);
+        assert_eq!(oldest, Position::start(last.generation));
+        assert_eq!(world.texts(&again), numbered(0..3));
+        world.disconnect(&again);
+    }
+}
+
+#[test]
+fn a_device_that_does_not_ack_stops_at_its_window_and_goes_on_when_it_does() {
+    let mut world = World::seeded(6);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let open = SessionOpen { window: 3, ..world.open_record(user(2), 1) };
+    let (b, _) = world.open(gateway, open);
+    send_numbered(&mut world, &a, 2, 0..8);
+    let got = world.got(&b);
+    assert_eq!(got.len(), 3);
+    world.ack(&b, got[1].position);
+    let more = world.got(&b);
+    assert_eq!(more.iter().map(|got| got.text.as_str()).collect::<Vec<_>>(), ["3", "4"]);
+    world.ack(&b, more[1].position);
+    assert_eq!(world.texts(&b), numbered(5..8));
+    send_numbered(&mut world, &a, 2, 8..9);
+    assert_eq!(world.texts(&b), Vec::<String>::new(), "5, 6 and 7 are in flight");
+}
+
+#[test]
+fn the_window_is_bounded_in_bytes_too() {
+    let mut world = World::seeded(7);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let long = "x".repeat(10_000);
+    for _ in 0..30 {
+        world.send(&a, user(2), &long).unwrap();
+    }
+    let got = world.got(&b);
+    assert_eq!(got.len(), 128 * 1024 / 10_000);
+    world.ack(&b, got[0].position);
+    assert_eq!(world.got(&b).len(), 1);
+}
+
+#[test]
+fn a_long_backlog_comes_in_pages_while_others_are_served() {
+    let mut world = World::with(8, |config| config.pages_per_tick = 1);
+    let gateway = world.gateway();
+    let (a, c) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(3), 1));
+    let records: Vec<_> = (0..250)
+        .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
+        .collect();
+    world.say(gateway, &records);
+    world.settle();
+    world.heard(gateway);
+    let open = SessionOpen { window: 256, ..world.open_record(user(2), 1) };
+    world.say(gateway, &[ToRouter::SessionOpen(open)]);
+    let mut ticks = 0;
+    let mut texts = Vec::new();
+    let b = Device { connection: open.connection, user: user(2), device: open.device, ..a };
+    loop {
+        ticks += 1;
+        world.send(&c, user(4), "meanwhile").unwrap();
+        let progress = world.tick();
+        texts.extend(world.texts(&b));
+        if !progress.is_busy && texts.len() >= 250 {
+            break;
+        }
+        assert!(ticks < 20);
+    }
+    assert_eq!(texts, numbered(0..250));
+}
+
+#[test]
+fn the_newest_connection_of_a_device_wins() {
+    let mut world = World::seeded(9);
+    let (one, two) = (world.gateway(), world.gateway());
+    let a = world.connect(one, user(1), 1);
+    let first = world.connect(one, user(2), 1);
+    let second = world.connect(two, user(2), 1);
+    assert!(second.session > first.session);
+    let replaced = world.hear(one, |record| match record {
+        FromRouter::SessionReplaced(session) => Some(session.connection),
+        _ => None,
+    });
+    assert_eq!(replaced, [first.connection]);
+    world.send(&a, user(2), "x").unwrap();
+    assert_eq!(world.texts(&first), Vec::<String>::new());
+    let got = world.got(&second);
+    assert_eq!(got.len(), 1);
+    // What the first one still says does not count.
+    world.ack(&first, got[0].position);
+    world.disconnect(&first);
+    world.send(&a, user(2), "y").unwrap();
+    assert_eq!(world.texts(&second), ["y"]);
+    assert_eq!(world.metric("router_sessions"), 2);
+}
+
+#[test]
+fn a_ninth_device_is_refused_and_known_ones_are_not() {
+    let mut world = World::seeded(10);
+    let gateway = world.gateway();
+    let devices: Vec<_> = (1..=8).map(|device| world.connect(gateway, user(1), device)).collect();
+    world.disconnect(&devices[0]);
+    let open = world.open_record(user(1), 9);
+    world.say(gateway, &[ToRouter::SessionOpen(open)]);
+    world.settle();
+    let refused = world.hear(gateway, |record| match record {
+        FromRouter::SessionRefused(refused) => Some((refused.connection, refused.code)),
+        _ => None,
+    });
+    assert_eq!(refused, [(open.connection, Code::TooManyDevices)]);
+    world.connect(gateway, user(1), 1);
+}
+
+#[test]
+fn one_message_is_one_record_for_all_connections_of_a_link() {
+    let mut world = World::seeded(11);
+    let (one, two) = (world.gateway(), world.gateway());
+    let a = world.connect(one, user(1), 1);
+    let others =
+        [world.connect(one, user(2), 1), world.connect(one, user(2), 2), world.connect(two, user(2), 3)];
+    world.heard(one);
+    world.heard(two);
+    world.send(&a, user(2), "x").unwrap();
+    let mut delivered = |link: Link| {
+        let to: Vec<Vec<_>> = world.hear(link, |record| match record {
+            FromRouter::Deliver(deliver) => Some(deliver.to.iter().map(|(to, _)| *to).collect()),
+            _ => None,
+        });
+        let [mut to] = to.try_into().expect("one record");
+        to.sort();
+        to
+    };
+    assert_eq!(delivered(one), [others[0].connection, others[1].connection]);
+    assert_eq!(delivered(two), [others[2].connection]);
+}
+
+#[test]
+fn sessions_of_a_broken_link_end_and_those_of_others_stay() {
+    let mut world = World::seeded(12);
+    let (one, two) = (world.gateway(), world.gateway());
+    let a = world.connect(one, user(1), 1);
+    world.connect(two, user(2), 1);
+    world.connect(two, user(3), 1);
+    world.close_link(two);
+    world.settle();
+    assert_eq!(world.metric("router_sessions"), 1);
+    assert_eq!(world.metric("router_links"), 1);
+    world.send(&a, user(2), "x").unwrap();
+    let b = world.connect(one, user(2), 1);
+    assert_eq!(world.texts(&b), ["x"]);
+}
+
+/// Ticks without listening at the links, so that the pipes fill.
+fn settle_deaf(world: &mut World) {
+    let now = world.now;
+    for _ in 0..1_000 {
+        if !world.router().tick(now).unwrap().is_busy {
+            return;
+        }
+    }
+    panic!("the router never comes to rest");
+}
+
+#[test]
+fn a_link_that_stands_still_keeps_state_and_loses_nothing() {
+    let mut world = World::with(13, |config| {
+        config.link_pipe_bytes = 64 << 10;
+        config.link_backlog_bytes = 64 << 10;
+    });
+    let (fast, slow) = (world.gateway(), world.gateway());
+    let a = world.connect(fast, user(1), 1);
+    let open = SessionOpen { window: 256, ..world.open_record(user(2), 1) };
+    let (b, _) = world.open(slow, open);
+    let mut expected = Vec::new();
+    for n in 0..60 {
+        let text = format!("{n} {}", "x".repeat(8_000));
+        let send = world.send_record(&a, user(2), None, &text);
+        world.say(fast, &[ToRouter::Send(send)]);
+        expected.push(text);
+        settle_deaf(&mut world);
+    }
+    let waiting = world.metric("router_link_backlog_bytes");
+    assert!(world.metric("router_link_refusals_total") > 0);
+    assert!(waiting < 200 << 10, "{waiting} bytes wait");
+    // Once the gateway listens again, and the device acks, everything comes, in order.
+    let mut texts: Vec<String> = Vec::new();
+    for _ in 0..60 {
+        world.settle();
+        let got = world.got(&b);
+        texts.extend(got.iter().map(|got| got.text.clone()));
+        if let Some(Got { position, .. }) = got.last() {
+            world.ack(&b, *position);
+        }
+    }
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn a_link_that_is_owed_too_much_is_not_read_until_it_takes_some() {
+    let mut world = World::with(14, |config| {
+        config.link_pipe_bytes = 64 << 10;
+        config.link_backlog_bytes = 64 << 10;
+    });
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(1), &"x".repeat(9_000)).unwrap();
+    let conversation = wire::ids::ConversationId::direct(user(1), user(1));
+    let mut asked = 0;
+    for _ in 0..200 {
+        let history = wire::link::HistoryRecord {
+            request: world.request(),
+            user: user(1),
+            conversation,
+            before: None,
+            limit: 100,
+        };
+        world.say(gateway, &[ToRouter::History(history)]);
+        asked += 1;
+        settle_deaf(&mut world);
+    }
+    let backlog = world.metric("router_link_backlog_bytes");
+    assert!(backlog <= 150 << 10, "{backlog} bytes wait");
+    // Nothing is lost: as the gateway listens, the rest is read and answered.
+    let mut answered = 0;
+    for _ in 0..300 {
+        world.settle();
+        answered += world.heard(gateway).iter().filter(|record| matches!(record, FromRouter::HistoryPage(_))).count();
+    }
+    assert_eq!(answered, asked);
+}
+
+#[test]
+fn a_busy_link_does_not_starve_another() {
+    let mut world = World::with(15, |config| config.group_records_max = 8);
+    let (busy, quiet) = (world.gateway(), world.gateway());
+    let (a, c) = (world.connect(busy, user(1), 1), world.connect(quiet, user(3), 1));
+    let flood: Vec<_> =
+        (0..500).map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string()))).collect();
+    world.say(busy, &flood);
+    let send = SendRecord { body: body("hello"), ..world.send_record(&c, user(4), None, "x") };
+    world.say(quiet, &[ToRouter::Send(send.clone())]);
+    let ticks = (1..).find(|_| {
+        world.tick();
+        world.outcome(quiet, send.request).is_some()
+    });
+    assert!(ticks.is_some_and(|ticks| ticks <= 2), "{ticks:?}");
+}

@@ -1,0 +1,184 @@
+//! A disk or a store that fails instead of crashing.
+
+use router_backend::store::KvFault;
+use router_server::health::Readiness;
+use wire::client::{Code, StatusOf};
+use wire::ids::Seq;
+use wire::link::{FromRouter, ToRouter};
+use wire::log::Status;
+
+use crate::world::{World, direct, page_texts, user};
+
+#[test]
+fn a_full_disk_makes_sends_unavailable_until_there_is_space_again() {
+    let mut world = World::seeded(1);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    world.send(&a, user(2), "before").unwrap();
+    world.disk.set_space_left(Some(10));
+    for _ in 0..3 {
+        let refused = world.send(&a, user(2), "lost").unwrap_err();
+        assert_eq!((refused.code, refused.retry_after_ms), (Code::Unavailable, Some(1_000)));
+    }
+    let health = world.router().health();
+    assert_eq!(health.readiness(), Readiness::LogFull);
+    assert_eq!(world.metric("router_log_full_total"), 1, "only the first one asked the disk");
+    // Reads go on, and so do sessions of known devices; a new device would have to be logged.
+    let page = world.history(gateway, user(1), direct(user(1), user(2)), None, 10).unwrap();
+    assert_eq!(page_texts(&page), [(1, "before".into())]);
+    world.connect(gateway, user(2), 1);
+    let open = world.open_record(user(2), 2);
+    world.say(gateway, &[ToRouter::SessionOpen(open)]);
+    world.settle();
+    assert!(world.heard(gateway).iter().any(
+        |record| matches!(record, FromRouter::SessionRefused(refused) if refused.code == Code::Unavailable)
+    ));
+
+    world.advance(1_001);
+    world.settle();
+    assert_eq!(health.readiness(), Readiness::LogFull, "asked again, and still full");
+    world.disk.set_space_left(None);
+    world.advance(1_001);
+    world.settle();
+    assert_eq!(health.readiness(), Readiness::Ready, "resumed by itself, without a send");
+    let sent = world.send(&a, user(2), "after").unwrap();
+    assert_eq!(sent.seq, Seq(2), "what was refused took no seq");
+    let _ = b;
+}
+
+#[test]
+fn what_found_no_space_does_not_come_back_after_a_restart() {
+    let mut world = World::seeded(2);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(2), "before").unwrap();
+    world.disk.set_space_left(Some(10));
+    world.send(&a, user(2), "lost").unwrap_err();
+    world.disk.set_space_left(None);
+    world.crash();
+    world.start().unwrap();
+    let gateway = world.gateway();
+    let page = world.history(gateway, user(1), direct(user(1), user(2)), None, 10).unwrap();
+    assert_eq!(page_texts(&page), [(1, "before".into())]);
+}
+
+#[test]
+fn acks_and_new_devices_wait_for_space_and_are_logged_then() {
+    let mut world = World::seeded(3);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    world.send(&a, user(2), "x").unwrap();
+    let position = world.got(&b)[0].position;
+    world.disk.set_space_left(Some(10));
+    let newcomer = world.connect(gateway, user(3), 1);
+    world.ack(&b, position);
+    assert_eq!(world.updates(gateway), []);
+    world.disk.set_space_left(None);
+    world.advance(1_001);
+    world.settle_acks();
+    assert_eq!(world.updates(gateway).len(), 1);
+    // The newcomer is known after a restart: it cannot be registered a second time.
+    world.kill();
+    world.start().unwrap();
+    let records = world.metric("router_records_total");
+    let gateway = world.gateway();
+    world.connect(gateway, newcomer.user, 1);
+    assert_eq!(world.metric("router_records_total"), records);
+}
+
+#[test]
+fn a_failed_sync_stops_acknowledging_until_restart() {
+    let mut world = World::seeded(4);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    world.send(&a, user(2), "before").unwrap();
+    world.texts(&b);
+    world.disk.fail_sync(0);
+    for _ in 0..3 {
+        assert_eq!(world.send(&a, user(2), "unknown").unwrap_err().code, Code::Unavailable);
+        world.advance(5_000);
+    }
+    assert_eq!(world.router().health().readiness(), Readiness::LogFailed);
+    assert_eq!(world.texts(&b), Vec::<String>::new());
+    let conversation = direct(user(1), user(2));
+    assert!(world.history(gateway, user(1), conversation, None, 10).is_ok(), "reads go on");
+    let of = StatusOf::Seq(conversation, Seq(1));
+    assert_eq!(world.status(gateway, user(2), b.device, Status::Read, of), Err(Code::Unavailable));
+    world.crash();
+    world.start().unwrap();
+    let gateway = world.gateway();
+    let page = world.history(gateway, user(1), conversation, None, 10).unwrap();
+    let texts: Vec<_> = page_texts(&page).into_iter().map(|(_, text)| text).collect();
+    assert!(texts == ["before"] || texts == ["before", "unknown"], "{texts:?}");
+    let a = world.connect(gateway, user(1), 1);
+    assert_eq!(world.send(&a, user(2), "after").unwrap().seq.0, texts.len() as u64 + 1);
+}
+
+#[test]
+fn a_store_without_space_pauses_and_then_delivers_what_the_log_has() {
+    let mut world = World::seeded(5);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    world.kv.fail_applies(Some(KvFault::NoSpace));
+    let id = world.new_id();
+    assert_eq!(world.send_with_id(&a, user(2), id, "logged").unwrap_err().code, Code::Unavailable);
+    assert_eq!(world.send(&a, user(2), "refused").unwrap_err().code, Code::Unavailable);
+    assert_eq!(world.router().health().readiness(), Readiness::StoreFull);
+    assert_eq!(world.texts(&b), Vec::<String>::new(), "nothing is delivered that cannot be read");
+    let open = world.open_record(user(2), 2);
+    world.say(gateway, &[ToRouter::SessionOpen(open)]);
+    world.settle();
+    assert!(world.heard(gateway).iter().any(|record| matches!(record, FromRouter::SessionRefused(_))));
+
+    world.kv.fail_applies(None);
+    world.advance(1_001);
+    world.settle();
+    assert_eq!(world.router().health().readiness(), Readiness::Ready);
+    assert_eq!(world.texts(&b), ["logged"]);
+    let again = world.send_with_id(&a, user(2), id, "logged").unwrap();
+    assert!(again.duplicate && again.seq == Seq(1));
+    assert_eq!(world.send(&a, user(2), "next").unwrap().seq, Seq(2));
+}
+
+#[test]
+fn a_failed_store_is_brought_up_to_the_log_by_a_restart() {
+    let mut world = World::seeded(6);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.kv.fail_applies(Some(KvFault::Failed));
+    let id = world.new_id();
+    assert_eq!(world.send_with_id(&a, user(2), id, "logged").unwrap_err().code, Code::Unavailable);
+    world.kv.fail_applies(None);
+    world.advance(5_000);
+    assert_eq!(world.send(&a, user(2), "refused").unwrap_err().code, Code::Unavailable);
+    assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
+    world.crash();
+    let report = world.start().unwrap();
+    assert!(report.replayed >= 1, "{report}");
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let again = world.send_with_id(&a, user(2), id, "logged").unwrap();
+    assert!(again.duplicate && again.seq == Seq(1));
+}
+
+#[test]
+fn a_store_that_cannot_be_synced_is_not_trusted_any_more() {
+    let mut world = World::seeded(7);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(2), "x").unwrap();
+    world.kv.fail_persists(Some(KvFault::Failed));
+    world.advance(u64::from(world.config.store_persist_interval_ms) + 1);
+    world.settle();
+    assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
+    assert_eq!(world.send(&a, user(2), "y").unwrap_err().code, Code::Unavailable);
+}
+
+#[test]
+fn the_end_of_a_router_shows_in_its_health() {
+    let mut world = World::seeded(8);
+    let health = world.router().health();
+    assert!(health.is_ready());
+    world.kill();
+    assert_eq!(health.readiness(), Readiness::Stopped);
+}

@@ -1,0 +1,10 @@
+//! The embedded driver in virtual time, on a simulated disk and an in-memory store, seen from its links.
+
+mod delivery;
+mod faults;
+mod reads;
+mod receipts;
+mod restart;
+mod retention;
+mod sends;
+mod world;

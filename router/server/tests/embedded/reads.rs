@@ -1,0 +1,201 @@
+//! History and conversations.
+
+use proptest::prelude::*;
+use wire::body::{Body, Content};
+use wire::client::Code;
+use wire::client::json::encode_event;
+use wire::ids::{DeviceId, Seq};
+use wire::limits::FRAME_BYTES_MAX;
+use wire::link::{HistoryPageRecord, HistoryRecord, LinkKind, SendRecord, ToRouter};
+
+use crate::world::{World, direct, page_texts, text_of, unknown_conversation, user};
+
+#[test]
+fn history_has_what_the_same_connection_sent_just_before() {
+    let mut world = World::seeded(1);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let request = world.request();
+    let mut records: Vec<_> =
+        ["x", "y"].map(|text| ToRouter::Send(world.send_record(&a, user(2), None, text))).into();
+    records.push(ToRouter::History(HistoryRecord {
+        request,
+        user: user(1),
+        conversation: direct(user(1), user(2)),
+        before: None,
+        limit: 50,
+    }));
+    world.say(gateway, &records);
+    world.settle();
+    let pages = world.hear(gateway, |record| match record {
+        wire::link::FromRouter::HistoryPage(page) => Some(page.clone()),
+        _ => None,
+    });
+    assert_eq!(page_texts(&pages[0]), [(1, "x".into()), (2, "y".into())]);
+}
+
+#[test]
+fn history_goes_back_page_by_page() {
+    let mut world = World::seeded(2);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let records: Vec<_> =
+        (1..=25).map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string()))).collect();
+    world.say(gateway, &records);
+    world.settle();
+    let conversation = direct(user(1), user(2));
+    let mut before = None;
+    let mut seqs = Vec::new();
+    loop {
+        let page = world.history(gateway, user(2), conversation, before, 10).unwrap();
+        assert!(page.messages.len() <= 10);
+        seqs.extend(page.messages.iter().map(|message| message.seq.0));
+        before = seqs.last().copied();
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seqs, (1..=25).rev().collect::<Vec<_>>());
+    let none = world.history(gateway, user(2), conversation, Some(1), 10).unwrap();
+    assert!(none.messages.is_empty() && !none.more);
+}
+
+#[test]
+fn history_is_for_members_and_tells_others_nothing() {
+    let mut world = World::seeded(3);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(2), "x").unwrap();
+    let known = world.history(gateway, user(3), direct(user(1), user(2)), None, 10);
+    let unknown = world.history(gateway, user(3), unknown_conversation(), None, 10);
+    assert_eq!((known, unknown), (Err(Code::Forbidden), Err(Code::Forbidden)));
+}
+
+#[test]
+fn conversations_come_newest_activity_first_page_by_page() {
+    let mut world = World::seeded(4);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    for peer in 2..=600 {
+        let send = world.send_record(&a, user(peer), None, &format!("to {peer}"));
+        world.say(gateway, &[ToRouter::Send(send)]);
+        world.advance(1);
+        world.tick();
+    }
+    world.settle();
+    world.send(&a, user(7), "again").unwrap();
+    let mut before = None;
+    let mut peers = Vec::new();
+    loop {
+        let page = world.conversations(gateway, user(1), 100, before).unwrap();
+        assert!(page.conversations.len() <= 100);
+        peers.extend(page.conversations.iter().map(|summary| summary.peer.get()));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    let mut expected: Vec<u64> = (2..=600).rev().filter(|peer| *peer != 7).collect();
+    expected.insert(0, 7);
+    assert_eq!(peers, expected);
+    let bad = world.conversations(gateway, user(1), 10, Some("nonsense".into()));
+    assert_eq!(bad, Err(Code::BadRequest));
+    let nobody = world.conversations(gateway, user(999), 10, None).unwrap();
+    assert!(nobody.conversations.is_empty() && nobody.next.is_none());
+}
+
+#[test]
+fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
+    let mut world = World::seeded(5);
+    let gateway = world.gateway();
+    let api = world.link_of(LinkKind::Api);
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let sent = world.send(&a, user(2), "hello").unwrap();
+    let position = world.got(&b)[0].position;
+    world.ack(&b, position);
+    let page = world.conversations(api, user(1), 10, None).unwrap();
+    let summary = &page.conversations[0];
+    assert_eq!((summary.conversation, summary.peer), (sent.conversation, user(2)));
+    assert_eq!(summary.last_body.as_ref().map(text_of), Some("hello".into()));
+    assert_eq!((summary.last_time, summary.last_seq), (sent.timestamp, Seq(1)));
+    assert_eq!((summary.unread, summary.delivered, summary.read), (0, Seq(1), Seq(0)));
+
+    let sealed = Body { content: Content::Ciphertext(b"secret"), media_url: None, kind: None };
+    let send = SendRecord {
+        request: world.request(),
+        sender: user(1),
+        sender_device: DeviceId::API,
+        receiver: user(2),
+        message_id: None,
+        body: sealed.encode(),
+    };
+    world.say(api, &[ToRouter::Send(send)]);
+    world.settle();
+    let page = world.conversations(api, user(1), 10, None).unwrap();
+    assert_eq!(page.conversations[0].last_body, None);
+}
+
+/// A page as its connection would get it.
+fn json(page: &HistoryPageRecord) -> Vec<u8> {
+    let messages = page.messages.iter().map(|message| wire::client::Message {
+        cursor: None,
+        message_id: message.message_id,
+        conversation: message.conversation,
+        seq: message.seq,
+        sender: message.sender,
+        sender_device: message.sender_device,
+        group: None,
+        body: message.body.decode(),
+        timestamp: message.timestamp,
+    });
+    let event = wire::client::Event::History(wire::client::HistoryPage {
+        id: Some(u32::MAX),
+        conversation: page.conversation,
+        messages: messages.collect(),
+        more: page.more,
+        delivered: page.delivered,
+        read: page.read,
+    });
+    let mut out = Vec::new();
+    encode_event(&event, &mut out);
+    out
+}
+
+fn any_content() -> impl Strategy<Value = (String, bool)> {
+    let text = prop_oneof![Just("a"), Just("\u{1}"), Just("\""), Just("é"), Just("😀")];
+    (text, 1..10_000usize, any::<bool>(), prop_oneof![3 => Just(false), 1 => Just(true)]).prop_map(
+        |(unit, count, is_long, is_sealed)| (unit.repeat(if is_long { count } else { count % 50 + 1 }), is_sealed),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn every_page_fits_a_frame_and_none_is_missing(contents in prop::collection::vec(any_content(), 1..40)) {
+        let mut world = World::seeded(6);
+        let gateway = world.gateway();
+        let a = world.connect(gateway, user(1), 1);
+        let url = "\"".repeat(2_048);
+        for (text, is_sealed) in &contents {
+            let content = if *is_sealed { Content::Ciphertext(text.as_bytes()) } else { Content::Text(text) };
+            let body = Body { content, media_url: is_sealed.then_some(url.as_str()), kind: None }.encode();
+            let send = SendRecord { body, ..world.send_record(&a, user(2), None, "x") };
+            world.say(gateway, &[ToRouter::Send(send)]);
+            world.tick();
+        }
+        world.settle();
+        let mut before = None;
+        let mut seqs = Vec::new();
+        loop {
+            let page = world.history(gateway, user(1), direct(user(1), user(2)), before, 100).unwrap();
+            prop_assert!(json(&page).len() <= FRAME_BYTES_MAX);
+            prop_assert!(!page.messages.is_empty());
+            seqs.extend(page.messages.iter().map(|message| message.seq.0));
+            before = seqs.last().copied();
+            if !page.more {
+                break;
+            }
+        }
+        prop_assert_eq!(seqs, (1..=contents.len() as u64).rev().collect::<Vec<_>>());
+    }
+}

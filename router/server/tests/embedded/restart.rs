@@ -1,0 +1,227 @@
+//! Restarts: killed, without power, at every point.
+
+use std::collections::BTreeMap;
+
+use router_server::config::RouterConfig;
+use wire::ids::{MessageId, Position};
+use wire::link::SessionOpen;
+
+use crate::world::{World, direct, page_texts, user};
+
+#[test]
+fn everything_is_still_there_after_a_restart() {
+    let mut world = World::seeded(1);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let id = world.new_id();
+    let first = world.send_with_id(&a, user(2), id, "x").unwrap();
+    world.send(&a, user(2), "y").unwrap();
+    let got = world.got(&b);
+    world.ack(&b, got[0].position);
+    world.kill();
+    world.start().unwrap();
+
+    let gateway = world.gateway();
+    let (a, again) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    assert!(again.session > b.session);
+    assert_eq!(again.head, got[1].position);
+    assert_eq!(world.texts(&again), ["y"], "x was acked");
+    let page = world.history(gateway, user(1), direct(user(1), user(2)), None, 10).unwrap();
+    assert_eq!(page_texts(&page), [(1, "x".into()), (2, "y".into())]);
+    assert_eq!(page.delivered.0, 1);
+    let duplicate = world.send_with_id(&a, user(2), id, "x").unwrap();
+    assert!(duplicate.duplicate && (duplicate.seq, duplicate.timestamp) == (first.seq, first.timestamp));
+    assert_eq!(world.send(&a, user(2), "z").unwrap().seq.0, 3);
+}
+
+#[test]
+fn a_cursor_is_good_across_a_restart() {
+    let mut world = World::seeded(2);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    for text in ["x", "y", "z"] {
+        world.send(&a, user(2), text).unwrap();
+    }
+    let cursor = world.got(&b)[1].position;
+    world.crash();
+    world.start().unwrap();
+    let gateway = world.gateway();
+    let open = SessionOpen { cursor: Some(cursor), ..world.open_record(user(2), 1) };
+    let (again, opened) = world.open(gateway, open);
+    assert!(opened.resumed);
+    assert_eq!(world.texts(&again), ["z"]);
+}
+
+/// A small life of two users, told as steps; each may end in a crash. Holds what the outside was promised.
+struct Life {
+    world: World,
+    /// The seq of every send that was answered `sent`.
+    sent: BTreeMap<MessageId, (u64, String)>,
+    /// Sends whose outcome is open.
+    open: Vec<(MessageId, String)>,
+    next_text: usize,
+    /// The last entry the receiver got, and what it got.
+    cursor: Option<Position>,
+    received: Vec<(u64, String)>,
+}
+
+impl Life {
+    fn begin(seed: u64) -> Self {
+        let config = RouterConfig { sends_per_s: Some(0), ..RouterConfig::default() };
+        Self {
+            world: World::down(seed, config),
+            sent: BTreeMap::new(),
+            open: Vec::new(),
+            next_text: 0,
+            cursor: None,
+            received: Vec::new(),
+        }
+    }
+
+    /// Runs until the end or the crash. Whatever a link said before counts.
+    fn run(&mut self) -> Result<(), ()> {
+        let world = &mut self.world;
+        world.start().map_err(|error| assert!(error.is_crash(), "{error}"))?;
+        let gateway = world.gateway();
+        let a = world.open_record(user(1), 1);
+        let b = SessionOpen { cursor: self.cursor, ..world.open_record(user(2), 1) };
+        world.say(gateway, &[wire::link::ToRouter::SessionOpen(a), wire::link::ToRouter::SessionOpen(b)]);
+        let mut asked = Vec::new();
+        let mut ticks = Vec::new();
+        for step in 0..6 {
+            ticks.push(world.try_tick());
+            if ticks.last().is_some_and(Result::is_err) {
+                break;
+            }
+            // What is open is sent again, as a client would.
+            for (id, text) in std::mem::take(&mut self.open) {
+                asked.push(send(world, gateway, id, &text));
+            }
+            if step < 3 {
+                for _ in 0..2 {
+                    let (id, text) = (world.new_id(), format!("text {}", self.next_text));
+                    self.next_text += 1;
+                    asked.push(send(world, gateway, id, &text));
+                }
+            }
+            world.advance(if step == 4 { 6_000 } else { 3 });
+        }
+        for (request, id, text) in asked {
+            match world.outcome(gateway, request) {
+                Some(Ok(sent)) => {
+                    let first = self.sent.insert(id, (sent.seq.0, text));
+                    assert!(first.is_none_or(|(seq, _)| seq == sent.seq.0), "a second seq for {id}");
+                }
+                _ => self.open.push((id, text)),
+            }
+        }
+        for record in world.heard(gateway) {
+            if let wire::link::FromRouter::Deliver(deliver) = record
+                && let Some((_, position)) = deliver.to.iter().find(|(to, _)| *to == b.connection)
+            {
+                assert!(Some(*position) > self.cursor, "went back to {position}");
+                self.cursor = Some(*position);
+                self.received.push((deliver.message.seq.0, crate::world::text_of(&deliver.message.body)));
+            }
+        }
+        if ticks.iter().all(Result::is_ok) { Ok(()) } else { Err(()) }
+    }
+
+    /// Checks what the outside was promised against what is there at last.
+    fn check(&mut self) {
+        let world = &mut self.world;
+        let gateway = world.gateway();
+        let page = world.history(gateway, user(1), direct(user(1), user(2)), None, 100).unwrap();
+        let stored = page_texts(&page);
+        let seqs: Vec<u64> = stored.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(seqs, (1..=stored.len() as u64).collect::<Vec<_>>(), "dense");
+        for (seq, text) in self.sent.values() {
+            assert_eq!(stored[*seq as usize - 1].1, *text, "what was sent is there");
+        }
+        let mut texts: Vec<_> = stored.iter().map(|(_, text)| text).collect();
+        texts.sort();
+        texts.dedup();
+        assert_eq!(texts.len(), stored.len(), "each message once");
+        assert_eq!(self.received, stored[..self.received.len()], "delivered in order, without a gap, and only what is stored");
+    }
+}
+
+fn send(
+    world: &mut World,
+    gateway: crate::world::Link,
+    id: MessageId,
+    text: &str,
+) -> (wire::link::RequestId, MessageId, String) {
+    let request = world.request();
+    let record = wire::link::SendRecord {
+        request,
+        sender: user(1),
+        sender_device: wire::ids::DeviceId::new(1).unwrap(),
+        receiver: user(2),
+        message_id: Some(id),
+        body: crate::world::body(text),
+    };
+    world.say(gateway, &[wire::link::ToRouter::Send(record)]);
+    (request, id, text.to_owned())
+}
+
+/// Runs a life with a crash at each point, then again with a second crash behind it, and then to its end.
+fn crash_everywhere(seed: u64, arm: impl Fn(&World, u64)) -> u64 {
+    for point in 0.. {
+        let mut life = Life::begin(seed + point);
+        arm(&life.world, point);
+        if life.run().is_ok() {
+            return point;
+        }
+        life.world.crash();
+        arm(&life.world, point / 2);
+        if life.run().is_err() {
+            life.world.crash();
+            life.run().unwrap();
+        }
+        life.run_again();
+        life.check();
+    }
+    unreachable!("some life is shorter than that")
+}
+
+impl Life {
+    /// Restarts in peace and lets everything open be sent again and everything stored be received.
+    fn run_again(&mut self) {
+        for _ in 0..2 {
+            self.world.kill();
+            self.run().unwrap();
+        }
+        assert_eq!(self.open, []);
+    }
+}
+
+#[test]
+fn a_crash_at_any_disk_operation_loses_nothing_sent_and_leaves_seqs_dense() {
+    let points: u64 = (0..8).map(|seed| crash_everywhere(seed * 1_000, |world, n| world.disk.crash_at(n))).sum();
+    assert!(points >= 8 * 15, "{points} points");
+}
+
+#[test]
+fn a_crash_at_any_store_operation_loses_nothing_sent_and_leaves_seqs_dense() {
+    let points: u64 = (0..8).map(|seed| crash_everywhere(seed * 1_000, |world, n| world.kv.crash_at(n))).sum();
+    assert!(points >= 8 * 7, "{points} points");
+}
+
+#[test]
+fn the_memory_of_sends_is_filled_again_from_the_log() {
+    let mut world = World::seeded(3);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(2), "x").unwrap();
+    world.advance(6_000);
+    world.settle(); // The store is synced: nothing is left to replay.
+    world.crash();
+    let report = world.start().unwrap();
+    assert_eq!((report.replayed, report.observed), (0, 2), "{report}");
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let reads = world.metric("router_store_reads_total");
+    world.send(&a, user(2), "y").unwrap();
+    assert_eq!(world.metric("router_store_reads_total") - reads, 1, "the conversation, and no id");
+}

@@ -1,0 +1,124 @@
+//! What is past retention goes, slice by slice; what is not stays.
+
+use wire::ids::Position;
+use wire::link::SessionOpen;
+
+use crate::world::{World, direct, page_texts, user};
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
+/// Ticks whenever something is due, until nothing has been for an hour.
+fn let_time_pass(world: &mut World, ms: u64) {
+    let end = world.now.mono_ms + ms;
+    while world.now.mono_ms < end {
+        world.settle();
+        let due = world.router().poll_timeout().unwrap_or(u64::MAX);
+        let step = due.saturating_sub(world.now.mono_ms).max(1);
+        world.advance(step.min(end - world.now.mono_ms));
+    }
+    world.settle();
+}
+
+#[test]
+fn messages_inboxes_and_ids_past_retention_are_deleted_and_newer_ones_stay() {
+    let mut world = World::with(1, |config| config.sweep_rows_max = 7);
+    let gateway = world.gateway();
+    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let old_id = world.new_id();
+    world.send_with_id(&a, user(2), old_id, "old 0").unwrap();
+    for n in 1..40 {
+        world.send(&a, user(2), &format!("old {n}")).unwrap();
+    }
+    let old_cursor = world.got(&b)[10].position;
+    world.disconnect(&b);
+    world.disconnect(&a);
+    let rows = world.kv.contents().len();
+
+    world.advance(20 * DAY_MS);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    for n in 0..3 {
+        world.send(&a, user(2), &format!("new {n}")).unwrap();
+    }
+    world.advance(11 * DAY_MS);
+    let_time_pass(&mut world, 3 * 600_000);
+    let left = world.kv.contents().len();
+    assert!(left + 100 < rows, "{rows} rows became {left}");
+    assert!(world.metric("router_sweep_steps_total") > 40 * 3 / 7, "in slices");
+
+    let conversation = direct(user(1), user(2));
+    let page = world.history(gateway, user(1), conversation, None, 100).unwrap();
+    let new: Vec<_> = (0..3).map(|n| (41 + n, format!("new {n}"))).collect();
+    assert_eq!(page_texts(&page), new);
+
+    let open = SessionOpen { cursor: Some(old_cursor), ..world.open_record(user(2), 1) };
+    let (b, opened) = world.open(gateway, open);
+    let (_, oldest) = opened.resync.expect("the cursor is older than what is kept");
+    assert!(oldest > old_cursor && oldest > Position::start(oldest.generation));
+    assert_eq!(world.texts(&b), ["new 0", "new 1", "new 2"]);
+    // Seqs go on; the id is free again, as its time says it may be.
+    assert_eq!(world.send(&a, user(2), "next").unwrap().seq.0, 44);
+}
+
+#[test]
+fn a_summary_keeps_its_text_past_retention() {
+    let mut world = World::seeded(2);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(2), "first").unwrap();
+    world.send(&a, user(2), "last").unwrap();
+    world.advance(31 * DAY_MS);
+    world.send(&a, user(3), "elsewhere").unwrap();
+    let_time_pass(&mut world, 3 * 600_000);
+    let page = world.conversations(gateway, user(1), 10, None).unwrap();
+    let texts: Vec<_> =
+        page.conversations.iter().map(|it| it.last_body.as_ref().map(crate::world::text_of).unwrap()).collect();
+    assert_eq!(texts, ["elsewhere", "last"]);
+}
+
+#[test]
+fn old_segments_of_the_log_go_once_the_store_is_synced() {
+    let mut world = World::with(3, |config| {
+        config.log_segment_bytes = 1 << 20;
+        config.log_retention_minutes = 30;
+    });
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let long = "x".repeat(10_000);
+    for _ in 0..5 {
+        for _ in 0..110 {
+            let send = world.send_record(&a, user(2), None, &long);
+            world.say(gateway, &[wire::link::ToRouter::Send(send)]);
+            world.tick();
+        }
+        world.heard(gateway);
+        let_time_pass(&mut world, 20 * 60_000);
+    }
+    let segments = router_backend::disk::Disk::list(&world.disk).unwrap();
+    let logs = segments.iter().filter(|name| name.ends_with(".log")).count();
+    assert!((2..=4).contains(&logs), "{segments:?}");
+    world.crash();
+    world.start().unwrap();
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    assert_eq!(world.send(&a, user(2), "next").unwrap().seq.0, 551);
+}
+
+#[test]
+fn sweeping_leaves_live_traffic_alone() {
+    let mut world = World::with(4, |config| config.sweep_rows_max = 1);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    for n in 0..50 {
+        world.send(&a, user(2), &n.to_string()).unwrap();
+    }
+    world.advance(31 * DAY_MS);
+    world.send(&a, user(2), "now").unwrap();
+    let_time_pass(&mut world, 600_000);
+    for _ in 0..20 {
+        let steps = world.metric("router_sweep_steps_total");
+        world.send(&a, user(2), "live").unwrap();
+        assert!(world.metric("router_sweep_steps_total") - steps <= 2, "at most a slice a tick");
+        world.advance(10);
+    }
+}

@@ -1,0 +1,214 @@
+//! What operators rely on: the ready line, health, metrics, drain, refusals to start, commands.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use tidegate_tests::client::Arrival;
+use tidegate_tests::{Client, Engine, ServerOptions, http, server};
+
+use crate::{message_id, on_both, with_options};
+
+fn tidegate(arguments: &[&str]) -> Result<Output> {
+    Ok(Command::new(server::binary()).args(arguments).output()?)
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn the_ready_line_says_where_and_on_what_it_runs() -> Result<()> {
+    for engine in Engine::BOTH {
+        let mut options = ServerOptions::new(engine);
+        options.workers = 2;
+        let server = options.start()?;
+        let names = ["listen", "api", "admin", "engine", "workers"];
+        let words: Vec<&str> = server.ready.split(' ').skip(1).map(|word| word.split('=').next().unwrap()).collect();
+        assert_eq!(words, names, "{}", server.ready);
+        assert_eq!(server::field(&server.ready, "engine"), Some(engine.flag()));
+        assert_eq!(server::field(&server.ready, "workers"), Some("2"));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn health_and_metrics_stand_on_the_admin_listener_only() -> Result<()> {
+    on_both(async |server| {
+        let mut alice = Client::live(server.listen, 1, 1).await?;
+        alice.message(2, &message_id(), "x").await?;
+        assert_eq!(http::get(server.admin, "/healthz", None)?.status, 200);
+        assert_eq!(http::get(server.admin, "/readyz", None)?.status, 200);
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(http::get(server.api, path, None)?.status, 404, "{path}");
+        }
+        // Counters are published now and then, not at every message.
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        assert_eq!(http::metric(server.admin, "gateway_connections", "")?, 1.0);
+        assert_eq!(http::metric(server.admin, "gateway_sessions", "")?, 1.0);
+        assert_eq!(http::metric(server.admin, "router_sends_total", "")?, 1.0);
+        assert!(http::metric(server.admin, "router_fsyncs_total", "")? >= 1.0);
+        drop(alice);
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(http::metric(server.admin, "gateway_connections", "")?, 0.0);
+        assert_eq!(http::metric(server.admin, "gateway_closes_total", "")?, 1.0);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn sigterm_tells_clients_to_reconnect_closes_with_4503_and_exits_0() -> Result<()> {
+    with_options(ServerOptions::new, async |server| {
+        let mut clients = Vec::new();
+        for user in 1..=20 {
+            clients.push(Client::live(server.listen, user, 1).await?);
+        }
+        server.process.signal("TERM")?;
+        for client in &mut clients {
+            let reconnect = client.expect("reconnect").await?;
+            assert!(reconnect["after_ms"].is_u64() && reconnect["jitter_ms"].is_u64() && reconnect["reason"].is_string());
+            assert_eq!(client.arrival().await?, Arrival::Closed(Some(4503)));
+        }
+        let status = server.process.wait(Duration::from_secs(20))?;
+        assert_eq!(status.code(), Some(0));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_directory_is_refused() -> Result<()> {
+    let server = ServerOptions::new(Engine::Poll).start()?;
+    let data = server.data.display().to_string();
+    let arguments = ["serve", "--insecure-dev", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let output = tidegate(&[&arguments[..], &["--data", &data]].concat())?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors(&output).contains(&data), "{}", errors(&output));
+    let mut client = Client::live(server.listen, 1, 1).await?;
+    assert_eq!(client.message(2, &message_id(), "x").await?["type"], "sent");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let short = directory.path().join("short");
+    std::fs::write(&short, "too short")?;
+    let short = short.display().to_string();
+    let cases: [(&[&str], &str); 8] = [
+        (&["serve"], "--insecure-dev"),
+        (&["serve", "--insecure-dev", "--listen", "0.0.0.0:0"], "gateway.listen"),
+        (&["serve", "--insecure-dev", "--api", "0.0.0.0:0"], "api.listen"),
+        (&["serve", "--insecure-dev", "--config", "no/such/file"], "no/such/file"),
+        (&["serve", "--jwt-hs256-secret-file", "no/such/secret"], "jwt_hs256_secret_file"),
+        (&["serve", "--jwt-hs256-secret-file", &short], "jwt_hs256_secret_file"),
+        (&["serve", "--insecure-dev", "--workers", "many"], "--workers"),
+        (&["echo", "--listen", "0.0.0.0:0"], "--allow-public"),
+    ];
+    for (arguments, name) in cases {
+        let output = tidegate(arguments)?;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", errors(&output));
+        assert!(errors(&output).contains(name), "{arguments:?}: {}", errors(&output));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_printed_default_settings_are_good_settings() -> Result<()> {
+    let output = tidegate(&["config", "default"])?;
+    assert!(output.status.success());
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("tidegate.toml");
+    std::fs::write(&path, &output.stdout)?;
+    let path = path.display().to_string();
+    let checked = tidegate(&["config", "check", "--insecure-dev", "--config", &path])?;
+    assert!(checked.status.success(), "{}", errors(&checked));
+    let checked = tidegate(&["config", "check", "--config", &path])?;
+    assert_eq!(checked.status.code(), Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stopped_store_can_be_checked_and_damage_is_explained() -> Result<()> {
+    let mut server = ServerOptions::new(Engine::Uring).start()?;
+    let mut alice = Client::live(server.listen, 1, 1).await?;
+    for number in 0..20 {
+        alice.message(2, &message_id(), &format!("m{number}")).await?;
+    }
+    let directory = server.keep_data();
+    server.kill9()?;
+    let data = server.data.display().to_string();
+    let output = tidegate(&["store", "check", "--data", &data])?;
+    assert!(output.status.success(), "{}", errors(&output));
+    // One flipped bit early in the log: refused, with the place named, by check and by serve.
+    let segment = largest_segment(&server.data)?;
+    let mut bytes = std::fs::read(&segment)?;
+    bytes[200] ^= 1;
+    std::fs::write(&segment, bytes)?;
+    let output = tidegate(&["store", "check", "--data", &data])?;
+    assert_eq!(output.status.code(), Some(1));
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), errors(&output));
+    assert!(said.contains(segment.file_name().unwrap().to_str().unwrap()), "{said}");
+    let started = ServerOptions::new(Engine::Uring).data(&server.data).start();
+    let error = format!("{:#}", started.err().expect("a damaged log is not served"));
+    assert!(error.contains("store check") || error.contains("offset"), "{error}");
+    drop(directory);
+    Ok(())
+}
+
+fn largest_segment(data: &std::path::Path) -> Result<std::path::PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(data.join("log"))?.collect::<Result<_, _>>()?;
+    files.retain(|entry| entry.metadata().is_ok_and(|meta| meta.len() > 1_000));
+    files.sort_by_key(|entry| entry.metadata().map_or(0, |meta| meta.len()));
+    Ok(files.last().expect("a segment").path())
+}
+
+#[tokio::test]
+async fn tokens_of_the_command_have_what_was_asked() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "an HS256 secret of more than thirty-two bytes")?;
+    let secret = secret.display().to_string();
+    let output = tidegate(&["token", "--user", "7", "--service", "--jwt-hs256-secret-file", &secret])?;
+    assert!(output.status.success());
+    let token = String::from_utf8(output.stdout)?;
+    assert_eq!(token.trim().split('.').count(), 3);
+    for bad in ["0", "9007199254740992", "x"] {
+        let output = tidegate(&["token", "--user", bad, "--jwt-hs256-secret-file", &secret])?;
+        assert_eq!(output.status.code(), Some(2), "{bad}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn per_user_limits_reject_with_a_time_to_wait() -> Result<()> {
+    let options = |engine| {
+        ServerOptions::new(engine).setting("ROUTER__SENDS_PER_S", "5").setting("ROUTER__SENDS_BURST", "10")
+    };
+    with_options(options, async |server| {
+        let (mut client, welcome) = Client::hello(server.listen, 1, 1).await?;
+        assert_eq!(welcome["limits"]["sends_per_s"], 5);
+        client.until("synced").await?;
+        let mut sent = 0;
+        let mut limited = None;
+        for _ in 0..30 {
+            let answer = client.message(2, &message_id(), "x").await?;
+            if answer["type"] == "sent" { sent += 1 } else { limited = Some(answer) }
+        }
+        let limited = limited.expect("30 at once are over the limit");
+        assert_eq!(limited["code"], "rate_limited");
+        let wait = limited["retry_after_ms"].as_u64().unwrap();
+        assert!((1..=1_000).contains(&wait), "{limited}");
+        assert!((10..=25).contains(&sent), "{sent}");
+        let body = json!({"sender_id": 1, "receiver_id": 2, "content": "x"});
+        let answer = http::post(server.api, "/messages/send", None, &body)?;
+        assert_eq!(answer.status, 429);
+        assert!(answer.retry_after.is_some());
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        assert_eq!(client.message(2, &message_id(), "x").await?["type"], "sent");
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,114 @@
+//! Rules of the repository that a reader would otherwise have to enforce by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// The arrows of the design: every crate, and the crates of this workspace it may use. All downward.
+const ARROWS: [(&str, &[&str]); 10] = [
+    ("wire", &[]),
+    ("runtime", &[]),
+    ("gateway-core", &["wire"]),
+    ("gateway-server", &["gateway-core", "runtime", "wire"]),
+    ("router-core", &["wire"]),
+    ("router-backend", &["wire"]),
+    ("router-server", &["router-backend", "router-core", "wire"]),
+    ("loadtest", &["runtime", "wire"]),
+    ("tidegate", &["gateway-core", "gateway-server", "loadtest", "router-server", "wire"]),
+    ("tidegate-tests", &["*"]),
+];
+
+/// Crates that decide: they may not even be able to do I/O.
+const PURE: [&str; 3] = ["wire", "gateway-core", "router-core"];
+const IO_CRATES: [&str; 7] = ["tokio", "monoio", "glommio", "libc", "io-uring", "rustix", "socket2"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the root").to_owned()
+}
+
+#[test]
+fn crate_arrows_are_those_of_the_design() {
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    let members: BTreeSet<String> = metadata.packages.iter().map(|package| package.name.to_string()).collect();
+    let expected: BTreeSet<String> = ARROWS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(members, expected, "a crate came or went: decide its arrows in ARROWS and in ARCHITECTURE.md");
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
+    for package in &metadata.packages {
+        let arrows = allowed[package.name.as_str()];
+        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+            let inside = members.contains(&dependency.name);
+            assert!(
+                !inside || arrows.contains(&"*") || arrows.contains(&dependency.name.as_str()),
+                "{} may not use {}",
+                package.name,
+                dependency.name
+            );
+            assert!(
+                !(PURE.contains(&package.name.as_str()) && IO_CRATES.contains(&dependency.name.as_str())),
+                "{} decides and may not be able to act: {}",
+                package.name,
+                dependency.name
+            );
+        }
+    }
+}
+
+#[test]
+fn only_runtime_contains_unsafe_code() {
+    for (path, text) in sources(&["rs"]) {
+        let in_runtime = path.starts_with("gateway/runtime");
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let found = ["unsafe {", "unsafe fn", "unsafe impl"].iter().any(|word| code.contains(word));
+            let quoted = code.contains('"');
+            assert!(in_runtime || quoted || !found, "{}:{}: {line}", path.display(), number + 1);
+        }
+    }
+}
+
+#[test]
+fn source_files_stay_small_enough_to_be_one_idea() {
+    for (path, text) in sources(&["rs"]) {
+        let tests = path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
+        let lines = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
+        assert!(tests || lines <= 1_000, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn nothing_names_one_machine_or_leaves_work_undone() {
+    let markers = ["todo!(", "unimplemented!(", "FIXME", "XXX:"];
+    let places = ["/ho".to_owned() + "me/", "/ro".to_owned() + "ot/", "/wo".to_owned() + "rk/"];
+    for (path, text) in sources(&["rs", "md", "toml", "sh", "yml", "json", ""]) {
+        if path.ends_with("tidy.rs") || path.ends_with("Cargo.lock") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            let at = format!("{}:{}: {line}", path.display(), number + 1);
+            assert!(!markers.iter().any(|marker| line.contains(marker)), "{at}");
+            assert!(!places.iter().any(|place| line.contains(place.as_str())), "{at}");
+        }
+    }
+}
+
+/// Text files that git tracks or would track, by extension (`""`: none), with paths relative to the root.
+fn sources(extensions: &[&str]) -> Vec<(PathBuf, String)> {
+    let listed = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git lists the tree");
+    let names = String::from_utf8(listed.stdout).expect("names are UTF-8");
+    let mut files = Vec::new();
+    for name in names.lines() {
+        let path = PathBuf::from(name);
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if let (true, Ok(text)) = (extensions.contains(&extension), std::fs::read_to_string(root().join(&path))) {
+            files.push((path, text));
+        }
+    }
+    assert!(files.len() > 10, "the tree was not found");
+    files
+}
