@@ -16,6 +16,7 @@ use crate::report::{Asked, Report};
 use crate::run::{Crew, conduct};
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
+use crate::traffic::Traffic;
 
 /// What an idle run does.
 #[derive(Clone, Debug)]
@@ -98,7 +99,7 @@ impl Population for Idle {
 
     fn handle_read_end(&mut self, _peer: &mut Peer<'_, bool>, _now: Ns) {}
 
-    fn handle_loss(&mut self, _client: u32, _session: &mut bool, ending: &Ending, now: Ns) -> Next {
+    fn handle_loss(&mut self, _: &mut bool, _: &mut Traffic, ending: &Ending, now: Ns) -> Next {
         match ending {
             Ending::Closed(code) if !login::may_reconnect(*code) => Next::GiveUp,
             _ => Next::ReconnectAt(now + RECONNECT_AFTER),

@@ -7,6 +7,7 @@ use crate::clock::Ns;
 use crate::course::Phase;
 use crate::driver::{Clients, Peer};
 use crate::funnel::Ending;
+use crate::traffic::Traffic;
 
 /// What the clients of one worker do.
 pub(crate) trait Population {
@@ -25,7 +26,13 @@ pub(crate) trait Population {
     fn handle_read_end(&mut self, peer: &mut Peer<'_, Self::Session>, now: Ns);
 
     /// The connection is over, or an attempt to come back failed. `session` stays for the next one.
-    fn handle_loss(&mut self, client: u32, session: &mut Self::Session, ending: &Ending, now: Ns) -> Next;
+    fn handle_loss(
+        &mut self,
+        session: &mut Self::Session,
+        traffic: &mut Traffic,
+        ending: &Ending,
+        now: Ns,
+    ) -> Next;
 
     /// The moment for everything that is due by the clock.
     fn handle_tick(&mut self, clients: &mut Clients<Self::Session>, phase: Phase, now: Ns);

@@ -123,16 +123,17 @@ impl Client {
     /// Sends a text message to a user; returns the `sent` or `rejected`.
     pub async fn message(&mut self, receiver: u64, message_id: &str, content: &str) -> Result<Value> {
         self.send(&json!({"type": "send", "id": 7, "receiver_id": receiver, "message_id": message_id, "content": content})).await?;
-        loop {
+        let mut passed = VecDeque::new();
+        let answer = loop {
             let event = self.event().await?;
             if event["type"] == "sent" || event["type"] == "rejected" {
-                return Ok(event);
+                break event;
             }
-            self.unread.push_back(event);
-            if self.unread.len() > 10_000 {
-                bail!("no answer to a send among 10,000 events");
-            }
-        }
+            passed.push_back(event);
+        };
+        passed.append(&mut self.unread);
+        self.unread = passed;
+        Ok(answer)
     }
 
     /// Acknowledges everything up to a cursor.

@@ -234,6 +234,17 @@ mod tests {
             )
         }
 
+        /// Neither inherited by child processes nor able to block the worker.
+        fn is_private_and_nonblocking(&self, id: SocketId) -> bool {
+            let socket = either!(self, r => r.desk().sockets.get(id)).unwrap();
+            rustix::io::fcntl_getfd(socket.fd())
+                .unwrap()
+                .contains(rustix::io::FdFlags::CLOEXEC)
+                && rustix::fs::fcntl_getfl(socket.fd())
+                    .unwrap()
+                    .contains(rustix::fs::OFlags::NONBLOCK)
+        }
+
         fn binds_without_port(&self, id: SocketId) -> bool {
             let socket = either!(self, r => r.desk().sockets.get(id)).unwrap();
             let (mut value, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
@@ -282,7 +293,7 @@ mod tests {
             .connect(Some("127.0.0.1:0".parse().unwrap()), address)
             .unwrap();
         assert_eq!(reactor.user_timeout_and_nodelay(connected), options);
-        assert!(reactor.binds_without_port(connected));
+        assert!(reactor.binds_without_port(connected) && reactor.is_private_and_nonblocking(connected));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! 2. [`engine`]: how one is chosen and opened: [`open`].
 //! 3. `desk`: what both engines do alike; `sockets`: what they keep per connection, 12 bytes.
 //! 4. [`uring`] and [`poll`]: the two engines. [`probe`]: whether the first works here.
-//! 5. [`waker`] and [`mailbox`]: how threads reach a worker. [`worker`], [`listen`], [`clock`]: what a driver needs besides.
+//! 5. [`waker`] and [`mod@mailbox`]: how threads reach a worker. [`worker`], [`listen`], [`clock`]: what a driver needs besides.
 //!
 //! Invariants:
 //! - A reactor stays on the thread that opened it. Nothing in it is locked or shared but its [`Waker`].

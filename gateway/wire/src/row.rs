@@ -156,8 +156,8 @@ pub struct DeviceRow {
 /// A place in the log with its time, about one an hour: what retention is counted by. Key: time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointRow {
-    /// Key. Log time of the record at `offset`; every record before it is not younger.
+    /// Key. Log time just before `offset`: no record before it is younger.
     pub time: UnixMs,
-    /// The record.
+    /// The first record after that.
     pub offset: Offset,
 }

@@ -205,11 +205,7 @@ impl Ledger {
 ///
 /// `unknown` are the sends (pair, number) without an answer; `live` says whether a client was connected and in step
 /// with its inbox at the end.
-pub(crate) fn judge(
-    ledgers: Vec<Ledger>,
-    unknown: &mut Vec<(u32, u32)>,
-    live: impl Fn(u32) -> bool,
-) -> Audit {
+pub(crate) fn judge(ledgers: Vec<Ledger>, unknown: &mut [(u32, u32)], live: impl Fn(u32) -> bool) -> Audit {
     let mut audit = Audit {
         unknown: unknown.len() as u64,
         ..Audit::default()
@@ -248,6 +244,7 @@ pub(crate) fn judge(
 impl Audit {
     /// Adds what another worker found on the way.
     pub(crate) fn add_faults(&mut self, faults: &Audit) {
+        self.unknown += faults.unknown;
         self.lost += faults.lost;
         self.duplicates += faults.duplicates;
         self.reordered += faults.reordered;

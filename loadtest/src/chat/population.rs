@@ -22,6 +22,7 @@ use crate::plan::Plan;
 use crate::population::{Message, Next, Population};
 use crate::schedule::{Due, Schedule};
 use crate::seed::Seeded;
+use crate::traffic::Traffic;
 
 /// What all workers of a chat run have in common.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Population for Chat {
         }
     }
 
-    fn handle_loss(&mut self, _client: u32, session: &mut Session, ending: &Ending, now: Ns) -> Next {
+    fn handle_loss(&mut self, session: &mut Session, _: &mut Traffic, ending: &Ending, now: Ns) -> Next {
         session.start_over();
         if matches!(ending, Ending::Closed(code) if !may_reconnect(*code)) {
             return Next::GiveUp;
@@ -207,7 +208,8 @@ impl Chat {
             request: peer.session.next_request,
             pair: due.pair,
             number: self.ledger.outgoing(due.pair).issue(),
-            retried: false,
+            retries: 0,
+            retry_at: Ns::NEVER,
             intended: due.intended,
             written,
             unix: self.talk.clock.unix(written),
@@ -263,15 +265,17 @@ impl Chat {
             let Some(mut peer) = clients.live(client) else {
                 continue;
             };
-            if let Some(at) = peer.session.position(Some(request)) {
-                self.retry(&mut peer, at);
+            let place = peer.session.position(Some(request));
+            if let Some(place) = place.filter(|place| peer.session.pending[*place].retry_at == at) {
+                self.retry(&mut peer, place);
             }
         }
     }
 
-    fn retry(&mut self, peer: &mut Peer<'_, Session>, at: usize) {
-        let pending = &mut peer.session.pending[at];
-        pending.retried = true;
+    fn retry(&mut self, peer: &mut Peer<'_, Session>, place: usize) {
+        let pending = &mut peer.session.pending[place];
+        pending.retries = pending.retries.saturating_add(1);
+        pending.retry_at = Ns::NEVER;
         let pending = *pending;
         self.ledger.outgoing(pending.pair).retry();
         peer.traffic().retried += 1;
@@ -321,7 +325,7 @@ impl Chat {
         if self.is_measured(pending.intended) {
             peer.recorder()
                 .record(Series::Ack, now.since(self.absolute(pending.intended)));
-            if !pending.retried {
+            if pending.retries == 0 {
                 peer.recorder()
                     .record(Series::Service, now.since(pending.written));
             }
@@ -334,14 +338,12 @@ impl Chat {
         };
         let pending = peer.session.pending[at];
         if rejected.code == Code::Unavailable {
-            let after = rejected
-                .retry_after_ms
-                .map_or(RETRY_AFTER, |ms| Duration::from_millis(u64::from(ms)));
-            self.retries.push(Reverse((
-                now + after.max(RETRY_AFTER),
-                peer.index,
-                pending.request,
-            )));
+            let asked = Duration::from_millis(rejected.retry_after_ms.unwrap_or(0).into());
+            let backoff = RETRY_AFTER * (1 << pending.retries.min(RETRY_DOUBLINGS_MAX));
+            let retry_at = now + asked.max(backoff);
+            peer.session.pending[at].retry_at = retry_at;
+            self.retries
+                .push(Reverse((retry_at, peer.index, pending.request)));
             return;
         }
         peer.session.pending.remove(at);
@@ -395,7 +397,9 @@ impl Chat {
 const SENDS_PER_TICK: u32 = 512;
 /// A connection that takes no more than this is left alone; a send is far smaller.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
+/// First wait before a send of unknown outcome is repeated; it doubles each time up to 16 times that.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+const RETRY_DOUBLINGS_MAX: u8 = 4;
 /// First wait before a reconnect is 50 to 150 ms; it doubles with each loss up to 16 times that.
 const RECONNECT_MS: u32 = 100;
 const RECONNECT_DOUBLINGS_MAX: u32 = 4;

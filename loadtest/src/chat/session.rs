@@ -29,14 +29,18 @@ pub(super) struct Session {
     pub(super) advice: Option<(u32, u32)>,
 }
 
+const _: () = assert!(size_of::<Session>() <= 128);
+
 /// A send without an answer; the same message can be made again from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) request: u32,
     pub(super) pair: u32,
     pub(super) number: u32,
-    /// It was written more than once.
-    pub(super) retried: bool,
+    /// How often it was written again.
+    pub(super) retries: u8,
+    /// When it is to be written again; [`Ns::NEVER`] while an answer may come.
+    pub(super) retry_at: Ns,
     /// After the start of the schedule.
     pub(super) intended: Ns,
     pub(super) written: Ns,
@@ -44,7 +48,7 @@ pub(super) struct Pending {
     pub(super) unix: UnixMs,
 }
 
-const _: () = assert!(size_of::<Pending>() <= 40);
+const _: () = assert!(size_of::<Pending>() <= 48);
 
 impl Session {
     /// Takes the send that an answer belongs to.
@@ -103,7 +107,8 @@ mod tests {
             request,
             pair,
             number,
-            retried: false,
+            retries: 0,
+            retry_at: Ns::NEVER,
             intended: Ns(0),
             written: Ns(0),
             unix: UnixMs(1_700_000_000_000),

@@ -31,10 +31,13 @@ const EXIT_CODES: &str = "Exit codes: 0 pass, 1 fault of the tool or the host, 2
 #[derive(Debug, Subcommand)]
 pub(super) enum Mode {
     /// Clients log in and write to each other on a fixed schedule; every message is checked for loss, repeats and order.
+    #[command(args_override_self = true)]
     Chat(ChatArguments),
     /// Plain WebSocket messages to a target that echoes them; for measuring engines.
+    #[command(args_override_self = true)]
     Echo(EchoArguments),
     /// Clients log in, answer pings and stay; for measuring memory.
+    #[command(args_override_self = true)]
     Idle(IdleArguments),
 }
 

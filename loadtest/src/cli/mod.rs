@@ -7,6 +7,7 @@ mod args;
 mod progress;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,10 +28,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match execute(&arguments.mode) {
         Ok(report) => {
             if arguments.mode.common().json {
-                println!("{}", report.to_json());
+                print(&report.to_json());
                 eprintln!("{}", report.final_line());
             } else {
-                println!("{report}");
+                print(&report);
             }
             ExitCode::from(report.exit_code())
         }
@@ -51,9 +52,13 @@ fn execute(mode: &Mode) -> Result<Report, RunError> {
     }
 }
 
+/// Prints to standard output; a reader that went away is no reason to change the exit code.
+fn print(text: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 /// Prints what clap has to say; help and version are no errors.
 fn refuse(error: &clap::Error) -> ExitCode {
-    // A closed terminal is no reason to change the exit code.
     let _ = error.print();
     if error.use_stderr() {
         ExitCode::from(EXIT_USAGE)

@@ -71,11 +71,12 @@ fn line(snapshot: &Snapshot) -> String {
     if activity == Activity::Connecting {
         return line;
     }
-    line += &format!(
-        ", {:.0}/{:.0} s, {sent_per_s:.0} sent/s, {accepted_per_s:.0} answered/s",
-        snapshot.elapsed.as_secs_f64(),
-        snapshot.length.as_secs_f64()
-    );
+    let (elapsed, length) = (snapshot.elapsed.as_secs_f64(), snapshot.length.as_secs_f64());
+    line += &format!(", {elapsed:.0}/{length:.0} s");
+    if snapshot.traffic.scheduled == 0 {
+        return line;
+    }
+    line += &format!(", {sent_per_s:.0} sent/s, {accepted_per_s:.0} answered/s");
     let us = |time: Duration| Us(time.as_nanos() as f64 / 1000.0);
     if !snapshot.ack_p99.is_zero() {
         line += &format!(

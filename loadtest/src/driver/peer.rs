@@ -50,6 +50,8 @@ pub(super) struct Link {
     pub(super) abandoned: Option<Box<Ending>>,
 }
 
+const _: () = assert!(size_of::<Link>() <= 96);
+
 /// An upgrade under way.
 pub(super) struct Upgrade {
     pub(super) key: Key,

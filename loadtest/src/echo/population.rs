@@ -14,6 +14,7 @@ use crate::measure::Series;
 use crate::population::{Message, Next, Population};
 use crate::schedule::Schedule;
 use crate::seed::Seeded;
+use crate::traffic::Traffic;
 
 /// What all workers of an echo run have in common.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl Population for Echo {
             peer.recorder().record(Series::Service, now.since(written));
         }
         if let Drive::Closed { ready, free } = &mut self.drive
-            && peer.session.echoed % self.pattern.pipeline == 0
+            && peer.session.echoed.is_multiple_of(self.pattern.pipeline)
         {
             ready.push_back(peer.index);
             *free += 1;
@@ -117,9 +118,12 @@ impl Population for Echo {
 
     fn handle_read_end(&mut self, _peer: &mut Peer<'_, Session>, _now: Ns) {}
 
-    fn handle_loss(&mut self, _client: u32, session: &mut Session, _ending: &Ending, _now: Ns) -> Next {
+    fn handle_loss(&mut self, session: &mut Session, traffic: &mut Traffic, _: &Ending, _: Ns) -> Next {
+        let under_way = std::mem::take(&mut session.written).len();
+        traffic.in_flight -= under_way as u64;
+        self.faults.unknown += under_way as u64;
         if let Drive::Closed { free, .. } = &mut self.drive {
-            *free += session.written.len().div_ceil(self.pattern.pipeline as usize) as u32;
+            *free += under_way.div_ceil(self.pattern.pipeline as usize) as u32;
         }
         Next::GiveUp
     }

@@ -11,10 +11,10 @@ use crate::settings::Settings;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// No client got in, or none was left at the end.
-    TargetDown,
     /// The target broke a promise: something was lost, doubled, reordered or made up.
     AuditFailed,
+    /// No client got in, or none was left at the end.
+    TargetDown,
     /// The tool did not keep its own schedule: the numbers say nothing about the target.
     GeneratorLimited,
     /// The target kept its promises but not the limits set.
@@ -59,8 +59,8 @@ impl Verdict {
     pub(super) fn of(report: &Report, settings: &Settings, is_down: bool) -> Self {
         let down = is_down.then(|| down_reason(report));
         let groups = [
-            (Outcome::TargetDown, down.into_iter().collect()),
             (Outcome::AuditFailed, audit_defects(report, settings)),
+            (Outcome::TargetDown, down.into_iter().collect()),
             (
                 Outcome::GeneratorLimited,
                 report.generator.limits(&settings.punctuality),
@@ -109,13 +109,13 @@ fn threshold_failures(report: &Report, settings: &Settings) -> Vec<String> {
             traffic.missed_offline,
             "sends missed while their connection was down",
         ),
-        (
-            report.audit.as_ref().map_or(0, |audit| audit.unknown),
-            "sends without an answer",
-        ),
         (count_of(&report.connects.failures), "connects failed"),
     ];
-    let always = [(traffic.refused, "sends refused")];
+    let unknown = report.audit.as_ref().map_or(0, |audit| audit.unknown);
+    let always = [
+        (traffic.refused, "sends refused"),
+        (unknown, "sends without an answer"),
+    ];
     let allowed = if settings.allow_disruption {
         &disruptions[..0]
     } else {

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use uuid::Uuid;
 
-/// The promise that a stub breaks, once, at its 40th send (or echo), unless the variant says otherwise.
+/// The promise that a stub breaks, once, at its 40th send (or 10th echo), unless the variant says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// None.
@@ -151,6 +151,7 @@ async fn serve_chat(stream: TcpStream, world: Arc<Mutex<World>>, fault: Fault) {
     let (queue, mut queued) = unbounded_channel();
     let _ = socket.send(Message::Ping(Bytes::from_static(b"there?"))).await;
     let mut user = 0;
+    let mut closing = false;
     loop {
         tokio::select! {
             message = socket.next() => match message {
@@ -165,8 +166,10 @@ async fn serve_chat(stream: TcpStream, world: Arc<Mutex<World>>, fault: Fault) {
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return,
             },
-            message = queued.recv() => {
+            // Once a close frame is out, the stub only reads: ending the stream with bytes unread would reset it.
+            message = queued.recv(), if !closing => {
                 let Some(message) = message else { return };
+                closing = message.is_close();
                 if socket.send(message).await.is_err() {
                     return;
                 }
@@ -236,7 +239,7 @@ impl World {
         let receiver = command["receiver_id"].as_u64().unwrap();
         let conversation = direct(user, receiver);
         let seq_of_repeat = self.known.get(&message_id).copied();
-        if fault == Fault::Refuse && self.sends % 10 == 0 {
+        if fault == Fault::Refuse && self.sends.is_multiple_of(10) {
             let code = "rate_limited";
             let refusal =
                 json!({"type": "rejected", "id": id, "message_id": message_id, "code": code, "reason": "no"});
@@ -261,7 +264,7 @@ impl World {
         if fault == Fault::Replaced && user == 2 && seq >= 10 {
             return drop(queue.send(close(4409)));
         }
-        if fault == Fault::Unavailable && seq_of_repeat.is_none() && self.sends % 10 == 0 {
+        if fault == Fault::Unavailable && seq_of_repeat.is_none() && self.sends.is_multiple_of(10) {
             let code = "unavailable";
             let refusal = json!({"type": "rejected", "id": id, "message_id": message_id, "code": code, "reason": "wait"});
             return drop(queue.send(text(&refusal)));
@@ -356,11 +359,11 @@ async fn serve_echo(stream: TcpStream, fault: Fault) {
         let mut answers = vec![message];
         match fault {
             Fault::Mute => answers.clear(),
-            Fault::Lose if count == 40 => answers.clear(),
-            Fault::Repeat if count == 40 => answers.push(answers[0].clone()),
-            Fault::Damage if count == 40 => answers = vec![Message::binary(vec![b'x'; 64])],
-            Fault::Reorder if count == 40 => held = answers.pop(),
-            Fault::Reorder if count == 41 => answers.extend(held.take()),
+            Fault::Lose if count == 10 => answers.clear(),
+            Fault::Repeat if count == 10 => answers.push(answers[0].clone()),
+            Fault::Damage if count == 10 => answers = vec![Message::binary(vec![b'x'; 64])],
+            Fault::Reorder if count == 10 => held = answers.pop(),
+            Fault::Reorder if count == 11 => answers.extend(held.take()),
             _ => {}
         }
         for answer in answers {

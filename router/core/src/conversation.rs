@@ -90,11 +90,10 @@ impl ConversationFold {
         }
     }
 
-    /// Takes the outcome of a send as the store has it. What memory has is newer and stays.
+    /// Takes the outcome of a send as the store has it.
     pub fn handle_index(&mut self, key: SendKey, row: Option<IndexRow>) {
         match row {
-            Some(row) if self.outcomes.get(&key).is_none() => self.outcomes.insert(key, row, None),
-            Some(_) => {}
+            Some(row) => self.outcomes.insert(key, row, None),
             None => self.absent = Some(key),
         }
     }

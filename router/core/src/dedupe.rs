@@ -309,6 +309,8 @@ mod tests {
                 let key = send_key(1, 2, message_id_at(500_000, *id));
                 window.insert(&key, stamp(offset as u64, 500_000));
             }
+            window.evict(UnixMs(500_000), Some(Offset(ids.len() as u64)));
+            prop_assert!(window.len() <= 50);
             window.evict(UnixMs(500_001 + SPAN_MS), Some(Offset(ids.len() as u64)));
             prop_assert!(window.is_empty() && window.repeats.is_empty());
             prop_assert!(window.shards.iter().all(HashSet::is_empty));

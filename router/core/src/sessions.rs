@@ -311,8 +311,8 @@ impl Sessions {
             let Some(reader) = self.table.get_mut(slot) else {
                 return;
             };
-            // A page may have brought the entry already, before it was announced here.
-            let is_next = (head_before..entry.position).contains(&reader.scanned) && !reader.is_reading;
+            // Behind, it waits for a page; ahead, a page has brought the entry before it was announced here.
+            let is_next = (head_before..entry.position).contains(&reader.scanned);
             let can_send = reader.is_own(entry) || !self.full_links.contains_key(&reader.link);
             if is_next && can_send && reader.take(entry, self.config.window_bytes_max) == Taken::Deliver {
                 let (link, connection) = (reader.link, reader.connection);
@@ -404,6 +404,16 @@ impl Sessions {
     /// Returns whether there is no session.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns how many sessions wait for a page, those of full links among them.
+    pub fn behind(&self) -> usize {
+        self.pages.len() + self.full_links.values().map(Turns::len).sum::<usize>()
+    }
+
+    /// Returns how many devices have an ack to be logged.
+    pub fn acks_waiting(&self) -> usize {
+        self.acks.len() + self.closed_acks.len()
     }
 
     fn find(&self, user: UserId, device: DeviceId) -> Option<(u32, &Reader)> {

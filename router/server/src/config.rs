@@ -25,7 +25,8 @@ pub struct RouterConfig {
     /// Whether a group of records is synced to the disk before it is acknowledged. Default true. With false, `sent`
     /// survives the end of the process but not of the machine: for measurements only.
     pub fsync: bool,
-    /// Most records of one group, which is one write and one sync. Default 4,096 (1 to 65,536).
+    /// Most records of one group, which is one write and one sync. Default 4,096 (1 to 65,536). As many acks may come on
+    /// top once they are due.
     pub group_records_max: usize,
     /// Size at which a group takes no more records, in bytes. Default 1 MiB (64 KiB to 8 MiB). Bounds how long a
     /// message waits for others.
@@ -138,34 +139,80 @@ impl RouterConfig {
             if (min..=max).contains(&value) {
                 Ok(())
             } else {
-                Err(ConfigError { setting, reason: format!("must be {min} to {max}, not {value}") })
+                Err(ConfigError {
+                    setting,
+                    reason: format!("must be {min} to {max}, not {value}"),
+                })
             }
         };
         if self.data_dir.as_os_str().is_empty() {
-            return Err(ConfigError { setting: "data_dir", reason: "must name a directory".into() });
+            return Err(ConfigError {
+                setting: "data_dir",
+                reason: "must name a directory".into(),
+            });
         }
         within("log_segment_bytes", self.log_segment_bytes, 1 << 20, 1 << 30)?;
         within("dedupe_minutes", self.dedupe_minutes.into(), 1, 1440)?;
-        within("log_retention_minutes", self.log_retention_minutes.into(), self.dedupe_minutes.into(), 43_200)?;
+        within(
+            "log_retention_minutes",
+            self.log_retention_minutes.into(),
+            self.dedupe_minutes.into(),
+            43_200,
+        )?;
         within("group_records_max", self.group_records_max as u64, 1, 65_536)?;
         within("group_bytes_max", self.group_bytes_max as u64, 64 << 10, 8 << 20)?;
         within("ack_linger_ms", self.ack_linger_ms.into(), 0, 1000)?;
         within("dedupe_ids_max", self.dedupe_ids_max as u64, 1024, 1 << 30)?;
         within("retention_days", self.retention_days.into(), 30, 36_500)?;
         within("sweep_rows_max", self.sweep_rows_max as u64, 1, 10_000)?;
-        within("store_persist_interval_ms", self.store_persist_interval_ms.into(), 100, 60_000)?;
+        within(
+            "store_persist_interval_ms",
+            self.store_persist_interval_ms.into(),
+            100,
+            60_000,
+        )?;
         within("store_persist_bytes", self.store_persist_bytes, 1 << 20, 4 << 30)?;
         within("store_cache_bytes", self.store_cache_bytes, 1 << 20, 64 << 30)?;
-        within("store_memtable_bytes", self.store_memtable_bytes, 1 << 20, 1 << 30)?;
-        within("conversations_cached_max", self.conversations_cached_max as u64, 1024, 1 << 30)?;
-        within("outcomes_cached_max", self.outcomes_cached_max as u64, 1024, 1 << 30)?;
+        within(
+            "store_memtable_bytes",
+            self.store_memtable_bytes,
+            1 << 20,
+            1 << 30,
+        )?;
+        within(
+            "conversations_cached_max",
+            self.conversations_cached_max as u64,
+            1024,
+            1 << 30,
+        )?;
+        within(
+            "outcomes_cached_max",
+            self.outcomes_cached_max as u64,
+            1024,
+            1 << 30,
+        )?;
         within("users_cached_max", self.users_cached_max as u64, 1024, 1 << 30)?;
-        within("receipts_cached_max", self.receipts_cached_max as u64, 1024, 1 << 30)?;
+        within(
+            "receipts_cached_max",
+            self.receipts_cached_max as u64,
+            1024,
+            1 << 30,
+        )?;
         within("devices_per_user_max", self.devices_per_user_max.into(), 1, 64)?;
         within("sends_burst", self.sends_burst.into(), 1, 1_000_000)?;
         within("link_pipe_bytes", self.link_pipe_bytes as u64, 64 << 10, 64 << 20)?;
-        within("link_backlog_bytes", self.link_backlog_bytes as u64, 64 << 10, 64 << 20)?;
-        within("link_records_per_tick", self.link_records_per_tick as u64, 1, 65_536)?;
+        within(
+            "link_backlog_bytes",
+            self.link_backlog_bytes as u64,
+            64 << 10,
+            64 << 20,
+        )?;
+        within(
+            "link_records_per_tick",
+            self.link_records_per_tick as u64,
+            1,
+            65_536,
+        )?;
         within("pages_per_tick", self.pages_per_tick as u64, 1, 1024)
     }
 
@@ -190,7 +237,8 @@ impl RouterConfig {
 
     /// Returns the sends a second in force: the setting, else the default of the kind of authentication.
     pub fn sends_per_s(&self, insecure_dev: bool) -> u32 {
-        self.sends_per_s.unwrap_or(if insecure_dev { 0 } else { SENDS_PER_S_DEFAULT })
+        self.sends_per_s
+            .unwrap_or(if insecure_dev { 0 } else { SENDS_PER_S_DEFAULT })
     }
 }
 
@@ -211,9 +259,18 @@ mod tests {
 
     #[test]
     fn a_setting_outside_its_bounds_is_named() {
-        let config = RouterConfig { retention_days: 7, ..RouterConfig::default() };
-        assert_eq!(config.check().unwrap_err().to_string(), "router.retention_days: must be 30 to 36500, not 7");
-        let config = RouterConfig { dedupe_minutes: 90, ..RouterConfig::default() };
+        let config = RouterConfig {
+            retention_days: 7,
+            ..RouterConfig::default()
+        };
+        assert_eq!(
+            config.check().unwrap_err().to_string(),
+            "router.retention_days: must be 30 to 36500, not 7"
+        );
+        let config = RouterConfig {
+            dedupe_minutes: 90,
+            ..RouterConfig::default()
+        };
         assert_eq!(
             config.check().unwrap_err().to_string(),
             "router.log_retention_minutes: must be 90 to 43200, not 60"
@@ -223,16 +280,30 @@ mod tests {
     #[test]
     fn a_file_that_names_an_unknown_setting_is_refused_and_the_rest_keeps_its_defaults() {
         let config: RouterConfig = toml::from_str("sends_per_s = 7").unwrap();
-        assert_eq!(config, RouterConfig { sends_per_s: Some(7), ..RouterConfig::default() });
-        let error = toml::from_str::<RouterConfig>("sends_per_second = 7").unwrap_err().to_string();
+        assert_eq!(
+            config,
+            RouterConfig {
+                sends_per_s: Some(7),
+                ..RouterConfig::default()
+            }
+        );
+        let error = toml::from_str::<RouterConfig>("sends_per_second = 7")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("sends_per_second"), "{error}");
     }
 
     #[test]
     fn the_send_rate_is_off_in_development_unless_it_is_set() {
         let unset = RouterConfig::default();
-        assert_eq!((unset.sends_per_s(true), unset.sends_per_s(false)), (0, SENDS_PER_S_DEFAULT));
-        let set = RouterConfig { sends_per_s: Some(9), ..unset };
+        assert_eq!(
+            (unset.sends_per_s(true), unset.sends_per_s(false)),
+            (0, SENDS_PER_S_DEFAULT)
+        );
+        let set = RouterConfig {
+            sends_per_s: Some(9),
+            ..unset
+        };
         assert_eq!((set.sends_per_s(true), set.sends_per_s(false)), (9, 9));
     }
 }

@@ -127,12 +127,15 @@ impl Metrics {
     /// Returns every sample; the names and their order never change.
     pub fn samples(&self) -> Vec<Sample> {
         let counters = &self.0;
-        let rejected = Code::ALL.iter().zip(&counters.rejected).map(|(code, cell)| Sample {
-            name: "router_rejected_total",
-            help: "Sends refused, by code.",
-            labels: vec![("code", code.name().to_owned())],
-            value: Value::Counter(cell.get()),
-        });
+        let rejected = Code::ALL
+            .iter()
+            .zip(&counters.rejected)
+            .map(|(code, cell)| Sample {
+                name: "router_rejected_total",
+                help: "Sends refused, by code.",
+                labels: vec![("code", code.name().to_owned())],
+                value: Value::Counter(cell.get()),
+            });
         let commit = Sample {
             name: "router_commit_seconds",
             help: "Time from the first byte of a group to the end of its sync.",
@@ -163,7 +166,8 @@ pub(crate) struct Cell(AtomicU64);
 impl Cell {
     pub(crate) fn add(&self, count: u64) {
         // One thread writes, so this needs no atomic read-modify-write.
-        self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 
     pub(crate) fn set(&self, value: u64) {
@@ -202,8 +206,9 @@ impl Histogram {
 }
 
 /// From a write cache that answers at once to a disk in trouble.
-const BOUNDS_US: [u64; 14] =
-    [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000];
+const BOUNDS_US: [u64; 14] = [
+    50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
+];
 
 #[cfg(test)]
 mod tests {
@@ -215,8 +220,15 @@ mod tests {
     fn every_name_starts_with_router_and_counters_end_in_total() {
         for sample in Metrics::default().samples() {
             assert!(sample.name.starts_with("router_"), "{sample:?}");
-            assert!(sample.help.ends_with('.') && !sample.help.starts_with(' '), "{sample:?}");
-            assert_eq!(sample.name.ends_with("_total"), matches!(sample.value, Value::Counter(_)), "{sample:?}");
+            assert!(
+                sample.help.ends_with('.') && !sample.help.starts_with(' '),
+                "{sample:?}"
+            );
+            assert_eq!(
+                sample.name.ends_with("_total"),
+                matches!(sample.value, Value::Counter(_)),
+                "{sample:?}"
+            );
         }
     }
 
@@ -227,8 +239,12 @@ mod tests {
         counters.sends.add(2);
         counters.sends.add(3);
         counters.reject(Code::Conflict);
-        let samples: BTreeMap<_, _> =
-            metrics.clone().samples().into_iter().map(|s| ((s.name, s.labels.clone()), s.value)).collect();
+        let samples: BTreeMap<_, _> = metrics
+            .clone()
+            .samples()
+            .into_iter()
+            .map(|s| ((s.name, s.labels.clone()), s.value))
+            .collect();
         assert_eq!(samples[&("router_sends_total", vec![])], Value::Counter(5));
         let label = |code: &str| ("router_rejected_total", vec![("code", code.to_owned())]);
         assert_eq!(samples[&label("conflict")], Value::Counter(1));
@@ -241,7 +257,9 @@ mod tests {
         for us in [1, 50, 51, 2_000_000] {
             histogram.observe(Duration::from_micros(us));
         }
-        let Value::Histogram { sum, count, buckets } = histogram.value() else { panic!() };
+        let Value::Histogram { sum, count, buckets } = histogram.value() else {
+            panic!()
+        };
         assert_eq!((sum, count), (2.000102, 4));
         assert_eq!(buckets[0], (0.000_05, 2));
         assert_eq!(buckets[1], (0.000_1, 1));

@@ -30,7 +30,10 @@ impl Service {
     }
 
     fn with(auth: Auth, change: impl FnOnce(&mut RouterConfig)) -> Self {
-        let mut config = RouterConfig { sends_per_s: Some(0), ..RouterConfig::default() };
+        let mut config = RouterConfig {
+            sends_per_s: Some(0),
+            ..RouterConfig::default()
+        };
         change(&mut config);
         let disk = SimDisk::seeded(1);
         let started = Instant::now();
@@ -39,15 +42,27 @@ impl Service {
         let (ours, theirs) = pipe(config.link_pipe_bytes);
         router.add_link(theirs);
         let router = spawn(router, started).unwrap();
-        Self { disk, router: Some(router), ..Self::without_router(ours, ApiConfig::new(auth, "test".into(), 1)) }
+        let mut service = Self::without_router(ours, ApiConfig::new(auth, "test".into(), 1));
+        service.disk = disk;
+        service.router = Some(router);
+        service
     }
 
     /// Starts the API on a link whose other end is the test's.
     fn without_router(endpoint: Endpoint, config: ApiConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let api = api::serve(listener, endpoint, config).unwrap();
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-        Self { disk: SimDisk::seeded(2), address: api.address(), api: Some(api), router: None, agent }
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .new_agent();
+        Self {
+            disk: SimDisk::seeded(2),
+            address: api.address(),
+            api: Some(api),
+            router: None,
+            agent,
+        }
     }
 
     fn post(&self, path: &str, body: &Value) -> Answer {
@@ -120,7 +135,11 @@ impl Answer {
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
         assert_eq!(self.body["status"], status);
         assert!(self.body["title"].is_string());
-        let kind = self.body["type"].as_str().unwrap().strip_prefix("urn:tidegate:problem:").unwrap();
+        let kind = self.body["type"]
+            .as_str()
+            .unwrap()
+            .strip_prefix("urn:tidegate:problem:")
+            .unwrap();
         (kind.to_owned(), self.body["detail"].as_str().unwrap().to_owned())
     }
 
@@ -145,7 +164,10 @@ fn a_message_is_sent_listed_and_read() {
         "unknown": [1, 2],
     }));
     let sent = sent.ok();
-    assert_eq!((&sent["message_id"], &sent["seq"], &sent["status"]), (&json!(ID), &json!(1), &json!("sent")));
+    assert_eq!(
+        (&sent["message_id"], &sent["seq"], &sent["status"]),
+        (&json!(ID), &json!(1), &json!("sent"))
+    );
     let conversation = sent["conversation_id"].as_str().unwrap();
     assert_eq!(conversation, "b2c9ceb5-f0e9-5d6b-b95f-5a1275a567cd");
 
@@ -161,14 +183,26 @@ fn a_message_is_sent_listed_and_read() {
     let history = history.ok();
     assert_eq!(history["more"], false);
     let message = &history["messages"][0];
-    assert_eq!((&message["content"], &message["sender_id"]), (&json!("hello"), &json!(1)));
-    assert_eq!((&message["sender_device"], &message["media_url"]), (&json!(0), &json!("https://m/1")));
+    assert_eq!(
+        (&message["content"], &message["sender_id"]),
+        (&json!("hello"), &json!(1))
+    );
+    assert_eq!(
+        (&message["sender_device"], &message["media_url"]),
+        (&json!(0), &json!("https://m/1"))
+    );
     assert!(message.get("cursor").is_none());
 
-    let read = service.post(&format!("/messages/{ID}/status"), &json!({ "user_id": 2, "status": "read" }));
+    let read = service.post(
+        &format!("/messages/{ID}/status"),
+        &json!({ "user_id": 2, "status": "read" }),
+    );
     assert_eq!(read.ok(), &json!({ "status": "ok" }));
     let history = service.get(&format!("/conversations/{conversation}/messages?user_id=1"));
-    assert_eq!((&history.ok()["read_seq"], &history.ok()["delivered_seq"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&history.ok()["read_seq"], &history.ok()["delivered_seq"]),
+        (&json!(1), &json!(1))
+    );
     let inbox = service.get("/conversations?user_id=2");
     assert_eq!(inbox.ok()["conversations"][0]["unread_count"], 0);
 }
@@ -179,8 +213,14 @@ fn a_repeated_send_gets_the_first_answer_and_a_changed_one_a_conflict() {
     let mut body = json!({ "sender_id": 1, "receiver_id": 2, "content": "a", "message_id": ID });
     let first = service.post("/messages/send", &body).ok().clone();
     let second = service.post("/messages/send", &body).ok().clone();
-    assert_eq!((&first["seq"], &first["timestamp"]), (&second["seq"], &second["timestamp"]));
-    assert_eq!((&first["duplicate"], &second["duplicate"]), (&json!(false), &json!(true)));
+    assert_eq!(
+        (&first["seq"], &first["timestamp"]),
+        (&second["seq"], &second["timestamp"])
+    );
+    assert_eq!(
+        (&first["duplicate"], &second["duplicate"]),
+        (&json!(false), &json!(true))
+    );
     body["content"] = json!("b");
     let (kind, detail) = service.post("/messages/send", &body).problem(409);
     assert_eq!(kind, "conflict");
@@ -193,15 +233,36 @@ fn a_bad_request_is_a_problem_that_names_the_field() {
     let long = "x".repeat(10_001);
     for (body, field) in [
         (json!({}), "sender_id"),
-        (json!({ "sender_id": 0, "receiver_id": 2, "content": "x" }), "sender_id"),
-        (json!({ "sender_id": "1", "receiver_id": 2, "content": "x" }), "sender_id"),
+        (
+            json!({ "sender_id": 0, "receiver_id": 2, "content": "x" }),
+            "sender_id",
+        ),
+        (
+            json!({ "sender_id": "1", "receiver_id": 2, "content": "x" }),
+            "sender_id",
+        ),
         (json!({ "sender_id": 1, "content": "x" }), "receiver_id"),
-        (json!({ "sender_id": 1, "receiver_id": -2, "content": "x" }), "receiver_id"),
+        (
+            json!({ "sender_id": 1, "receiver_id": -2, "content": "x" }),
+            "receiver_id",
+        ),
         (json!({ "sender_id": 1, "receiver_id": 2 }), "content"),
-        (json!({ "sender_id": 1, "receiver_id": 2, "content": "" }), "content"),
-        (json!({ "sender_id": 1, "receiver_id": 2, "content": long }), "content"),
-        (json!({ "sender_id": 1, "receiver_id": 2, "content": "x", "message_id": "7" }), "message_id"),
-        (json!({ "sender_id": 1, "receiver_id": 2, "content": "x", "media_url": 7 }), "media_url"),
+        (
+            json!({ "sender_id": 1, "receiver_id": 2, "content": "" }),
+            "content",
+        ),
+        (
+            json!({ "sender_id": 1, "receiver_id": 2, "content": long }),
+            "content",
+        ),
+        (
+            json!({ "sender_id": 1, "receiver_id": 2, "content": "x", "message_id": "7" }),
+            "message_id",
+        ),
+        (
+            json!({ "sender_id": 1, "receiver_id": 2, "content": "x", "media_url": 7 }),
+            "media_url",
+        ),
         (json!([1]), "object"),
     ] {
         let (_, detail) = service.post("/messages/send", &body).problem(400);
@@ -218,7 +279,10 @@ fn a_bad_request_is_a_problem_that_names_the_field() {
         ("/conversations?user_id=1&limit=101", "limit"),
         ("/conversations?user_id=1&before=nonsense", "before"),
         ("/conversations/7/messages?user_id=1", "conversation id"),
-        ("/conversations/6d1c6cb5-8d6a-4b0c-9d5f-1c0f2b8f3a11/messages?user_id=1&before_seq=0", "before_seq"),
+        (
+            "/conversations/6d1c6cb5-8d6a-4b0c-9d5f-1c0f2b8f3a11/messages?user_id=1&before_seq=0",
+            "before_seq",
+        ),
     ] {
         let (_, detail) = service.get(path).problem(400);
         assert!(detail.contains(field), "{path}: {detail}");
@@ -228,7 +292,9 @@ fn a_bad_request_is_a_problem_that_names_the_field() {
         (json!({ "user_id": 2, "status": "seen" }), "status"),
         (json!({ "status": "read" }), "user_id"),
     ] {
-        let (_, detail) = service.post(&format!("/messages/{ID}/status"), &body).problem(400);
+        let (_, detail) = service
+            .post(&format!("/messages/{ID}/status"), &body)
+            .problem(400);
         assert!(detail.contains(field), "{body}: {detail}");
     }
 }
@@ -237,7 +303,14 @@ fn a_bad_request_is_a_problem_that_names_the_field() {
 fn what_is_not_there_is_404_and_what_is_not_allowed_405() {
     let service = Service::start(Auth::InsecureDev);
     service.post("/messages/send", &hello(1, 2)).ok();
-    for path in ["/", "/nothing", "/messages", "/messages/send/now", "/metrics", "/openapi.json"] {
+    for path in [
+        "/",
+        "/nothing",
+        "/messages",
+        "/messages/send/now",
+        "/metrics",
+        "/openapi.json",
+    ] {
         let (kind, detail) = service.get(path).problem(404);
         assert!(kind == "not-found" && detail.contains(path), "{path}: {detail}");
     }
@@ -245,7 +318,10 @@ fn what_is_not_there_is_404_and_what_is_not_allowed_405() {
     assert_eq!(wrong.problem(405).0, "method-not-allowed");
     assert_eq!(wrong.header("allow"), Some("POST"));
     service.post("/conversations", &json!({})).problem(405);
-    let unknown = service.post(&format!("/messages/{ID}/status"), &json!({ "user_id": 2, "status": "read" }));
+    let unknown = service.post(
+        &format!("/messages/{ID}/status"),
+        &json!({ "user_id": 2, "status": "read" }),
+    );
     assert_eq!(unknown.problem(404).0, "not-found");
     let stranger = service.get("/conversations/b2c9ceb5-f0e9-5d6b-b95f-5a1275a567cd/messages?user_id=3");
     assert_eq!(stranger.problem(403).0, "forbidden");
@@ -255,10 +331,15 @@ fn what_is_not_there_is_404_and_what_is_not_allowed_405() {
 fn a_body_over_the_bound_is_413() {
     let service = Service::start(Auth::InsecureDev);
     let body = vec![b' '; 128 * 1024 + 1];
-    assert_eq!(service.post_bytes("/messages/send", &body).problem(413).0, "body-too-large");
+    assert_eq!(
+        service.post_bytes("/messages/send", &body).problem(413).0,
+        "body-too-large"
+    );
     // Without a declared length too.
     let mut stream = TcpStream::connect(service.address).unwrap();
-    stream.write_all(b"POST /messages/send HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    stream
+        .write_all(b"POST /messages/send HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
     let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
     for _ in 0..3 {
         // The server may have answered and closed already.
@@ -274,7 +355,12 @@ const SECRET: &[u8] = b"a secret that is long enough for HS256";
 fn token(user: u64, service: bool, expires_in_ms: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     let expires = UnixMs(now.wrapping_add_signed(expires_in_ms));
-    let claims = Claims { user: UserId::new(user).unwrap(), device: None, expires, service };
+    let claims = Claims {
+        user: UserId::new(user).unwrap(),
+        device: None,
+        expires,
+        service,
+    };
     issue_hs256(SECRET, &claims, None, None, UnixMs(now))
 }
 
@@ -285,19 +371,36 @@ fn a_token_is_asked_for_and_speaks_for_its_subject_only() {
     assert_eq!(missing.problem(401).0, "unauthorized");
     assert_eq!(missing.header("www-authenticate"), Some("Bearer"));
     for bad in ["x", "a.b.c", &token(1, false, -60_000)] {
-        service.post_as(Some(bad), "/messages/send", &hello(1, 2)).problem(401);
+        service
+            .post_as(Some(bad), "/messages/send", &hello(1, 2))
+            .problem(401);
         service.get_as(Some(bad), "/conversations").problem(401);
     }
 
-    let (one, three, any) = (token(1, false, 60_000), token(3, false, 60_000), token(9, true, 60_000));
-    let sent = service.post_as(Some(&one), "/messages/send", &hello(1, 2)).ok().clone();
-    let (kind, detail) = service.post_as(Some(&three), "/messages/send", &hello(1, 2)).problem(403);
+    let (one, three, any) = (
+        token(1, false, 60_000),
+        token(3, false, 60_000),
+        token(9, true, 60_000),
+    );
+    let sent = service
+        .post_as(Some(&one), "/messages/send", &hello(1, 2))
+        .ok()
+        .clone();
+    let (kind, detail) = service
+        .post_as(Some(&three), "/messages/send", &hello(1, 2))
+        .problem(403);
     assert!(kind == "forbidden" && detail.contains("sender_id"), "{detail}");
     service.post_as(Some(&any), "/messages/send", &hello(1, 2)).ok();
 
     let inbox = service.get_as(Some(&one), "/conversations");
-    assert_eq!(inbox.ok()["conversations"].as_array().unwrap().len(), 1, "user_id is the subject by default");
-    service.get_as(Some(&one), "/conversations?user_id=2").problem(403);
+    assert_eq!(
+        inbox.ok()["conversations"].as_array().unwrap().len(),
+        1,
+        "user_id is the subject by default"
+    );
+    service
+        .get_as(Some(&one), "/conversations?user_id=2")
+        .problem(403);
     service.get_as(Some(&any), "/conversations?user_id=2").ok();
     let status = format!("/messages/{}/status", sent["message_id"].as_str().unwrap());
     let read = json!({ "user_id": 2, "status": "read" });
@@ -337,16 +440,20 @@ fn a_full_disk_is_503_and_says_that_the_outcome_is_unknown() {
 #[test]
 fn too_many_requests_at_once_are_busy_and_a_dead_router_is_unavailable() {
     let (ours, theirs) = pipe(1 << 20);
-    let config = ApiConfig { in_flight_max: 1, ..ApiConfig::new(Auth::InsecureDev, "test".into(), 1) };
+    let config = ApiConfig {
+        in_flight_max: 1,
+        ..ApiConfig::new(Auth::InsecureDev, "test".into(), 1)
+    };
     let service = Service::without_router(ours, config);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| service.post("/messages/send", &hello(1, 2)));
         // The first one is in flight once the router's end of the link has it.
         let is_sent = || {
             let batch = theirs.try_recv().unwrap()?;
-            wire::link::codec::decode_to_router(batch).last()?.ok().filter(|record| {
-                matches!(record, wire::link::ToRouter::Send(_))
-            })
+            wire::link::codec::decode_to_router(batch)
+                .last()?
+                .ok()
+                .filter(|record| matches!(record, wire::link::ToRouter::Send(_)))
         };
         while is_sent().is_none() {
             std::thread::sleep(Duration::from_millis(1));
@@ -357,8 +464,14 @@ fn too_many_requests_at_once_are_busy_and_a_dead_router_is_unavailable() {
         theirs.close();
         assert_eq!(waiting.join().unwrap().problem(503).0, "outcome-unknown");
     });
-    assert_eq!(service.post("/messages/send", &hello(1, 2)).problem(503).0, "unavailable");
-    assert_eq!(service.get("/conversations?user_id=1").problem(503).0, "unavailable");
+    assert_eq!(
+        service.post("/messages/send", &hello(1, 2)).problem(503).0,
+        "unavailable"
+    );
+    assert_eq!(
+        service.get("/conversations?user_id=1").problem(503).0,
+        "unavailable"
+    );
 }
 
 #[test]

@@ -393,7 +393,7 @@ async fn a_batch_runs_in_order_each_command_answered_alone() -> Result<()> {
             let event = client.event().await?;
             answers.push((event["id"].as_u64().unwrap(), event["type"].as_str().unwrap().to_owned(), event["seq"].clone()));
         }
-        answers.sort();
+        answers.sort_by_key(|answer| answer.0);
         let kinds: Vec<&str> = answers.iter().map(|(_, kind, _)| kind.as_str()).collect();
         assert_eq!(kinds, ["sent", "rejected", "error", "sent", "pong"]);
         assert_eq!((&answers[0].2, &answers[3].2), (&json!(1), &json!(2)));

@@ -19,7 +19,7 @@ pub(crate) use entry::{Conn, Held, Phase, idle_bytes};
 use crate::config::HubConfig;
 use crate::disconnect::Reason;
 use crate::jitter::Jitter;
-use crate::limits::{CLOSE_MS_MAX, OUTBOX_FRAMES_MAX, OUTBOX_TICK_BYTES_MAX, PING_WINDOW_S, UPGRADE_MS_MAX};
+use crate::limits::{CLOSE_MS_MAX, MESSAGE_MS_MAX, OUTBOX_FRAMES_MAX, OUTBOX_TICK_BYTES_MAX, PING_WINDOW_S, UPGRADE_MS_MAX};
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::pool::Pool;
@@ -168,9 +168,11 @@ impl<S> Connections<S> {
         conn.pauses.remove(pause);
         if conn.pauses.is_empty() {
             // The client could not be heard meanwhile.
-            conn.heard = Stamp::of(now);
+            conn.hear(now);
             conn.partial_since = conn.heard;
-            conn.pings_missed = 0;
+            if conn.reader.is_partial() {
+                self.wheel.set_earlier(id.slot, now.mono_ms + MESSAGE_MS_MAX);
+            }
             self.resumed.push_back(id);
         }
     }

@@ -248,6 +248,10 @@ impl<A: Application> Hub<A> {
         let conn = self.connections.get(id).unwrap();
         conn.outbox.is_none() && conn.held.is_none() && conn.input_bytes() == 0
     }
+
+    pub(crate) const fn application(&self) -> &A {
+        &self.application
+    }
 }
 
 #[cfg(test)]

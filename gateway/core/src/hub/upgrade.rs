@@ -7,7 +7,6 @@ use super::Hub;
 use crate::application::{Accepted, Application};
 use crate::connections::Held;
 use crate::disconnect::Reason;
-use crate::limits::HELLO_MS_MAX;
 use crate::time::Now;
 
 impl<A: Application> Hub<A> {
@@ -79,7 +78,7 @@ impl<A: Application> Hub<A> {
                 if let Some(place) = self.connections.session_mut(id) {
                     *place = session;
                 }
-                self.connections.wake_at(id, now.mono_ms + HELLO_MS_MAX);
+                self.set_deadline(id, now);
                 let is_full = self.connections.len() > self.connections.config.connections_max as usize;
                 if let Some(reason) = close.or(is_full.then_some(Reason::TooManyConnections)) {
                     self.connections.close(id, reason, now);

@@ -2,7 +2,7 @@
 
 use wire::client::json::{BadCommand, parse_frame};
 use wire::client::{Code, Command, Event, Request, Send, SendBody, Target};
-use wire::ids::{ConnectionHandle, MessageId};
+use wire::ids::{ConnectionHandle, MessageId, Position};
 use wire::link::{ConversationsRecord, HistoryRecord, RequestId, SendRecord, StatusRecord, ToRouter};
 
 use super::pending::{self, Kind};
@@ -111,10 +111,11 @@ impl Sessions {
         });
     }
 
-    /// Notes an ack; the highest of a tick is passed on at its end.
-    fn ack(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, position: wire::ids::Position) {
+    /// Notes an ack; the highest of a tick is passed on at its end. Without a link, the next announcement carries it.
+    fn ack(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, position: Position) {
         if let Some(session) = connections.session_mut(id)
             && session.ack(position)
+            && self.uplink.is_up()
             && !session.has(Flag::AckQueued)
         {
             session.set(Flag::AckQueued, true);

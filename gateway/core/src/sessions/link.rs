@@ -11,7 +11,10 @@ use crate::time::Now;
 
 impl Sessions {
     /// Says hello, and begins to announce every session.
-    pub(super) fn handle_link_up(&mut self, connections: &mut Connections<Session>, link: LinkId) {
+    pub(super) fn handle_link_up(&mut self, connections: &mut Connections<Session>, link: LinkId, now: Now) {
+        if self.uplink.is_up() {
+            self.handle_link_down(connections, now);
+        }
         self.uplink.handle_up(link);
         self.uplink.push(&ToRouter::Hello(LinkHello {
             version: LINK_VERSION,

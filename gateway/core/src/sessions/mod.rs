@@ -191,7 +191,7 @@ impl Application for Sessions {
 
     fn handle_link(&mut self, connections: &mut Connections<Session>, link: LinkId, news: LinkNews, now: Now) {
         match news {
-            LinkNews::Up => self.handle_link_up(connections, link),
+            LinkNews::Up => self.handle_link_up(connections, link, now),
             LinkNews::Batch(batch) if self.uplink.is(link) => self.handle_batch(connections, link, batch, now),
             LinkNews::Room if self.uplink.is(link) => self.handle_link_room(connections, now),
             LinkNews::Down if self.uplink.is(link) => self.handle_link_down(connections, now),
@@ -250,6 +250,15 @@ impl Refused<'_> {
 
     const fn rejected(&self, id: Option<u32>, message_id: Option<MessageId>, retry_after_ms: Option<u32>) -> Rejected<'_> {
         Rejected { id, message_id, code: self.code, reason: self.reason, retry_after_ms }
+    }
+}
+
+#[cfg(test)]
+impl Sessions {
+    /// Returns whether nothing is kept for any connection.
+    fn is_idle(&self) -> bool {
+        self.pending.len() == 0 && self.opening.is_empty() && self.acks.is_empty() && self.gone.is_empty()
+            && self.behind.is_empty()
     }
 }
 

@@ -127,12 +127,12 @@ impl Client {
         if self.response.is_empty() {
             let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") else { return };
             let head = String::from_utf8(self.received.drain(..end + 4).collect()).unwrap();
-            let is_refused = !head.starts_with("HTTP/1.1 101 ");
             self.response = head;
-            if is_refused {
-                self.response.push_str(std::str::from_utf8(&self.received).unwrap());
-                self.received.clear();
-            }
+        }
+        if self.status() != 101 {
+            self.response.push_str(std::str::from_utf8(&self.received).unwrap());
+            self.received.clear();
+            return;
         }
         let mut input = Input::new(&mut self.received);
         while let Some(item) = self.reader.next(&mut input, &self.rules).expect("the server keeps to RFC 6455") {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use wire::ids::{ConnectionHandle, UnixMs};
 
 pub(crate) use client::{Client, Seen, frame, request};
-pub(crate) use router::Router;
+pub(crate) use router::{Router, batch};
 
 use crate::application::Application;
 use crate::config::HubConfig;

@@ -112,7 +112,7 @@ fn running_out_of_descriptors_is_survived(engine: EngineChoice) {
             failures += 1;
         }
     }
-    assert!((2..=6).contains(&failures), "{failures} failures");
+    assert!((1..=6).contains(&failures), "{failures} failures");
     assert!(
         server.reactor.stats().waits - before.waits < 40,
         "it spins: {:?}",

@@ -5,9 +5,9 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use runtime::{EngineChoice, Event, Reactor, SendBuf};
+use runtime::{EngineChoice, Event, Reactor, ReactorConfig, SendBuf};
 
-use crate::harness::{Server, on_both_engines, read_n, reset};
+use crate::harness::{PATIENCE, Server, on_both_engines, read_n, reset};
 
 on_both_engines!(
     bytes_make_the_round_trip,
@@ -17,6 +17,7 @@ on_both_engines!(
     a_hang_up_leaves_unread_input_readable,
     a_reset_is_a_hang_up_whose_read_fails,
     a_timeout_is_never_early_and_zero_does_not_sleep,
+    waiting_does_not_sleep_while_events_are_undrained,
     the_peer_address_is_that_of_the_client,
 );
 
@@ -138,6 +139,30 @@ fn a_timeout_is_never_early_and_zero_does_not_sleep(engine: EngineChoice) {
     server.reactor.wait(Some(Duration::ZERO)).unwrap();
     assert!(server.reactor.poll_event().is_none());
     assert_eq!(server.reactor.stats().waits, before + 1);
+}
+
+fn waiting_does_not_sleep_while_events_are_undrained(engine: EngineChoice) {
+    // One connection a wait, so that two are in hand when the first is handed out.
+    let mut server = Server::open_with(
+        engine,
+        ReactorConfig {
+            accepts_per_wait: 1,
+            ..ReactorConfig::default()
+        },
+    );
+    let mut peers: Vec<_> = (0..3).map(|_| server.dial()).collect();
+    let start = Instant::now();
+    let mut ids = Vec::new();
+    while ids.len() < peers.len() {
+        server.reactor.wait(Some(PATIENCE)).unwrap();
+        ids.extend(server.reactor.poll_event().map(|event| event.socket().unwrap()));
+    }
+    server.expect_quiet();
+    peers[0].write_all(b"x").unwrap();
+    server.reactor.wait(Some(PATIENCE)).unwrap();
+    server.reactor.wait(Some(PATIENCE)).unwrap();
+    assert!(matches!(server.reactor.poll_event(), Some(Event::Readable(_))));
+    assert!(start.elapsed() < PATIENCE / 2, "it slept");
 }
 
 fn the_peer_address_is_that_of_the_client(engine: EngineChoice) {

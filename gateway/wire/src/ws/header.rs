@@ -37,11 +37,12 @@ pub enum Opcode {
 impl Header {
     /// Decodes a header from the front of `input`, with its length in bytes; `None` until all of it has arrived.
     ///
-    /// Shape: reads 2 to 14 bytes and copies nothing. A byte that is wrong by itself is refused before the rest arrives.
+    /// Shape: reads 2 to 14 bytes and copies nothing. A byte that is wrong by itself is refused before the rest arrives,
+    /// and so is a length over `frame_bytes_max`.
     /// Errors: the peer's fault; close with the violation's code.
     /// Source: RFC 6455 section 5.2.
     #[inline]
-    pub fn decode(input: &[u8], role: Role) -> Result<Option<(Self, usize)>, Violation> {
+    pub fn decode(input: &[u8], role: Role, frame_bytes_max: usize) -> Result<Option<(Self, usize)>, Violation> {
         let Some(&first) = input.first() else {
             return Ok(None);
         };
@@ -70,6 +71,9 @@ impl Header {
         let Some((payload_bytes, key_at)) = decode_length(input, short)? else {
             return Ok(None);
         };
+        if payload_bytes > frame_bytes_max as u64 {
+            return Err(Violation::FrameTooBig);
+        }
         if second & MASKED == 0 {
             return Ok(Some((
                 Self {
@@ -172,9 +176,9 @@ mod tests {
 
     /// Decodes with every shorter prefix first: the verdict may come early, never differently.
     fn decode(bytes: &[u8], role: Role) -> Result<Option<(Header, usize)>, Violation> {
-        let whole = Header::decode(bytes, role);
+        let whole = Header::decode(bytes, role, usize::MAX);
         for cut in 0..bytes.len() {
-            match Header::decode(&bytes[..cut], role) {
+            match Header::decode(&bytes[..cut], role, usize::MAX) {
                 Ok(None) => {}
                 early => assert_eq!(early, whole, "after {cut} bytes of {bytes:02x?}"),
             }
@@ -233,6 +237,13 @@ mod tests {
                 Err(Violation::ControlTooLong)
             );
         }
+    }
+
+    #[test]
+    fn a_length_over_the_bound_is_refused_before_the_masking_key_arrives() {
+        let header = [&[0x81, 0xff][..], &70_000_u64.to_be_bytes()].concat();
+        assert_eq!(Header::decode(&header, Role::Server, 69_999), Err(Violation::FrameTooBig));
+        assert_eq!(Header::decode(&header, Role::Server, 70_000), Ok(None));
     }
 
     #[test]

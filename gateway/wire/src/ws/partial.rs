@@ -2,7 +2,7 @@
 
 use super::header::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask::{mask, rotate};
-use super::rules::{Role, Rules};
+use super::rules::Rules;
 use super::utf8::ArrivingText;
 use super::violation::Violation;
 
@@ -92,12 +92,12 @@ impl Partial {
     pub(super) fn complete_header(
         &mut self,
         input: &[u8],
-        role: Role,
+        rules: &Rules,
     ) -> Result<Option<(Header, usize)>, Violation> {
         let kept = usize::from(self.header.len);
         let copied = input.len().min(HEADER_BYTES_MAX - kept);
         self.header.bytes[kept..kept + copied].copy_from_slice(&input[..copied]);
-        let Some((header, header_bytes)) = Header::decode(&self.header.bytes[..kept + copied], role)? else {
+        let Some((header, header_bytes)) = Header::decode(&self.header.bytes[..kept + copied], rules.role, rules.frame_bytes_max)? else {
             // Fewer than 14 bytes in all, so `input` was copied whole.
             self.header.len += copied as u8;
             return Ok(None);
@@ -126,9 +126,6 @@ impl Partial {
             (_, Some(_)) => return Err(Violation::InterleavedMessage),
             (_, None) => 0,
         };
-        if header.payload_bytes > rules.frame_bytes_max as u64 {
-            return Err(Violation::FrameTooBig);
-        }
         // Both terms are bounded by lengths that fit in memory.
         if before as u64 + header.payload_bytes > rules.message_bytes_max as u64 {
             return Err(Violation::MessageTooBig);

@@ -126,8 +126,8 @@ impl Reader {
     #[inline]
     fn take_header(&mut self, input: &mut Input<'_>, rules: &Rules) -> Result<Option<Header>, Violation> {
         let found = match self.partial.as_deref_mut() {
-            Some(partial) if partial.is_in_header() => partial.complete_header(input.rest, rules.role)?,
-            _ => Header::decode(input.rest, rules.role)?,
+            Some(partial) if partial.is_in_header() => partial.complete_header(input.rest, rules)?,
+            _ => Header::decode(input.rest, rules.role, rules.frame_bytes_max)?,
         };
         let Some((header, header_bytes)) = found else {
             if !input.rest.is_empty() {

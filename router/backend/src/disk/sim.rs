@@ -91,7 +91,8 @@ impl SimDisk {
     }
 
     /// Fails one sync of a file or of the directory, after `syncs` more that succeed: any part of what it was to make
-    /// durable is, and the rest counts as clean, so that no later sync writes it.
+    /// durable is. The rest of a file counts as clean, so that no later sync writes it; names stay to be synced (they go
+    /// through the journal of a file system, and one whose journal failed takes nothing more: that is a crash).
     pub fn fail_sync(&self, syncs: u64) {
         lock(&self.machine).syncs_until_failure = Some(syncs);
     }
@@ -191,6 +192,7 @@ impl Machine {
 
     fn lose_unsynced(&mut self) {
         self.keep_some_names();
+        self.pending_names.clear();
         for inode in &mut self.inodes {
             inode.keep_some(&mut self.rng);
             inode.current.clone_from(&inode.durable);
@@ -198,10 +200,11 @@ impl Machine {
         self.names.clone_from(&self.durable_names);
     }
 
+    /// Makes any of the pending changes of names durable.
     fn keep_some_names(&mut self) {
-        for change in std::mem::take(&mut self.pending_names) {
+        for change in &self.pending_names {
             if self.rng.coin() {
-                apply_name_change(&mut self.durable_names, &change);
+                apply_name_change(&mut self.durable_names, change);
             }
         }
     }

@@ -246,7 +246,6 @@ impl Plan {
     ) -> Result<(Vec<Segment>, Recovery), DiskError> {
         if let Some(name) = &self.dropped {
             disk.remove(name)?;
-            disk.sync_dir()?;
         }
         self.write_again(disk)?;
         self.start_segment_if_needed(disk, config)?;
@@ -264,36 +263,26 @@ impl Plan {
         Ok((self.segments, recovery))
     }
 
-    /// Writes the last whole group and the newest header in place with the bytes they have, cuts the torn group, and
-    /// syncs.
+    /// Writes the last whole group in place with the bytes it has, cuts the torn one, and syncs.
     ///
-    /// They may be in the page cache alone: written by a process that died before its sync, or whose sync failed, after
-    /// which the cache counts as clean and only another write brings the bytes to the disk.
+    /// It may be in the page cache alone: written by a process that died before its sync, or whose sync failed, after
+    /// which the cache counts as clean and only another write brings the bytes to the disk. So may be the name of the
+    /// newest segment, and its header, which shares a sector with the first group and is written again with that.
     fn write_again<D: Disk>(&self, disk: &D) -> Result<(), DiskError> {
-        let Some(newest) = self.segments.last() else {
-            return Ok(());
-        };
-        let file = disk.open(&newest.name)?;
-        file.write_at(0, &newest.header.encode())?;
         if let Some((index, position, group)) = self.last_group {
-            let is_in_newest = index + 1 == self.segments.len();
-            let older = if is_in_newest {
-                None
-            } else {
-                Some(disk.open(&self.segments[index].name)?)
-            };
-            let file = older.as_ref().unwrap_or(&file);
+            let file = disk.open(&self.segments[index].name)?;
             let mut frame = vec![0; group.frame_bytes() as usize];
             file.read_at(position, &mut frame)?;
             file.write_at(position, &frame)?;
-            if let Some(older) = &older {
-                older.sync_data()?;
+            file.sync_data()?;
+        }
+        if let Some(newest) = self.segments.last() {
+            let file = disk.open(&newest.name)?;
+            if let Some(cut) = &self.cut {
+                file.truncate(cut.position)?;
             }
+            file.sync_data()?;
         }
-        if let Some(cut) = &self.cut {
-            file.truncate(cut.position)?;
-        }
-        file.sync_data()?;
         disk.sync_dir()
     }
 

@@ -39,8 +39,11 @@ fn mark(row: &ConversationRow, number: u64, status: Status, seq: u64) -> Mark {
     }
 }
 
+/// (delivered, read) as rows have them.
+type Watermark = (u64, u64);
+
 /// Folds marks of user 1 one after the other; returns the watermarks and the updates of each.
-fn fold_all(row: &ConversationRow, marks: &[(Status, u64)]) -> (Vec<(u64, u64)>, Vec<(Status, u64)>) {
+fn fold_all(row: &ConversationRow, marks: &[(Status, u64)]) -> (Vec<Watermark>, Vec<(Status, u64)>) {
     let mut fold = ReceiptFold::new(10);
     fold.handle_loaded(row.conversation, user(1), None);
     let mut effects = Effects::default();

@@ -361,29 +361,114 @@ fn a_cursor_ahead_of_the_stored_ack_still_tells_the_senders() {
 }
 
 #[test]
-fn an_ack_of_very_many_conversations_takes_several_records_and_its_position_comes_last() {
+fn a_cursor_whose_news_was_not_read_yet_is_not_taken_back_by_the_next_session() {
     let mut inbox = Inbox::new();
-    let session = inbox.opened(1);
-    let delivered = (2..2 + 150).map(|n| wire::log::Delivered {
+    for _ in 0..3 {
+        inbox.append(2, 1);
+    }
+    inbox.open(1, None, Some(position(20, 1)));
+    inbox.opened(2);
+    assert_eq!(inbox.pages(), [30, 0]);
+    assert_eq!(
+        inbox.sessions.poll_ack().map(|ack| ack.position),
+        Some(position(20, 1))
+    );
+}
+
+/// An ack that covers one message in each of `count` conversations.
+fn wide_ack(count: u64) -> AckInput {
+    let delivered = (2..2 + count).map(|n| wire::log::Delivered {
         conversation: wire::ids::ConversationId::direct(user(1), user(n)),
         seq: Seq(1),
         message_id: id(n),
     });
-    let position = position(10, 1);
-    let delivered = delivered.collect();
-    inbox.sessions.restore_ack(AckInput {
+    AckInput {
         user: user(1),
         device: device(1),
-        session,
-        position,
-        delivered,
-    });
-    let mut acks = Vec::new();
-    while let Some(ack) = inbox.sessions.poll_ack() {
-        acks.push((ack.delivered.len(), ack.position));
+        session: SessionNumber(1),
+        position: position(10, 1),
+        delivered: delivered.collect(),
     }
+}
+
+fn poll_acks(sessions: &mut Sessions) -> Vec<AckInput> {
+    std::iter::from_fn(|| sessions.poll_ack()).collect()
+}
+
+#[test]
+fn an_ack_of_very_many_conversations_takes_several_records_and_its_position_comes_last() {
     let start = Position::start(GENERATION);
-    assert_eq!(acks, [(64, start), (64, start), (22, position)]);
+    let expected = [(64, start), (64, start), (22, position(10, 1))];
+    let shape = |acks: &[AckInput]| {
+        acks.iter()
+            .map(|ack| (ack.delivered.len(), ack.position))
+            .collect::<Vec<_>>()
+    };
+    for is_open in [true, false] {
+        let mut inbox = Inbox::new();
+        if is_open {
+            inbox.opened(1);
+        }
+        inbox.sessions.restore_ack(wide_ack(150));
+        let acks = poll_acks(&mut inbox.sessions);
+        assert_eq!(shape(&acks), expected, "{is_open}");
+        // None of them was appended.
+        acks.into_iter().for_each(|ack| inbox.sessions.restore_ack(ack));
+        assert_eq!(inbox.sessions.acks_waiting(), 1);
+        assert_eq!(
+            shape(&poll_acks(&mut inbox.sessions)),
+            expected,
+            "{is_open}, again"
+        );
+    }
+}
+
+#[test]
+fn a_reader_stops_while_too_much_news_waits_for_the_log() {
+    let mut inbox = Inbox::new();
+    inbox.append(2, 1);
+    inbox.opened(1);
+    inbox.sessions.restore_ack(wide_ack(reader::DELIVERED_MAX as u64));
+    assert!(inbox.pages().is_empty());
+    assert_eq!(poll_acks(&mut inbox.sessions).len(), 4);
+    assert_eq!(inbox.pages(), [10, 0]);
+}
+
+#[test]
+fn nothing_waits_for_a_session_that_ended() {
+    let mut inbox = Inbox::new();
+    let session = inbox.opened(1);
+    inbox.append(2, 1);
+    inbox.append(2, 1);
+    inbox.ack(session, position(10, 1));
+    inbox.sessions.handle_link_full(LINK);
+    inbox.append(2, 1);
+    assert_eq!((inbox.sessions.behind(), inbox.sessions.acks_waiting()), (1, 1));
+    inbox.sessions.handle_link_down(LINK);
+    assert_eq!(
+        (inbox.sessions.behind(), inbox.sessions.acks_waiting()),
+        (0, 1),
+        "its ack does"
+    );
+    poll_acks(&mut inbox.sessions);
+    // The link comes again, empty.
+    inbox.opened(1);
+    assert_eq!(inbox.sessions.behind(), 1);
+    assert_eq!(inbox.pages(), [10, 20]);
+    let connection = ConnectionHandle {
+        slot: 1,
+        generation: 0,
+    };
+    inbox.open(1, None, Some(position(30, 1)));
+    assert!(inbox.sessions.close(
+        LINK,
+        &SessionRef {
+            connection,
+            user: user(1),
+            device: device(1)
+        }
+    ));
+    assert_eq!((inbox.sessions.behind(), inbox.sessions.acks.len()), (0, 0));
 }
 
 #[test]
@@ -412,6 +497,68 @@ fn a_page_for_a_session_that_was_replaced_is_dropped() {
         None
     );
     assert_eq!(inbox.pages(), [10, 0]);
+}
+
+#[test]
+fn an_entry_that_a_page_brought_before_it_is_announced_is_read_once() {
+    let mut inbox = Inbox::new();
+    inbox.append(2, 1);
+    let session = inbox.opened(1);
+    // The page is read when the second entry is stored, and not announced yet.
+    let (first, second) = (
+        inbox.entries[0],
+        Entry {
+            position: position(20, 1),
+            seq: Seq(2),
+            ..inbox.entries[0]
+        },
+    );
+    let request = inbox.sessions.poll_page().unwrap();
+    let paged = inbox
+        .sessions
+        .handle_page(&request, &[first, second], second.position)
+        .unwrap();
+    let cursor = first.position;
+    assert_eq!(
+        paged.steps,
+        [
+            Step::Deliver { entry: 0 },
+            Step::Synced { cursor },
+            Step::Deliver { entry: 1 }
+        ]
+    );
+    inbox.ack(session, first.position);
+    let mut out = Vec::new();
+    inbox.sessions.handle_entry(user(1), &second, &mut out);
+    assert_eq!(out, []);
+    let in_flight = inbox
+        .sessions
+        .find(user(1), device(1))
+        .map(|found| found.1.in_flight());
+    assert_eq!(in_flight, Some(1));
+}
+
+#[test]
+fn synced_comes_before_live_also_when_the_last_entry_of_the_backlog_was_dropped_meanwhile() {
+    let mut inbox = Inbox::new();
+    inbox.append(2, 1);
+    inbox.opened(1);
+    let request = inbox.sessions.poll_page().unwrap();
+    inbox.append(2, 1);
+    let page = [inbox.entries[1]];
+    let paged = inbox
+        .sessions
+        .handle_page(&request, &page, page[0].position)
+        .unwrap();
+    assert_eq!(
+        paged.steps,
+        [
+            Step::Synced {
+                cursor: position(10, 1)
+            },
+            Step::Deliver { entry: 0 }
+        ]
+    );
 }
 
 #[test]

@@ -33,6 +33,11 @@ impl Turns {
         Some(slot)
     }
 
+    /// Returns how many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Takes over the readers of another set.
     pub(super) fn append(&mut self, mut other: Self) {
         self.waiting.append(&mut other.waiting);

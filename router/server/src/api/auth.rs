@@ -37,7 +37,11 @@ impl Auth {
         let claims = verifier
             .verify(token, now)
             .map_err(|error| Problem::new(Kind::Unauthorized, format!("the token is not valid: {error}")))?;
-        Ok(if claims.service { Caller::Trusted(Some(claims.user)) } else { Caller::User(claims.user) })
+        Ok(if claims.service {
+            Caller::Trusted(Some(claims.user))
+        } else {
+            Caller::User(claims.user)
+        })
     }
 }
 
@@ -46,10 +50,14 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(unauthorized("send one header `Authorization: Bearer <token>`"));
     };
-    let value = value.to_str().map_err(|_| unauthorized("the header Authorization is not ASCII text"))?;
+    let value = value
+        .to_str()
+        .map_err(|_| unauthorized("the header Authorization is not ASCII text"))?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(unauthorized("the header Authorization must read `Bearer <token>`")),
+        _ => Err(unauthorized(
+            "the header Authorization must read `Bearer <token>`",
+        )),
     }
 }
 
@@ -63,9 +71,10 @@ impl Caller {
         match self {
             Self::Trusted(_) => Ok(user),
             Self::User(own) if own == user => Ok(user),
-            Self::User(_) => {
-                Err(Problem::new(Kind::Forbidden, format!("{field}: must be the subject of the token")))
-            }
+            Self::User(_) => Err(Problem::new(
+                Kind::Forbidden,
+                format!("{field}: must be the subject of the token"),
+            )),
         }
     }
 
@@ -91,7 +100,9 @@ mod tests {
             for value in values {
                 headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
             }
-            bearer(&headers).map(str::to_owned).map_err(|problem| problem.kind())
+            bearer(&headers)
+                .map(str::to_owned)
+                .map_err(|problem| problem.kind())
         };
         assert_eq!(read(&["Bearer a.b.c"]), Ok("a.b.c".into()));
         assert_eq!(read(&["bearer  a.b.c "]), Ok("a.b.c".into()));

@@ -21,17 +21,30 @@ use super::fields::{bad, conversation_id, limit, read_query, required, user_id_t
 use super::problem::Problem;
 
 /// Answers with a page of a user's conversations, newest activity first.
-pub(super) async fn conversations(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn conversations(
+    State(api): State<Arc<Api>>,
+    request: Request,
+) -> Result<Response, Problem> {
     let caller = api.caller(&request)?;
     let query: ConversationsQuery = read_query(&request)?;
     let user = reader(caller, query.user_id.as_deref())?;
     let limit = limit(query.limit.as_deref())?;
     let before = query.before;
-    if before.as_ref().is_some_and(|before| before.len() > PAGE_TOKEN_BYTES_MAX) {
+    if before
+        .as_ref()
+        .is_some_and(|before| before.len() > PAGE_TOKEN_BYTES_MAX)
+    {
         return Err(bad("before: must be the next of an earlier page"));
     }
     let answer = api
-        .read(|request| ToRouter::Conversations(ConversationsRecord { request, user, limit, before }))
+        .read(|request| {
+            ToRouter::Conversations(ConversationsRecord {
+                request,
+                user,
+                limit,
+                before,
+            })
+        })
         .await?;
     match answer {
         FromRouter::ConversationsPage(page) => Ok(conversations_answer(&page)),
@@ -50,9 +63,20 @@ pub(super) async fn history(
     let user = reader(caller, query.user_id.as_deref())?;
     let conversation = conversation_id("the conversation id in the path", &id)?;
     let limit = limit(query.limit.as_deref())?;
-    let before = query.before_seq.map(|text| seq("before_seq", &text)).transpose()?;
+    let before = query
+        .before_seq
+        .map(|text| seq("before_seq", &text))
+        .transpose()?;
     let answer = api
-        .read(|request| ToRouter::History(HistoryRecord { request, user, conversation, before, limit }))
+        .read(|request| {
+            ToRouter::History(HistoryRecord {
+                request,
+                user,
+                conversation,
+                before,
+                limit,
+            })
+        })
         .await?;
     match answer {
         FromRouter::HistoryPage(page) => Ok(history_answer(&page)),
@@ -92,10 +116,13 @@ fn conversations_answer(page: &ConversationsPageRecord) -> Response {
     let conversations = page.conversations.iter().map(|summary| ConversationSummary {
         conversation: summary.conversation,
         with: Target::User(summary.peer),
-        last_message: summary.last_body.as_ref().and_then(|body| match body.decode().content {
-            Content::Text(text) => Some(text),
-            Content::Ciphertext(_) => None,
-        }),
+        last_message: summary
+            .last_body
+            .as_ref()
+            .and_then(|body| match body.decode().content {
+                Content::Text(text) => Some(text),
+                Content::Ciphertext(_) => None,
+            }),
         last_message_at: summary.last_time,
         last_seq: summary.last_seq,
         unread_count: summary.unread,

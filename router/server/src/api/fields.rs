@@ -15,31 +15,49 @@ use super::problem::{Kind, Problem};
 
 /// Returns the whole body of a request, at most [`FRAME_BYTES_MAX`] of it.
 pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(Kind::BodyTooLarge, format!("the body is over {FRAME_BYTES_MAX} bytes"));
-    let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let too_large = || {
+        Problem::new(
+            Kind::BodyTooLarge,
+            format!("the body is over {FRAME_BYTES_MAX} bytes"),
+        )
+    };
+    let declared = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|bytes| bytes > FRAME_BYTES_MAX as u64) {
         return Err(too_large());
     }
     match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(rejection)) if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => Err(too_large()),
-        Ok(Err(_)) => Err(bad("the body could not be read to its end")),
-        Err(_) => {
-            Err(Problem::new(Kind::RequestTimeout, format!("the body took over {} s", BODY_TIMEOUT.as_secs())))
+        Ok(Err(rejection)) if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(too_large())
         }
+        Ok(Err(_)) => Err(bad("the body could not be read to its end")),
+        Err(_) => Err(Problem::new(
+            Kind::RequestTimeout,
+            format!("the body took over {} s", BODY_TIMEOUT.as_secs()),
+        )),
     }
 }
 
 /// Returns the fields of a JSON object.
 pub(super) fn read_form<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| bad(format!("the body is not the JSON object asked for: {error}")))
+    // The library would also fill the fields, in their order, from an array.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(bad("the body: must be a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| bad(format!("the body: must be a JSON object: {error}")))
 }
 
 /// Returns the fields of the query string.
 pub(super) fn read_query<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
     match Query::try_from_uri(request.uri()) {
         Ok(Query(fields)) => Ok(fields),
-        Err(error) => Err(bad(format!("the query string is not one of this path: {}", error.body_text()))),
+        Err(error) => Err(bad(format!(
+            "the query string is not one of this path: {}",
+            error.body_text()
+        ))),
     }
 }
 
@@ -65,7 +83,9 @@ pub(super) fn user_id_text(name: &str, text: Option<&str>) -> Result<Option<User
 /// Returns a string of a JSON body.
 pub(super) fn string(name: &str, raw: Option<&RawValue>) -> Result<Option<String>, Problem> {
     let Some(raw) = raw else { return Ok(None) };
-    serde_json::from_str(raw.get()).map(Some).map_err(|_| bad(format!("{name}: must be a string")))
+    serde_json::from_str(raw.get())
+        .map(Some)
+        .map_err(|_| bad(format!("{name}: must be a string")))
 }
 
 /// Returns a message id.
@@ -80,7 +100,9 @@ pub(super) fn conversation_id(name: &str, text: &str) -> Result<ConversationId, 
 
 /// Returns the `limit` of a page.
 pub(super) fn limit(text: Option<&str>) -> Result<u32, Problem> {
-    let Some(text) = text else { return Ok(PAGE_LIMIT_DEFAULT) };
+    let Some(text) = text else {
+        return Ok(PAGE_LIMIT_DEFAULT);
+    };
     match text.parse() {
         Ok(limit @ 1..=PAGE_LIMIT_MAX) => Ok(limit),
         _ => Err(bad(format!("limit: must be 1 to {PAGE_LIMIT_MAX}"))),
@@ -105,7 +127,10 @@ fn bad_uuid(name: &str) -> Problem {
 }
 
 fn bad_user(name: &str) -> Problem {
-    bad(format!("{name}: must be a whole number from 1 to {}", UserId::MAX))
+    bad(format!(
+        "{name}: must be a whole number from 1 to {}",
+        UserId::MAX
+    ))
 }
 
 /// Length of a UUID with its hyphens.
@@ -119,7 +144,15 @@ mod tests {
     fn a_user_id_is_a_number_that_json_readers_hold_exactly() {
         let read = |text: &str| user_id("sender_id", Some(&RawValue::from_string(text.into()).unwrap()));
         assert_eq!(read("7"), Ok(UserId::new(7)));
-        for bad_text in ["0", "-1", "1.0", "\"7\"", "9007199254740992", "18446744073709551616", "[7]"] {
+        for bad_text in [
+            "0",
+            "-1",
+            "1.0",
+            "\"7\"",
+            "9007199254740992",
+            "18446744073709551616",
+            "[7]",
+        ] {
             assert_eq!(read(bad_text).unwrap_err(), bad_user("sender_id"), "{bad_text}");
         }
         assert_eq!(user_id("sender_id", None), Ok(None));
@@ -146,7 +179,11 @@ mod tests {
         assert_eq!(limit(Some("1")), Ok(1));
         assert_eq!(limit(Some("100")), Ok(100));
         for bad_text in ["0", "101", "-1", "", "ten"] {
-            assert_eq!(limit(Some(bad_text)).unwrap_err(), bad("limit: must be 1 to 100"), "{bad_text}");
+            assert_eq!(
+                limit(Some(bad_text)).unwrap_err(),
+                bad("limit: must be 1 to 100"),
+                "{bad_text}"
+            );
         }
     }
 }

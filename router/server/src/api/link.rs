@@ -51,10 +51,25 @@ impl LinkClient {
     ) -> (Self, impl Future<Output = ()> + Send) {
         let mut outgoing = BatchWriter::new();
         outgoing.push_to_router(&ToRouter::Hello(hello));
-        let state = State { outgoing, waiting: HashMap::new(), next_request: 1, is_down: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() });
+        let state = State {
+            outgoing,
+            waiting: HashMap::new(),
+            next_request: 1,
+            is_down: false,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Notify::new(),
+        });
         shared.wake.notify_one();
-        (Self { shared: shared.clone(), in_flight_max, timeout }, carry(endpoint, shared))
+        (
+            Self {
+                shared: shared.clone(),
+                in_flight_max,
+                timeout,
+            },
+            carry(endpoint, shared),
+        )
     }
 
     /// Asks one question and waits for the answer to it.
@@ -77,7 +92,10 @@ impl LinkClient {
             state.next_request += 1;
             state.outgoing.push_to_router(&question(request));
             state.waiting.insert(request, answer);
-            Waiting { shared: &self.shared, request }
+            Waiting {
+                shared: &self.shared,
+                request,
+            }
         };
         self.shared.wake.notify_one();
         let answered = tokio::time::timeout(self.timeout, waiter).await;
@@ -155,7 +173,9 @@ fn exchange(endpoint: &Endpoint, shared: &Shared, refused: &mut Option<Bytes>) -
 
 impl Shared {
     fn answer(&self, record: FromRouter) {
-        let Some(request) = request_of(&record) else { return };
+        let Some(request) = request_of(&record) else {
+            return;
+        };
         if let Some(waiter) = self.lock().waiting.remove(&request) {
             // The asker may have gone in this moment; then nobody wants the answer.
             let _ = waiter.send(record);

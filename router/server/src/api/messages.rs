@@ -25,13 +25,24 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Resul
     let caller = api.caller(&request)?;
     let bytes = read_body(request).await?;
     let form: SendForm<'_> = read_form(&bytes)?;
-    let sender = caller.acting_as(required("sender_id", user_id("sender_id", form.sender_id)?)?, "sender_id")?;
+    let sender = caller.acting_as(
+        required("sender_id", user_id("sender_id", form.sender_id)?)?,
+        "sender_id",
+    )?;
     let receiver = required("receiver_id", user_id("receiver_id", form.receiver_id)?)?;
-    let message_id =
-        string("message_id", form.message_id)?.map(|text| message_id("message_id", &text)).transpose()?;
+    let message_id = string("message_id", form.message_id)?
+        .map(|text| message_id("message_id", &text))
+        .transpose()?;
     let body = form.body()?.encode()?;
     let answer = api.write(|request| {
-        ToRouter::Send(SendRecord { request, sender, sender_device: DeviceId::API, receiver, message_id, body })
+        ToRouter::Send(SendRecord {
+            request,
+            sender,
+            sender_device: DeviceId::API,
+            receiver,
+            message_id,
+            body,
+        })
     });
     match answer.await? {
         FromRouter::Sent(sent) => Ok(Json(SentAnswer {
@@ -61,15 +72,22 @@ pub(super) async fn status(
         .ok_or_else(|| bad("status: must be \"delivered\" or \"read\""))?;
     let of = StatusOf::Message(message_id("the message id in the path", &id)?);
     let command = StatusCommand { status, of };
-    let answer =
-        api.write(|request| ToRouter::Status(StatusRecord { request, user, device: DeviceId::API, command }));
+    let answer = api.write(|request| {
+        ToRouter::Status(StatusRecord {
+            request,
+            user,
+            device: DeviceId::API,
+            command,
+        })
+    });
     match answer.await {
         Ok(FromRouter::Done(_)) => Ok(Json(json!({ "status": "ok" })).into_response()),
         Ok(other) => Err(api.unexpected(&other)),
         // The path names the message, so one that this user never received is one that is not there.
-        Err(problem) if problem.kind() == Kind::Forbidden => {
-            Err(Problem::new(Kind::NotFound, "user_id has received no message with this id"))
-        }
+        Err(problem) if problem.kind() == Kind::Forbidden => Err(Problem::new(
+            Kind::NotFound,
+            "user_id has received no message with this id",
+        )),
         Err(problem) => Err(problem),
     }
 }
@@ -124,17 +142,26 @@ enum ContentForm {
 
 impl SendForm<'_> {
     fn body(&self) -> Result<BodyForm, Problem> {
-        let content = match (string("content", self.content)?, string("ciphertext", self.ciphertext)?) {
+        let content = match (
+            string("content", self.content)?,
+            string("ciphertext", self.ciphertext)?,
+        ) {
             (Some(text), None) => ContentForm::Text(text),
-            (None, Some(text)) => {
-                ContentForm::Ciphertext(STANDARD.decode(text).map_err(|_| bad("ciphertext: must be base64"))?)
-            }
+            (None, Some(text)) => ContentForm::Ciphertext(
+                STANDARD
+                    .decode(text)
+                    .map_err(|_| bad("ciphertext: must be base64"))?,
+            ),
             (None, None) => return Err(bad("content: missing")),
             (Some(_), Some(_)) => return Err(bad("content and ciphertext exclude each other")),
         };
         let media_url = string("media_url", self.media_url)?;
         let kind = string("kind", self.kind)?;
-        Ok(BodyForm { content, media_url, kind })
+        Ok(BodyForm {
+            content,
+            media_url,
+            kind,
+        })
     }
 }
 
@@ -144,7 +171,11 @@ impl BodyForm {
             ContentForm::Text(text) => Content::Text(text),
             ContentForm::Ciphertext(bytes) => Content::Ciphertext(bytes),
         };
-        let body = Body { content, media_url: self.media_url.as_deref(), kind: self.kind.as_deref() };
+        let body = Body {
+            content,
+            media_url: self.media_url.as_deref(),
+            kind: self.kind.as_deref(),
+        };
         match body.check() {
             Ok(()) => Ok(body.encode()),
             Err(error @ BodyError::Empty(_)) => Err(bad(error.to_string())),
@@ -168,7 +199,10 @@ mod tests {
         let whole = body(&format!(r#"{{"content":"{text}"}}"#)).unwrap();
         assert_eq!(whole.decode().content, Content::Text(&text));
         let long = body(&format!(r#"{{"content":"{text}é"}}"#));
-        assert_eq!(long, Err(Problem::new(Kind::TooLong, "content: at most 10000 characters")));
+        assert_eq!(
+            long,
+            Err(Problem::new(Kind::TooLong, "content: at most 10000 characters"))
+        );
     }
 
     #[test]
@@ -181,7 +215,10 @@ mod tests {
             (r#"{"content":""}"#, "content: must not be empty"),
             (r#"{"content":7}"#, "content: must be a string"),
             (r#"{"content":"\ud800"}"#, "content: must be a string"),
-            (r#"{"content":"a","ciphertext":"AAEC"}"#, "content and ciphertext exclude each other"),
+            (
+                r#"{"content":"a","ciphertext":"AAEC"}"#,
+                "content and ciphertext exclude each other",
+            ),
             (r#"{"ciphertext":"%"}"#, "ciphertext: must be base64"),
             (r#"{"ciphertext":""}"#, "ciphertext: must not be empty"),
             (r#"{"content":"a","kind":7}"#, "kind: must be a string"),
@@ -192,7 +229,14 @@ mod tests {
 
     #[test]
     fn what_is_no_object_or_names_a_field_twice_is_refused() {
-        for json in ["", "[]", "{", "\"x\"", r#"{"content":"a","content":"b"}"#, "\u{feff}{}"] {
+        for json in [
+            "",
+            "[]",
+            "{",
+            "\"x\"",
+            r#"{"content":"a","content":"b"}"#,
+            "\u{feff}{}",
+        ] {
             assert_eq!(body(json).unwrap_err().kind(), Kind::BadRequest, "{json}");
         }
     }

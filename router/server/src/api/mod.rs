@@ -51,7 +51,13 @@ pub struct ApiConfig {
 impl ApiConfig {
     /// Returns a configuration with the default bounds.
     pub fn new(auth: Auth, node: String, epoch: u64) -> Self {
-        Self { auth, node, epoch, connections_max: 1024, in_flight_max: 1024 }
+        Self {
+            auth,
+            node,
+            epoch,
+            connections_max: 1024,
+            in_flight_max: 1024,
+        }
     }
 }
 
@@ -68,7 +74,9 @@ pub struct ApiServer {
 pub fn serve(listener: TcpListener, endpoint: Endpoint, config: ApiConfig) -> io::Result<ApiServer> {
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (stop, stopped) = watch::channel(false);
     let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
         runtime.block_on(async {
@@ -78,7 +86,11 @@ pub fn serve(listener: TcpListener, endpoint: Endpoint, config: ApiConfig) -> io
             }
         });
     })?;
-    Ok(ApiServer { address, stop, thread: Some(thread) })
+    Ok(ApiServer {
+        address,
+        stop,
+        thread: Some(thread),
+    })
 }
 
 impl ApiServer {
@@ -117,11 +129,18 @@ async fn run(
     };
     let (link, carrier) = LinkClient::new(endpoint, hello, config.in_flight_max, ANSWER_TIMEOUT);
     let carrier = tokio::spawn(carrier);
-    let routes = routes(Arc::new(Api { auth: config.auth, link }));
+    let routes = routes(Arc::new(Api {
+        auth: config.auth,
+        link,
+    }));
     let permits = Arc::new(Semaphore::new(config.connections_max));
     loop {
         let accepted = async {
-            let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let permit = permits
+                .clone()
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             (listener.accept().await, permit)
         };
         let (accepted, permit) = tokio::select! {
@@ -149,7 +168,11 @@ async fn run(
     carrier.abort();
 }
 
-async fn serve_connection(stream: tokio::net::TcpStream, routes: axum::Router, mut stopped: watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: tokio::net::TcpStream,
+    routes: axum::Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let socket = SockRef::from(&stream);
     // Neither is needed for a right answer, only for a prompt one, and for an end to a peer that reads nothing.
     let _ = socket.set_tcp_nodelay(true);
@@ -177,7 +200,10 @@ fn routes(api: Arc<Api>) -> axum::Router {
         .route("/conversations", get(conversations::conversations))
         .route("/conversations/{id}/messages", get(conversations::history))
         .fallback(|request: Request| async move {
-            Problem::new(Kind::NotFound, format!("there is nothing at {}", request.uri().path()))
+            Problem::new(
+                Kind::NotFound,
+                format!("there is nothing at {}", request.uri().path()),
+            )
         })
         .method_not_allowed_fallback(|request: Request| async move {
             let detail = format!("{} does not take {}", request.uri().path(), request.method());
@@ -198,7 +224,8 @@ impl Api {
     fn caller(&self, request: &Request) -> Result<Caller, Problem> {
         // The driver of this crate is where the clock is read; a clock before 1970 accepts no token.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.auth.caller(request.headers(), UnixMs(now.as_millis() as u64))
+        self.auth
+            .caller(request.headers(), UnixMs(now.as_millis() as u64))
     }
 
     /// Asks the router to store something.
@@ -211,33 +238,43 @@ impl Api {
         self.ask(question, false).await
     }
 
-    async fn ask(&self, question: impl FnOnce(RequestId) -> ToRouter, writes: bool) -> Result<FromRouter, Problem> {
+    async fn ask(
+        &self,
+        question: impl FnOnce(RequestId) -> ToRouter,
+        writes: bool,
+    ) -> Result<FromRouter, Problem> {
         match self.link.ask(question).await {
             Ok(FromRouter::Rejected(it)) => {
                 Err(Problem::from_code(it.code, it.reason, it.retry_after_ms, writes))
             }
             Ok(FromRouter::Failed(it)) => Err(Problem::from_code(it.code, it.reason, None, writes)),
             Ok(answer) => Ok(answer),
-            Err(AskError::Busy) => {
-                Err(Problem::new(Kind::Busy, "too many requests wait for the router; this one was not taken"))
-            }
-            Err(AskError::Down) => {
-                Err(Problem::new(Kind::Unavailable, "the router is not running; this request was not taken"))
-            }
+            Err(AskError::Busy) => Err(Problem::new(
+                Kind::Busy,
+                "too many requests wait for the router; this one was not taken",
+            )),
+            Err(AskError::Down) => Err(Problem::new(
+                Kind::Unavailable,
+                "the router is not running; this request was not taken",
+            )),
             Err(AskError::NoAnswer) if writes => Err(Problem::new(
                 Kind::OutcomeUnknown,
                 "the router did not answer in time; repeat the request with the same message_id",
             )),
-            Err(AskError::NoAnswer) => {
-                Err(Problem::new(Kind::Unavailable, "the router did not answer in time"))
-            }
+            Err(AskError::NoAnswer) => Err(Problem::new(
+                Kind::Unavailable,
+                "the router did not answer in time",
+            )),
         }
     }
 
     /// Returns the problem of an answer of the wrong kind, which only a fault of ours can cause.
     fn unexpected(&self, answer: &FromRouter) -> Problem {
         tracing::error!(answer = ?std::mem::discriminant(answer), "the router answered a question with the wrong kind of record");
-        Problem::new(Kind::OutcomeUnknown, "the router's answer could not be understood")
+        Problem::new(
+            Kind::OutcomeUnknown,
+            "the router's answer could not be understood",
+        )
     }
 }
 

@@ -48,7 +48,11 @@ pub(super) enum Kind {
 impl Problem {
     /// Returns a problem whose detail is a sentence for people.
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), retry_after_ms: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            retry_after_ms: None,
+        }
     }
 
     /// Returns the problem of a router's answer; `writes` says whether the question was to store something.
@@ -64,7 +68,11 @@ impl Problem {
             Code::Unavailable if writes => Kind::OutcomeUnknown,
             Code::Unavailable => Kind::Unavailable,
         };
-        Self { kind, detail, retry_after_ms }
+        Self {
+            kind,
+            detail,
+            retry_after_ms,
+        }
     }
 
     /// Returns which kind it is.
@@ -82,18 +90,22 @@ impl Kind {
             Self::Unauthorized => ("unauthorized", "Unauthorized", StatusCode::UNAUTHORIZED),
             Self::Forbidden => ("forbidden", "Forbidden", StatusCode::FORBIDDEN),
             Self::NotFound => ("not-found", "Not found", StatusCode::NOT_FOUND),
-            Self::MethodNotAllowed => {
-                ("method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED)
-            }
+            Self::MethodNotAllowed => (
+                "method-not-allowed",
+                "Method not allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+            ),
             Self::RequestTimeout => ("request-timeout", "Request timeout", StatusCode::REQUEST_TIMEOUT),
             Self::Conflict => ("conflict", "Conflict", StatusCode::CONFLICT),
             Self::BodyTooLarge => ("body-too-large", "Body too large", StatusCode::PAYLOAD_TOO_LARGE),
             Self::RateLimited => ("rate-limited", "Rate limited", StatusCode::TOO_MANY_REQUESTS),
             Self::Busy => ("busy", "Busy", StatusCode::SERVICE_UNAVAILABLE),
             Self::Unavailable => ("unavailable", "Unavailable", StatusCode::SERVICE_UNAVAILABLE),
-            Self::OutcomeUnknown => {
-                ("outcome-unknown", "The outcome is unknown", StatusCode::SERVICE_UNAVAILABLE)
-            }
+            Self::OutcomeUnknown => (
+                "outcome-unknown",
+                "The outcome is unknown",
+                StatusCode::SERVICE_UNAVAILABLE,
+            ),
         }
     }
 }
@@ -115,7 +127,8 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             detail: &self.detail,
         };
-        let body = serde_json::to_vec(&document).expect("a document of strings and a number always serializes");
+        let body =
+            serde_json::to_vec(&document).expect("a document of strings and a number always serializes");
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -144,7 +157,10 @@ mod tests {
     #[test]
     fn waiting_times_are_rounded_up_to_whole_seconds() {
         let header = |ms| {
-            Problem::from_code(Code::RateLimited, String::new(), ms, true).into_response().headers()[RETRY_AFTER].clone()
+            Problem::from_code(Code::RateLimited, String::new(), ms, true)
+                .into_response()
+                .headers()[RETRY_AFTER]
+                .clone()
         };
         assert_eq!(header(Some(1)), "1");
         assert_eq!(header(Some(1_001)), "2");

@@ -45,8 +45,14 @@ pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
     let failed = |error| StartError::Store(StoreError::from(error));
     let kv = FjallKv::open(store_path(data_dir), FjallConfig::default()).map_err(failed)?;
     let store = check_store(&kv).map_err(failed)?;
-    let Some(generation) = store.generation else { return Err(missing()) };
-    let config = LogConfig { generation, fold_version: FOLD_VERSION, ..LogConfig::default() };
+    let Some(generation) = store.generation else {
+        return Err(missing());
+    };
+    let config = LogConfig {
+        generation,
+        fold_version: FOLD_VERSION,
+        ..LogConfig::default()
+    };
     let log = check_log(&disk, &config, store.flushed).map_err(StartError::from)?;
     Ok(DataDirCheck { store, log })
 }

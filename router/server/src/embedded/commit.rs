@@ -6,16 +6,16 @@ use router_core::effects::{Effects, NewMessage, SendOutcome, StatusUpdate};
 use router_core::fold::Folds;
 use router_core::prelog::Refusal;
 use router_core::sessions::{Delivery, Entry, LinkId};
-use wire::ids::{ConnectionHandle, Offset};
+use wire::ids::{ConnectionHandle, Offset, UnixMs};
 use wire::link::{Deliver, FromRouter, RequestId, SentRecord, StatusUpdateRecord};
 use wire::log::LogRecord;
 use wire::row::Row;
 
+use super::Router;
 use super::condition::UNAVAILABLE;
 use super::group::Asker;
 use super::rows::{Coalescer, load};
 use super::upkeep::Upkeep;
-use super::Router;
 use crate::metrics::Counters;
 
 /// Records that are in the log, and what their folds wrote, until the store has it.
@@ -27,6 +27,8 @@ pub(super) struct Unapplied {
     records: Vec<LogRecord>,
     /// How many of them are folded.
     folded: usize,
+    /// Log time before the first of them.
+    time_before: UnixMs,
     effects: Effects,
     /// The rows are as they are to be written.
     is_prepared: bool,
@@ -67,6 +69,9 @@ impl Unapplied {
         upkeep: &mut Upkeep,
         counters: &Counters,
     ) -> Result<(), StoreError> {
+        if self.folded == 0 {
+            self.time_before = folds.stamp(UnixMs(0));
+        }
         while let Some(record) = self.records.get(self.folded) {
             let offset = Offset(self.first.0 + self.folded as u64);
             while let Some(lookup) = folds.missing(offset, record) {
@@ -82,7 +87,7 @@ impl Unapplied {
         let through = Offset(self.first.0 + self.folded as u64 - 1);
         if !self.is_prepared {
             self.coalescer.coalesce(&mut self.effects.rows);
-            let checkpoint = upkeep.checkpoint(self.first, self.records[0].time);
+            let checkpoint = upkeep.checkpoint(self.first, self.time_before, self.records[0].time);
             self.effects.rows.extend(checkpoint.map(Row::Checkpoint));
             self.is_prepared = true;
         }
@@ -95,12 +100,15 @@ impl Unapplied {
 impl<D: Disk, S: Store> Router<D, S> {
     /// See [`Unapplied::apply`].
     pub(super) fn apply(&mut self) -> Result<(), StoreError> {
-        self.unapplied.apply(&mut self.folds, &mut self.store, &mut self.upkeep, &self.counters)
+        self.unapplied
+            .apply(&mut self.folds, &mut self.store, &mut self.upkeep, &self.counters)
     }
 
     /// Lets out what was applied: answers to `askers` (one a record, or none at all), then live news.
     pub(super) fn publish(&mut self, askers: &[Asker]) {
-        self.counters.sends.add(self.unapplied.effects.messages.len() as u64);
+        self.counters
+            .sends
+            .add(self.unapplied.effects.messages.len() as u64);
         self.publish_outcomes(askers);
         let mut effects = std::mem::take(&mut self.unapplied.effects);
         for message in effects.messages.drain(..) {
@@ -131,13 +139,34 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     fn publish_outcome(&mut self, link: LinkId, request: RequestId, outcome: &SendOutcome) {
         match *outcome {
-            SendOutcome::Sent { message_id, conversation, seq, timestamp, duplicate } => {
+            SendOutcome::Sent {
+                message_id,
+                conversation,
+                seq,
+                timestamp,
+                duplicate,
+            } => {
                 self.counters.duplicates.add(u64::from(duplicate));
-                let sent = SentRecord { request, message_id, conversation, seq, timestamp, duplicate };
+                let sent = SentRecord {
+                    request,
+                    message_id,
+                    conversation,
+                    seq,
+                    timestamp,
+                    duplicate,
+                };
                 self.links.push(link, &FromRouter::Sent(sent));
             }
             SendOutcome::Rejected { code, reason } => {
-                self.reject(link, request, &Refusal { code, reason, retry_after_ms: None });
+                self.reject(
+                    link,
+                    request,
+                    &Refusal {
+                        code,
+                        reason,
+                        retry_after_ms: None,
+                    },
+                );
             }
         }
     }
@@ -147,12 +176,22 @@ impl<D: Disk, S: Store> Router<D, S> {
         let mut deliveries = std::mem::take(&mut self.unapplied.deliveries);
         let NewMessage { message, entries } = message;
         for (user, position) in entries {
-            self.sessions.handle_entry(user, &Entry::new(position, &message), &mut deliveries);
+            self.sessions
+                .handle_entry(user, &Entry::new(position, &message), &mut deliveries);
         }
         deliveries.sort_by_key(|delivery| delivery.link);
         for of_link in deliveries.chunk_by(|a, b| a.link == b.link) {
-            let to = of_link.iter().map(|delivery| (delivery.connection, delivery.position)).collect();
-            self.deliver(of_link[0].link, Deliver { message: message.clone(), to });
+            let to = of_link
+                .iter()
+                .map(|delivery| (delivery.connection, delivery.position))
+                .collect();
+            self.deliver(
+                of_link[0].link,
+                Deliver {
+                    message: message.clone(),
+                    to,
+                },
+            );
         }
         deliveries.clear();
         self.unapplied.deliveries = deliveries;
@@ -169,7 +208,12 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     fn publish_update(&mut self, update: &StatusUpdate) {
         let mut connections = std::mem::take(&mut self.unapplied.connections);
-        connections.extend(update.peer.into_iter().flat_map(|peer| self.sessions.connections(peer, None)));
+        connections.extend(
+            update
+                .peer
+                .into_iter()
+                .flat_map(|peer| self.sessions.connections(peer, None)),
+        );
         if update.except.is_some() {
             connections.extend(self.sessions.connections(update.user, update.except));
         }

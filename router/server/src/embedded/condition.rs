@@ -52,7 +52,11 @@ impl Condition {
 impl<D: Disk, S: Store> Router<D, S> {
     /// Looks whether what stopped the router has passed.
     pub(super) fn retry_condition(&mut self) -> Result<(), Fatal> {
-        if self.condition.retry_ms().is_none_or(|retry_ms| retry_ms > self.now.mono_ms) {
+        if self
+            .condition
+            .retry_ms()
+            .is_none_or(|retry_ms| retry_ms > self.now.mono_ms)
+        {
             return Ok(());
         }
         match self.condition {
@@ -81,7 +85,9 @@ impl<D: Disk, S: Store> Router<D, S> {
             AppendError::Failed(DiskError::Crashed) => return Err(Fatal::Crashed),
             AppendError::NoSpace => {
                 self.counters.log_full.add(1);
-                self.set_condition(Condition::LogFull { retry_ms: self.now.mono_ms + RETRY_MS });
+                self.set_condition(Condition::LogFull {
+                    retry_ms: self.now.mono_ms + RETRY_MS,
+                });
             }
             AppendError::Failed(_) | AppendError::Stopped => {
                 tracing::error!(%error, "nothing is acknowledged until restart");

@@ -109,6 +109,9 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     /// Answers everyone of a group that was not appended, and keeps what sessions still need logged.
     fn give_up_group(&mut self) {
+        if self.forming.records.is_empty() {
+            return;
+        }
         let askers = std::mem::take(&mut self.forming.askers);
         self.answer_unavailable(&askers);
         for record in std::mem::take(&mut self.forming.records) {
@@ -137,24 +140,40 @@ impl<D: Disk, S: Store> Router<D, S> {
     fn add_unlogged_devices(&mut self) {
         let time = self.folds.stamp(self.now.unix);
         for device in std::mem::take(&mut self.forming.unlogged_devices) {
-            self.forming.push(LogRecord { time, input: Input::Device(device) }, Asker::None);
+            self.forming.push(
+                LogRecord {
+                    time,
+                    input: Input::Device(device),
+                },
+                Asker::None,
+            );
         }
     }
 
-    /// Adds the acks that sessions hold: along with other records, or when the oldest has waited long enough.
+    /// Adds the acks that sessions hold: along with other records, or when the oldest has waited long enough. Then they
+    /// also go into a group that is full, or steady sends would hold them up for ever.
     fn add_acks(&mut self) {
         let is_due = self.acks_due_ms.is_some_and(|due_ms| due_ms <= self.now.mono_ms);
         if !is_due && self.forming.records.is_empty() {
             return;
         }
         let time = self.folds.stamp(self.now.unix);
-        while !self.forming.is_full(&self.config) {
+        for _ in 0..self.config.group_records_max {
+            if self.forming.is_full(&self.config) && !is_due {
+                return;
+            }
             let Some(ack) = self.sessions.poll_ack() else {
                 self.acks_due_ms = None;
                 return;
             };
             self.counters.acks.add(1);
-            self.forming.push(LogRecord { time, input: Input::Ack(ack) }, Asker::None);
+            self.forming.push(
+                LogRecord {
+                    time,
+                    input: Input::Ack(ack),
+                },
+                Asker::None,
+            );
         }
     }
 
@@ -167,7 +186,12 @@ impl<D: Disk, S: Store> Router<D, S> {
     }
 
     /// Refuses a send.
-    pub(super) fn reject(&mut self, link: LinkId, request: RequestId, refusal: &router_core::prelog::Refusal) {
+    pub(super) fn reject(
+        &mut self,
+        link: LinkId,
+        request: RequestId,
+        refusal: &router_core::prelog::Refusal,
+    ) {
         self.counters.reject(refusal.code);
         let record = RejectedRecord {
             request,
@@ -180,7 +204,11 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     /// Refuses a status or a read.
     pub(super) fn fail(&mut self, link: LinkId, request: RequestId, refusal: &router_core::prelog::Refusal) {
-        let record = FailedRecord { request, code: refusal.code, reason: refusal.reason.to_owned() };
+        let record = FailedRecord {
+            request,
+            code: refusal.code,
+            reason: refusal.reason.to_owned(),
+        };
         self.links.push(link, &FromRouter::Failed(record));
     }
 }

@@ -64,7 +64,11 @@ pub(super) enum Flushed {
 
 impl Links {
     pub(super) fn new(backlog_bytes: usize, counters: Arc<Counters>) -> Self {
-        Self { links: Vec::new(), backlog_bytes, counters }
+        Self {
+            links: Vec::new(),
+            backlog_bytes,
+            counters,
+        }
     }
 
     pub(super) fn add(&mut self, endpoint: Endpoint) -> LinkId {
@@ -109,7 +113,9 @@ impl Links {
     /// Returns whether anything may be read from the link: what it is owed already is within bounds.
     pub(super) fn may_receive(&self, id: LinkId) -> bool {
         let link = self.links.get(id.0 as usize).and_then(Option::as_ref);
-        link.is_some_and(|link| link.backlog() <= 2 * self.backlog_bytes && link.reads.len() < READS_PER_LINK_MAX)
+        link.is_some_and(|link| {
+            link.backlog() <= 2 * self.backlog_bytes && link.reads.len() < READS_PER_LINK_MAX
+        })
     }
 
     /// Returns whether the answer to a read may be added.
@@ -120,7 +126,9 @@ impl Links {
 
     /// Takes the next record of a link.
     pub(super) fn receive(&mut self, id: LinkId) -> Incoming {
-        let Some(link) = self.get_mut(id) else { return Incoming::Nothing };
+        let Some(link) = self.get_mut(id) else {
+            return Incoming::Nothing;
+        };
         loop {
             if let Some(records) = &mut link.incoming {
                 match records.next() {
@@ -168,7 +176,9 @@ impl Links {
     /// Returns whether a link has just passed its backlog, so that its sessions must stop.
     pub(super) fn has_become_full(&mut self, id: LinkId) -> bool {
         let bound = self.backlog_bytes;
-        let Some(link) = self.get_mut(id) else { return false };
+        let Some(link) = self.get_mut(id) else {
+            return false;
+        };
         let is_new = !link.is_full && link.backlog() > bound;
         link.is_full |= is_new;
         is_new
@@ -177,7 +187,9 @@ impl Links {
     /// Hands over what waits, as far as there is room.
     pub(super) fn flush(&mut self, id: LinkId) -> Flushed {
         let counters = Arc::clone(&self.counters);
-        let Some(link) = self.get_mut(id) else { return Flushed::Same };
+        let Some(link) = self.get_mut(id) else {
+            return Flushed::Same;
+        };
         match link.flush() {
             Ok(true) if link.is_full => {
                 link.is_full = false;
@@ -239,7 +251,9 @@ impl Link {
             if self.waiting.is_empty() && !self.outgoing.is_empty() {
                 self.seal();
             }
-            let Some(batch) = self.waiting.pop_front() else { return Ok(true) };
+            let Some(batch) = self.waiting.pop_front() else {
+                return Ok(true);
+            };
             let bytes = batch.len();
             match self.endpoint.try_send(batch) {
                 Ok(()) => self.waiting_bytes -= bytes,

@@ -32,7 +32,6 @@ mod start;
 mod thread;
 mod upkeep;
 
-
 use std::sync::Arc;
 
 use router_backend::disk::Disk;
@@ -152,7 +151,12 @@ impl<D: Disk, S: Store> Router<D, S> {
     /// Returns when a tick is due even if no link needs one, on the monotonic clock.
     pub fn poll_timeout(&self) -> Option<u64> {
         let acks = self.acks_due_ms.filter(|_| self.condition.takes_records());
-        let dues = [acks, self.condition.retry_ms(), self.postponed.due_ms(), self.upkeep.due_ms()];
+        let dues = [
+            acks,
+            self.condition.retry_ms(),
+            self.postponed.due_ms(),
+            self.upkeep.due_ms(),
+        ];
         dues.into_iter().flatten().min()
     }
 

@@ -48,12 +48,17 @@ impl<D: Disk, S: Store> Router<D, S> {
     }
 
     fn handle_record(&mut self, id: LinkId, record: ToRouter) -> Result<(), Fatal> {
-        let Some(link) = self.links.get_mut(id) else { return Ok(()) };
+        let Some(link) = self.links.get_mut(id) else {
+            return Ok(());
+        };
         match (link.kind, record) {
             (None, ToRouter::Hello(hello)) => self.greet(id, &hello),
             (None, _) => self.refuse_link(id, "its first record is no hello"),
             (Some(_), ToRouter::Hello(_)) => self.refuse_link(id, "it said hello twice"),
-            (Some(LinkKind::Api), ToRouter::SessionOpen(_) | ToRouter::SessionClose(_) | ToRouter::Ack(_)) => {
+            (
+                Some(LinkKind::Api),
+                ToRouter::SessionOpen(_) | ToRouter::SessionClose(_) | ToRouter::Ack(_),
+            ) => {
                 self.refuse_link(id, "an API has no sessions");
             }
             (_, ToRouter::SessionOpen(open)) => self.open_session(id, &open)?,
@@ -106,7 +111,13 @@ impl<D: Disk, S: Store> Router<D, S> {
             message_id: send.message_id.unwrap_or_else(|| self.message_ids.next(time)),
             body: send.body,
         };
-        self.forming.push(LogRecord { time, input: Input::Send(input) }, Asker::Send(id, send.request));
+        self.forming.push(
+            LogRecord {
+                time,
+                input: Input::Send(input),
+            },
+            Asker::Send(id, send.request),
+        );
     }
 
     /// Takes an ack: it opens the window at once, and is logged later.
@@ -118,6 +129,7 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     /// Notes that a session holds an ack.
     pub(super) fn note_ack(&mut self) {
-        self.acks_due_ms.get_or_insert(self.now.mono_ms + u64::from(self.config.ack_linger_ms));
+        self.acks_due_ms
+            .get_or_insert(self.now.mono_ms + u64::from(self.config.ack_linger_ms));
     }
 }

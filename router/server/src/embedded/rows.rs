@@ -67,7 +67,9 @@ fn key(row: &Row) -> Option<Key> {
         Row::Conversation(row) => Some(Key::Conversation(row.conversation)),
         Row::Receipt(row) => Some(Key::Receipt(row.conversation, row.user)),
         Row::Device(row) => Some(Key::Device(row.user, row.device)),
-        Row::Message(_) | Row::Index(_) | Row::UserConversation(_) | Row::Inbox(_) | Row::Checkpoint(_) => None,
+        Row::Message(_) | Row::Index(_) | Row::UserConversation(_) | Row::Inbox(_) | Row::Checkpoint(_) => {
+            None
+        }
     }
 }
 
@@ -95,12 +97,21 @@ mod tests {
 
     fn receipt_row(peer: u64, read: u64) -> Row {
         let conversation = ConversationId::direct(user(1), user(peer));
-        Row::Receipt(ReceiptRow { conversation, user: user(1), delivered: Seq(read), read: Seq(read) })
+        Row::Receipt(ReceiptRow {
+            conversation,
+            user: user(1),
+            delivered: Seq(read),
+            read: Seq(read),
+        })
     }
 
     fn inserted_row(peer: u64) -> Row {
         let conversation = ConversationId::direct(user(1), user(peer));
-        Row::UserConversation(UserConversationRow { user: user(1), conversation, peer: user(peer) })
+        Row::UserConversation(UserConversationRow {
+            user: user(1),
+            conversation,
+            peer: user(peer),
+        })
     }
 
     fn any_row() -> impl Strategy<Value = Row> {

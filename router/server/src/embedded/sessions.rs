@@ -52,17 +52,31 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     fn admitted(&mut self, id: LinkId, open: &SessionOpen, admission: Admission) {
         let facts = self.folds.reader_facts(open.user, open.device, self.oldest());
-        let SessionOpen { connection, user, device, .. } = *open;
+        let SessionOpen {
+            connection,
+            user,
+            device,
+            ..
+        } = *open;
         match self.sessions.open(id, open, &facts, self.now.unix) {
-            Opened::Opened { answer, replaced, synced } => {
+            Opened::Opened {
+                answer,
+                replaced,
+                synced,
+            } => {
                 if admission == Admission::New {
                     let time = self.folds.stamp(self.now.unix);
-                    let input = Input::Device(DeviceInput { user, device, session: answer.session });
+                    let input = Input::Device(DeviceInput {
+                        user,
+                        device,
+                        session: answer.session,
+                    });
                     self.forming.push(LogRecord { time, input }, Asker::None);
                 }
                 self.links.push(id, &FromRouter::SessionOpened(answer));
                 if let Some(cursor) = synced {
-                    self.links.push(id, &FromRouter::Synced(Synced { connection, cursor }));
+                    self.links
+                        .push(id, &FromRouter::Synced(Synced { connection, cursor }));
                 }
                 if let Some((link, session)) = replaced {
                     self.links.push(link, &FromRouter::SessionReplaced(session));
@@ -75,7 +89,14 @@ impl<D: Disk, S: Store> Router<D, S> {
                 if admission == Admission::New {
                     self.folds.cancel_device(user, device);
                 }
-                self.links.push(id, &FromRouter::SessionReplaced(SessionRef { connection, user, device }));
+                self.links.push(
+                    id,
+                    &FromRouter::SessionReplaced(SessionRef {
+                        connection,
+                        user,
+                        device,
+                    }),
+                );
             }
         }
     }
@@ -91,14 +112,27 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     /// Returns the position after which every inbox entry is kept.
     fn oldest(&self) -> Position {
-        Position { generation: self.store.generation(), offset: self.store.prune_floor(), index: 0 }
+        Position {
+            generation: self.store.generation(),
+            offset: self.store.prune_floor(),
+            index: 0,
+        }
     }
 
     /// Reads pages for sessions that are behind, some of them. Returns whether others wait.
     pub(super) fn pump_sessions(&mut self) -> Result<bool, Fatal> {
+        // A batch that the store refused may be there all the same: its entries must be published before they are read.
+        if !self.unapplied.is_empty() {
+            return Ok(false);
+        }
         self.postponed.release(self.now.mono_ms);
         for _ in 0..self.config.pages_per_tick {
-            let Some(request) = self.postponed.released.pop_front().or_else(|| self.sessions.poll_page()) else {
+            let Some(request) = self
+                .postponed
+                .released
+                .pop_front()
+                .or_else(|| self.sessions.poll_page())
+            else {
                 return Ok(false);
             };
             match self.read_page(&request) {
@@ -106,7 +140,9 @@ impl<D: Disk, S: Store> Router<D, S> {
                 // The reader waits: skipping what cannot be read would be a loss.
                 Err(error) => {
                     self.handle_read_error(&error)?;
-                    self.postponed.waiting.push_back((self.now.mono_ms + POSTPONED_MS, request));
+                    self.postponed
+                        .waiting
+                        .push_back((self.now.mono_ms + POSTPONED_MS, request));
                 }
             }
         }
@@ -115,19 +151,26 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     fn read_page(&self, request: &PageRequest) -> Result<Page, StoreError> {
         self.counters.backlog_pages.add(1);
-        let rows = self.store.inbox_after(request.user, request.after, request.limit)?;
+        let rows = self
+            .store
+            .inbox_after(request.user, request.after, request.limit)?;
         let oldest = self.oldest();
-        let mut page = Page { entries: Vec::new(), messages: Vec::new(), through: request.after };
+        let mut page = Page {
+            entries: Vec::new(),
+            messages: Vec::new(),
+            through: request.after,
+        };
         let mut bytes = 0;
         for row in rows {
             // The newest entry of an inbox is kept past retention, as its head; its message may be gone.
             if row.position > oldest {
-                let message = self.store.message(row.conversation, row.seq)?.ok_or_else(|| {
-                    StoreError::Damaged {
-                        key: format!("message {} {}", row.conversation, row.seq.0),
-                        reason: "an inbox points to it and it is not there".into(),
-                    }
-                })?;
+                let message =
+                    self.store
+                        .message(row.conversation, row.seq)?
+                        .ok_or_else(|| StoreError::Damaged {
+                            key: format!("message {} {}", row.conversation, row.seq.0),
+                            reason: "an inbox points to it and it is not there".into(),
+                        })?;
                 let message = message_record(message);
                 let entry = Entry::new(row.position, &message);
                 bytes += entry.bytes as usize;
@@ -143,16 +186,27 @@ impl<D: Disk, S: Store> Router<D, S> {
     }
 
     fn send_page(&mut self, request: &PageRequest, page: &Page) {
-        let Some(paged) = self.sessions.handle_page(request, &page.entries, page.through) else { return };
+        let Some(paged) = self.sessions.handle_page(request, &page.entries, page.through) else {
+            return;
+        };
         for step in paged.steps {
             match step {
                 Step::Deliver { entry } => {
                     let position = page.entries[entry].position;
                     let message = page.messages[entry].clone();
-                    self.deliver(paged.link, Deliver { message, to: vec![(paged.connection, position)] });
+                    self.deliver(
+                        paged.link,
+                        Deliver {
+                            message,
+                            to: vec![(paged.connection, position)],
+                        },
+                    );
                 }
                 Step::Synced { cursor } => {
-                    let synced = Synced { connection: paged.connection, cursor };
+                    let synced = Synced {
+                        connection: paged.connection,
+                        cursor,
+                    };
                     self.links.push(paged.link, &FromRouter::Synced(synced));
                 }
             }

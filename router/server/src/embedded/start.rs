@@ -19,6 +19,7 @@ use wire::codec::DecodeError;
 use wire::ids::{Offset, UnixMs};
 use wire::log::LogRecord;
 
+use super::Router;
 use super::commit::Unapplied;
 use super::condition::Condition;
 use super::group::Forming;
@@ -26,7 +27,6 @@ use super::links::Links;
 use super::message_ids::MessageIds;
 use super::sessions::Postponed;
 use super::upkeep::Upkeep;
-use super::Router;
 use crate::config::RouterConfig;
 use crate::health::{Health, Readiness};
 use crate::metrics::{Counters, Metrics};
@@ -83,8 +83,16 @@ pub struct StartReport {
 
 impl fmt::Display for StartReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { generation, recovery, observed, replayed } = self;
-        write!(f, "generation {generation:08x}; {recovery}; {replayed} records replayed, {observed} read for dedupe")
+        let Self {
+            generation,
+            recovery,
+            observed,
+            replayed,
+        } = self;
+        write!(
+            f,
+            "generation {generation:08x}; {recovery}; {replayed} records replayed, {observed} read for dedupe"
+        )
     }
 }
 
@@ -172,7 +180,9 @@ impl Replay {
         now: Now,
     ) -> Result<Self, StartError> {
         let from = match store.flushed() {
-            Some(flushed) => observe_from(log, u64::from(config.dedupe_minutes) * 60_000)?.min(Offset(flushed.0 + 1)),
+            Some(flushed) => {
+                observe_from(log, u64::from(config.dedupe_minutes) * 60_000)?.min(Offset(flushed.0 + 1))
+            }
             None => log.first(),
         };
         let evicted = match record_at(log, from)? {
@@ -182,7 +192,13 @@ impl Replay {
             None => now.unix,
         };
         let folds = Folds::new(config.folds(), store.generation(), evicted);
-        Ok(Self { folds, unapplied: Unapplied::default(), from, observed: 0, replayed: 0 })
+        Ok(Self {
+            folds,
+            unapplied: Unapplied::default(),
+            from,
+            observed: 0,
+            replayed: 0,
+        })
     }
 
     fn run<D: Disk, S: Store>(
@@ -231,10 +247,15 @@ impl Replay {
 
 /// Returns the first offset of a segment that began at least `span_ms` before the newest one.
 fn observe_from<D: Disk>(log: &SegmentedLog<D>, span_ms: u64) -> Result<Offset, StartError> {
-    let segments: Vec<_> = log.segments().filter(|segment| segment.first < segment.next).collect();
+    let segments: Vec<_> = log
+        .segments()
+        .filter(|segment| segment.first < segment.next)
+        .collect();
     let mut newest = None;
     for segment in segments.iter().rev() {
-        let Some(record) = record_at(log, segment.first)? else { continue };
+        let Some(record) = record_at(log, segment.first)? else {
+            continue;
+        };
         let wanted = *newest.get_or_insert(record.time.0.saturating_sub(span_ms));
         if record.time.0 <= wanted {
             return Ok(segment.first);
@@ -244,10 +265,17 @@ fn observe_from<D: Disk>(log: &SegmentedLog<D>, span_ms: u64) -> Result<Offset, 
 }
 
 /// Returns a record of the log; `None` at its end.
-pub(super) fn record_at<D: Disk>(log: &SegmentedLog<D>, offset: Offset) -> Result<Option<LogRecord>, StartError> {
-    let Some(read) = log.read_from(offset)?.next() else { return Ok(None) };
+pub(super) fn record_at<D: Disk>(
+    log: &SegmentedLog<D>,
+    offset: Offset,
+) -> Result<Option<LogRecord>, StartError> {
+    let Some(read) = log.read_from(offset)?.next() else {
+        return Ok(None);
+    };
     let (offset, bytes) = read?;
-    LogRecord::decode(bytes).map(Some).map_err(|error| StartError::Record { offset, error })
+    LogRecord::decode(bytes)
+        .map(Some)
+        .map_err(|error| StartError::Record { offset, error })
 }
 
 /// Records folded into one batch of the store.

@@ -22,7 +22,10 @@ pub struct RouterThread {
 /// Reads both clocks. `started` is where the monotonic one counts from.
 pub fn clocks(started: Instant) -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now { mono_ms: started.elapsed().as_millis() as u64, unix: UnixMs(unix.as_millis() as u64) }
+    Now {
+        mono_ms: started.elapsed().as_millis() as u64,
+        unix: UnixMs(unix.as_millis() as u64),
+    }
 }
 
 /// Runs a router on a thread of its own; all links must have been added. `started` is the origin of the monotonic
@@ -36,8 +39,13 @@ where
 {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
-    let thread = thread::Builder::new().name("router".into()).spawn(move || run(router, started, &stopped))?;
-    Ok(RouterThread { stop, thread: Some(thread) })
+    let thread = thread::Builder::new()
+        .name("router".into())
+        .spawn(move || run(router, started, &stopped))?;
+    Ok(RouterThread {
+        stop,
+        thread: Some(thread),
+    })
 }
 
 impl RouterThread {
@@ -76,7 +84,9 @@ fn run<D: Disk, S: Store>(mut router: Router<D, S>, started: Instant, stop: &Ato
             Ok(_) if is_last => return router.close(),
             Ok(progress) if progress.is_busy => {}
             Ok(_) => match router.poll_timeout() {
-                Some(due_ms) => thread::park_timeout(Duration::from_millis(due_ms.saturating_sub(now.mono_ms))),
+                Some(due_ms) => {
+                    thread::park_timeout(Duration::from_millis(due_ms.saturating_sub(now.mono_ms)))
+                }
                 None => thread::park(),
             },
             Err(error) => {

@@ -59,17 +59,30 @@ impl Upkeep {
         })
     }
 
-    /// Returns the row that notes a record's place and time, when the last one is long enough ago.
-    pub(super) fn checkpoint(&mut self, offset: Offset, time: UnixMs) -> Option<CheckpointRow> {
-        if self.last_checkpoint.is_some_and(|last| time.0 < last.0.saturating_add(CHECKPOINT_MS)) {
+    /// Returns the row that notes where a group at `offset` stands in time, when the last one is long enough ago.
+    ///
+    /// It carries the time before the group: after a long silence, what came before it is that old.
+    pub(super) fn checkpoint(
+        &mut self,
+        offset: Offset,
+        before: UnixMs,
+        time: UnixMs,
+    ) -> Option<CheckpointRow> {
+        if self
+            .last_checkpoint
+            .is_some_and(|last| time.0 < last.0.saturating_add(CHECKPOINT_MS))
+        {
             return None;
         }
         self.last_checkpoint = Some(time);
-        Some(CheckpointRow { time, offset })
+        (before > UnixMs(0)).then_some(CheckpointRow { time: before, offset })
     }
 
     pub(super) fn due_ms(&self) -> Option<u64> {
-        Some(self.persist_due_ms.map_or(self.sweep_due_ms, |persist| persist.min(self.sweep_due_ms)))
+        Some(
+            self.persist_due_ms
+                .map_or(self.sweep_due_ms, |persist| persist.min(self.sweep_due_ms)),
+        )
     }
 
     /// Returns how many records of a log that ends before `next` a start after a crash would replay.
@@ -140,8 +153,12 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     fn try_trim_log(&mut self) -> Result<(), StartError> {
         let known = self.upkeep.segments.back().map(|(first, _)| *first);
-        let new: Vec<_> =
-            self.log.segments().map(|segment| segment.first).filter(|first| Some(*first) > known).collect();
+        let new: Vec<_> = self
+            .log
+            .segments()
+            .map(|segment| segment.first)
+            .filter(|first| Some(*first) > known)
+            .collect();
         for first in new {
             if let Some(record) = record_at(&self.log, first)? {
                 self.upkeep.segments.push_back((first, record.time));
@@ -149,10 +166,16 @@ impl<D: Disk, S: Store> Router<D, S> {
         }
         let kept_ms = u64::from(self.config.log_retention_minutes) * 60_000;
         let cutoff = UnixMs(self.now.unix.0.saturating_sub(kept_ms));
-        let unpersisted = self.upkeep.persisted.map_or(Offset(0), |offset| Offset(offset.0 + 1));
+        let unpersisted = self
+            .upkeep
+            .persisted
+            .map_or(Offset(0), |offset| Offset(offset.0 + 1));
         // What a segment holds is no younger than the first record of the next one.
-        while let Some((first, _)) =
-            self.upkeep.segments.get(1).filter(|(first, time)| *time <= cutoff && *first <= unpersisted)
+        while let Some((first, _)) = self
+            .upkeep
+            .segments
+            .get(1)
+            .filter(|(first, time)| *time <= cutoff && *first <= unpersisted)
         {
             self.log.delete_before(*first)?;
             self.upkeep.segments.pop_front();
@@ -182,12 +205,24 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     fn begin_sweep(&self) -> Result<Option<Sweep>, StoreError> {
         let kept_ms = u64::from(self.config.retention_days) * 24 * 3_600_000;
-        let Some(cutoff) = self.now.unix.0.checked_sub(kept_ms) else { return Ok(None) };
-        let checkpoints = self.store.checkpoints()?;
-        let below = checkpoints.iter().rev().find(|row| row.time.0 <= cutoff).map(|row| row.offset);
+        let cutoff = UnixMs(self.now.unix.0.saturating_sub(kept_ms));
+        let newest = self.folds.stamp(UnixMs(0));
+        let below = if newest > UnixMs(0) && newest <= cutoff {
+            Some(self.log.next())
+        } else {
+            let checkpoints = self.store.checkpoints()?;
+            checkpoints
+                .iter()
+                .rev()
+                .find(|row| row.time <= cutoff)
+                .map(|row| row.offset)
+        };
         Ok(below
             .filter(|below| *below > self.upkeep.swept)
-            .map(|below| Sweep { below, stage: Stage::Inboxes(None) }))
+            .map(|below| Sweep {
+                below,
+                stage: Stage::Inboxes(None),
+            }))
     }
 
     /// Does one step and returns the next; `None` at the end.

@@ -60,12 +60,18 @@ fn a_device_without_backlog_is_synced_at_once() {
 fn a_connection_resumes_after_its_cursor() {
     let mut world = World::seeded(3);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     send_numbered(&mut world, &a, 2, 0..5);
     let got = world.got(&b);
     world.disconnect(&b);
     send_numbered(&mut world, &a, 2, 5..7);
-    let open = SessionOpen { cursor: Some(got[2].position), ..world.open_record(user(2), 1) };
+    let open = SessionOpen {
+        cursor: Some(got[2].position),
+        ..world.open_record(user(2), 1)
+    };
     let (again, opened) = world.open(gateway, open);
     assert!(opened.resumed && opened.resync.is_none());
     assert_eq!(world.texts(&again), numbered(3..7));
@@ -76,7 +82,10 @@ fn a_connection_resumes_after_its_cursor() {
 fn without_a_cursor_a_device_starts_after_what_it_acked() {
     let mut world = World::seeded(4);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     send_numbered(&mut world, &a, 2, 0..4);
     let got = world.got(&b);
     world.ack(&b, got[1].position);
@@ -91,14 +100,26 @@ fn without_a_cursor_a_device_starts_after_what_it_acked() {
 fn a_cursor_of_another_store_or_beyond_the_head_resyncs_from_the_oldest() {
     let mut world = World::seeded(5);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     send_numbered(&mut world, &a, 2, 0..3);
     let last = world.got(&b)[2].position;
     world.disconnect(&b);
-    let foreign = Position { generation: last.generation + 1, ..last };
-    let beyond = Position { index: last.index + 1, ..last };
+    let foreign = Position {
+        generation: last.generation + 1,
+        ..last
+    };
+    let beyond = Position {
+        index: last.index + 1,
+        ..last
+    };
     for cursor in [foreign, beyond] {
-        let open = SessionOpen { cursor: Some(cursor), ..world.open_record(user(2), 1) };
+        let open = SessionOpen {
+            cursor: Some(cursor),
+            ..world.open_record(user(2), 1)
+        };
         let (again, opened) = world.open(gateway, open);
         let (reason, oldest) = opened.resync.expect("a cursor of no use");
         assert!(!reason.is_empty() && !opened.resumed);
@@ -113,14 +134,20 @@ fn a_device_that_does_not_ack_stops_at_its_window_and_goes_on_when_it_does() {
     let mut world = World::seeded(6);
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
-    let open = SessionOpen { window: 3, ..world.open_record(user(2), 1) };
+    let open = SessionOpen {
+        window: 3,
+        ..world.open_record(user(2), 1)
+    };
     let (b, _) = world.open(gateway, open);
     send_numbered(&mut world, &a, 2, 0..8);
     let got = world.got(&b);
     assert_eq!(got.len(), 3);
     world.ack(&b, got[1].position);
     let more = world.got(&b);
-    assert_eq!(more.iter().map(|got| got.text.as_str()).collect::<Vec<_>>(), ["3", "4"]);
+    assert_eq!(
+        more.iter().map(|got| got.text.as_str()).collect::<Vec<_>>(),
+        ["3", "4"]
+    );
     world.ack(&b, more[1].position);
     assert_eq!(world.texts(&b), numbered(5..8));
     send_numbered(&mut world, &a, 2, 8..9);
@@ -131,7 +158,10 @@ fn a_device_that_does_not_ack_stops_at_its_window_and_goes_on_when_it_does() {
 fn the_window_is_bounded_in_bytes_too() {
     let mut world = World::seeded(7);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     let long = "x".repeat(10_000);
     for _ in 0..30 {
         world.send(&a, user(2), &long).unwrap();
@@ -146,18 +176,29 @@ fn the_window_is_bounded_in_bytes_too() {
 fn a_long_backlog_comes_in_pages_while_others_are_served() {
     let mut world = World::with(8, |config| config.pages_per_tick = 1);
     let gateway = world.gateway();
-    let (a, c) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(3), 1));
+    let (a, c) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(3), 1),
+    );
     let records: Vec<_> = (0..250)
         .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
         .collect();
     world.say(gateway, &records);
     world.settle();
     world.heard(gateway);
-    let open = SessionOpen { window: 256, ..world.open_record(user(2), 1) };
+    let open = SessionOpen {
+        window: 256,
+        ..world.open_record(user(2), 1)
+    };
     world.say(gateway, &[ToRouter::SessionOpen(open)]);
     let mut ticks = 0;
     let mut texts = Vec::new();
-    let b = Device { connection: open.connection, user: user(2), device: open.device, ..a };
+    let b = Device {
+        connection: open.connection,
+        user: user(2),
+        device: open.device,
+        ..a
+    };
     loop {
         ticks += 1;
         world.send(&c, user(4), "meanwhile").unwrap();
@@ -200,7 +241,9 @@ fn the_newest_connection_of_a_device_wins() {
 fn a_ninth_device_is_refused_and_known_ones_are_not() {
     let mut world = World::seeded(10);
     let gateway = world.gateway();
-    let devices: Vec<_> = (1..=8).map(|device| world.connect(gateway, user(1), device)).collect();
+    let devices: Vec<_> = (1..=8)
+        .map(|device| world.connect(gateway, user(1), device))
+        .collect();
     world.disconnect(&devices[0]);
     let open = world.open_record(user(1), 9);
     world.say(gateway, &[ToRouter::SessionOpen(open)]);
@@ -218,8 +261,11 @@ fn one_message_is_one_record_for_all_connections_of_a_link() {
     let mut world = World::seeded(11);
     let (one, two) = (world.gateway(), world.gateway());
     let a = world.connect(one, user(1), 1);
-    let others =
-        [world.connect(one, user(2), 1), world.connect(one, user(2), 2), world.connect(two, user(2), 3)];
+    let others = [
+        world.connect(one, user(2), 1),
+        world.connect(one, user(2), 2),
+        world.connect(two, user(2), 3),
+    ];
     world.heard(one);
     world.heard(two);
     world.send(&a, user(2), "x").unwrap();
@@ -271,7 +317,10 @@ fn a_link_that_stands_still_keeps_state_and_loses_nothing() {
     });
     let (fast, slow) = (world.gateway(), world.gateway());
     let a = world.connect(fast, user(1), 1);
-    let open = SessionOpen { window: 256, ..world.open_record(user(2), 1) };
+    let open = SessionOpen {
+        window: 256,
+        ..world.open_record(user(2), 1)
+    };
     let (b, _) = world.open(slow, open);
     let mut expected = Vec::new();
     for n in 0..60 {
@@ -295,6 +344,48 @@ fn a_link_that_stands_still_keeps_state_and_loses_nothing() {
         }
     }
     assert_eq!(texts, expected);
+}
+
+#[test]
+fn a_link_that_stands_still_is_told_the_newest_of_each_watermark_later() {
+    let mut world = World::with(16, |config| {
+        config.link_pipe_bytes = 64 << 10;
+        config.link_backlog_bytes = 64 << 10;
+    });
+    let (fast, slow) = (world.gateway(), world.gateway());
+    let open = SessionOpen {
+        window: 256,
+        ..world.open_record(user(1), 1)
+    };
+    let (a, _) = world.open(slow, open);
+    let (b, c) = (world.connect(fast, user(2), 1), world.connect(fast, user(3), 1));
+    for _ in 0..20 {
+        world.send(&a, user(2), "x").unwrap();
+    }
+    let got = world.got(&b);
+    world.heard(slow);
+    // Fill the slow link, and let the receiver ack one by one meanwhile.
+    let long = "x".repeat(9_000);
+    for _ in 0..20 {
+        let send = world.send_record(&c, user(1), None, &long);
+        world.say(fast, &[ToRouter::Send(send)]);
+        settle_deaf(&mut world);
+    }
+    for Got { position, .. } in &got {
+        let ack = wire::link::AckRecord {
+            user: b.user,
+            device: b.device,
+            session: b.session,
+            position: *position,
+        };
+        world.say(fast, &[ToRouter::Ack(ack)]);
+        world.advance(10);
+        settle_deaf(&mut world);
+    }
+    world.settle();
+    let seqs: Vec<u64> = world.updates(slow).iter().map(|update| update.seq.0).collect();
+    assert_eq!(seqs, [20], "twenty acks, one of them told");
+    assert_eq!(world.metric("router_status_updates_lost_total"), 0);
 }
 
 #[test]
@@ -326,7 +417,11 @@ fn a_link_that_is_owed_too_much_is_not_read_until_it_takes_some() {
     let mut answered = 0;
     for _ in 0..300 {
         world.settle();
-        answered += world.heard(gateway).iter().filter(|record| matches!(record, FromRouter::HistoryPage(_))).count();
+        answered += world
+            .heard(gateway)
+            .iter()
+            .filter(|record| matches!(record, FromRouter::HistoryPage(_)))
+            .count();
     }
     assert_eq!(answered, asked);
 }
@@ -336,10 +431,14 @@ fn a_busy_link_does_not_starve_another() {
     let mut world = World::with(15, |config| config.group_records_max = 8);
     let (busy, quiet) = (world.gateway(), world.gateway());
     let (a, c) = (world.connect(busy, user(1), 1), world.connect(quiet, user(3), 1));
-    let flood: Vec<_> =
-        (0..500).map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string()))).collect();
+    let flood: Vec<_> = (0..500)
+        .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
+        .collect();
     world.say(busy, &flood);
-    let send = SendRecord { body: body("hello"), ..world.send_record(&c, user(4), None, "x") };
+    let send = SendRecord {
+        body: body("hello"),
+        ..world.send_record(&c, user(4), None, "x")
+    };
     world.say(quiet, &[ToRouter::Send(send.clone())]);
     let ticks = (1..).find(|_| {
         world.tick();

@@ -13,18 +13,30 @@ use crate::world::{World, direct, page_texts, user};
 fn a_full_disk_makes_sends_unavailable_until_there_is_space_again() {
     let mut world = World::seeded(1);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     world.send(&a, user(2), "before").unwrap();
     world.disk.set_space_left(Some(10));
     for _ in 0..3 {
         let refused = world.send(&a, user(2), "lost").unwrap_err();
-        assert_eq!((refused.code, refused.retry_after_ms), (Code::Unavailable, Some(1_000)));
+        assert_eq!(
+            (refused.code, refused.retry_after_ms),
+            (Code::Unavailable, Some(1_000))
+        );
     }
     let health = world.router().health();
     assert_eq!(health.readiness(), Readiness::LogFull);
-    assert_eq!(world.metric("router_log_full_total"), 1, "only the first one asked the disk");
+    assert_eq!(
+        world.metric("router_log_full_total"),
+        1,
+        "only the first one asked the disk"
+    );
     // Reads go on, and so do sessions of known devices; a new device would have to be logged.
-    let page = world.history(gateway, user(1), direct(user(1), user(2)), None, 10).unwrap();
+    let page = world
+        .history(gateway, user(1), direct(user(1), user(2)), None, 10)
+        .unwrap();
     assert_eq!(page_texts(&page), [(1, "before".into())]);
     world.connect(gateway, user(2), 1);
     let open = world.open_record(user(2), 2);
@@ -36,11 +48,19 @@ fn a_full_disk_makes_sends_unavailable_until_there_is_space_again() {
 
     world.advance(1_001);
     world.settle();
-    assert_eq!(health.readiness(), Readiness::LogFull, "asked again, and still full");
+    assert_eq!(
+        health.readiness(),
+        Readiness::LogFull,
+        "asked again, and still full"
+    );
     world.disk.set_space_left(None);
     world.advance(1_001);
     world.settle();
-    assert_eq!(health.readiness(), Readiness::Ready, "resumed by itself, without a send");
+    assert_eq!(
+        health.readiness(),
+        Readiness::Ready,
+        "resumed by itself, without a send"
+    );
     let sent = world.send(&a, user(2), "after").unwrap();
     assert_eq!(sent.seq, Seq(2), "what was refused took no seq");
     let _ = b;
@@ -58,7 +78,9 @@ fn what_found_no_space_does_not_come_back_after_a_restart() {
     world.crash();
     world.start().unwrap();
     let gateway = world.gateway();
-    let page = world.history(gateway, user(1), direct(user(1), user(2)), None, 10).unwrap();
+    let page = world
+        .history(gateway, user(1), direct(user(1), user(2)), None, 10)
+        .unwrap();
     assert_eq!(page_texts(&page), [(1, "before".into())]);
 }
 
@@ -66,7 +88,10 @@ fn what_found_no_space_does_not_come_back_after_a_restart() {
 fn acks_and_new_devices_wait_for_space_and_are_logged_then() {
     let mut world = World::seeded(3);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     world.send(&a, user(2), "x").unwrap();
     let position = world.got(&b)[0].position;
     world.disk.set_space_left(Some(10));
@@ -90,20 +115,32 @@ fn acks_and_new_devices_wait_for_space_and_are_logged_then() {
 fn a_failed_sync_stops_acknowledging_until_restart() {
     let mut world = World::seeded(4);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     world.send(&a, user(2), "before").unwrap();
     world.texts(&b);
     world.disk.fail_sync(0);
     for _ in 0..3 {
-        assert_eq!(world.send(&a, user(2), "unknown").unwrap_err().code, Code::Unavailable);
+        assert_eq!(
+            world.send(&a, user(2), "unknown").unwrap_err().code,
+            Code::Unavailable
+        );
         world.advance(5_000);
     }
     assert_eq!(world.router().health().readiness(), Readiness::LogFailed);
     assert_eq!(world.texts(&b), Vec::<String>::new());
     let conversation = direct(user(1), user(2));
-    assert!(world.history(gateway, user(1), conversation, None, 10).is_ok(), "reads go on");
+    assert!(
+        world.history(gateway, user(1), conversation, None, 10).is_ok(),
+        "reads go on"
+    );
     let of = StatusOf::Seq(conversation, Seq(1));
-    assert_eq!(world.status(gateway, user(2), b.device, Status::Read, of), Err(Code::Unavailable));
+    assert_eq!(
+        world.status(gateway, user(2), b.device, Status::Read, of),
+        Err(Code::Unavailable)
+    );
     world.crash();
     world.start().unwrap();
     let gateway = world.gateway();
@@ -111,24 +148,45 @@ fn a_failed_sync_stops_acknowledging_until_restart() {
     let texts: Vec<_> = page_texts(&page).into_iter().map(|(_, text)| text).collect();
     assert!(texts == ["before"] || texts == ["before", "unknown"], "{texts:?}");
     let a = world.connect(gateway, user(1), 1);
-    assert_eq!(world.send(&a, user(2), "after").unwrap().seq.0, texts.len() as u64 + 1);
+    assert_eq!(
+        world.send(&a, user(2), "after").unwrap().seq.0,
+        texts.len() as u64 + 1
+    );
 }
 
 #[test]
 fn a_store_without_space_pauses_and_then_delivers_what_the_log_has() {
     let mut world = World::seeded(5);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     world.kv.fail_applies(Some(KvFault::NoSpace));
     let id = world.new_id();
-    assert_eq!(world.send_with_id(&a, user(2), id, "logged").unwrap_err().code, Code::Unavailable);
-    assert_eq!(world.send(&a, user(2), "refused").unwrap_err().code, Code::Unavailable);
+    assert_eq!(
+        world.send_with_id(&a, user(2), id, "logged").unwrap_err().code,
+        Code::Unavailable
+    );
+    assert_eq!(
+        world.send(&a, user(2), "refused").unwrap_err().code,
+        Code::Unavailable
+    );
     assert_eq!(world.router().health().readiness(), Readiness::StoreFull);
-    assert_eq!(world.texts(&b), Vec::<String>::new(), "nothing is delivered that cannot be read");
+    assert_eq!(
+        world.texts(&b),
+        Vec::<String>::new(),
+        "nothing is delivered that cannot be read"
+    );
     let open = world.open_record(user(2), 2);
     world.say(gateway, &[ToRouter::SessionOpen(open)]);
     world.settle();
-    assert!(world.heard(gateway).iter().any(|record| matches!(record, FromRouter::SessionRefused(_))));
+    assert!(
+        world
+            .heard(gateway)
+            .iter()
+            .any(|record| matches!(record, FromRouter::SessionRefused(_)))
+    );
 
     world.kv.fail_applies(None);
     world.advance(1_001);
@@ -141,24 +199,69 @@ fn a_store_without_space_pauses_and_then_delivers_what_the_log_has() {
 }
 
 #[test]
+fn a_batch_that_the_store_refused_and_made_all_the_same_is_delivered_once() {
+    for seed in 0..8 {
+        let mut world = World::seeded(seed);
+        let gateway = world.gateway();
+        let a = world.connect(gateway, user(1), 1);
+        let open = wire::link::SessionOpen {
+            window: 1,
+            ..world.open_record(user(2), 1)
+        };
+        let (b, _) = world.open(gateway, open);
+        world.send(&a, user(2), "0").unwrap();
+        world.send(&a, user(2), "1").unwrap();
+        world.kv.fail_applies(Some(KvFault::NoSpace));
+        world.send(&a, user(2), "2").unwrap_err();
+        // The reader was behind and may go on, while the store fails and after.
+        let mut texts = Vec::new();
+        for round in 0..6 {
+            let got = world.got(&b);
+            texts.extend(got.iter().map(|got| got.text.clone()));
+            if let Some(last) = got.last() {
+                world.ack(&b, last.position);
+            }
+            if round == 2 {
+                world.kv.fail_applies(None);
+                world.advance(1_001);
+            }
+            world.settle_acks();
+        }
+        assert_eq!(texts, ["0", "1", "2"], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_failed_store_is_brought_up_to_the_log_by_a_restart() {
-    let mut world = World::seeded(6);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
-    world.kv.fail_applies(Some(KvFault::Failed));
-    let id = world.new_id();
-    assert_eq!(world.send_with_id(&a, user(2), id, "logged").unwrap_err().code, Code::Unavailable);
-    world.kv.fail_applies(None);
-    world.advance(5_000);
-    assert_eq!(world.send(&a, user(2), "refused").unwrap_err().code, Code::Unavailable);
-    assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
-    world.crash();
-    let report = world.start().unwrap();
-    assert!(report.replayed >= 1, "{report}");
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
-    let again = world.send_with_id(&a, user(2), id, "logged").unwrap();
-    assert!(again.duplicate && again.seq == Seq(1));
+    let mut replayed = 0;
+    for seed in 0..8 {
+        let mut world = World::seeded(seed);
+        let gateway = world.gateway();
+        let a = world.connect(gateway, user(1), 1);
+        world.kv.fail_applies(Some(KvFault::Failed));
+        let id = world.new_id();
+        assert_eq!(
+            world.send_with_id(&a, user(2), id, "logged").unwrap_err().code,
+            Code::Unavailable
+        );
+        world.kv.fail_applies(None);
+        world.advance(5_000);
+        assert_eq!(
+            world.send(&a, user(2), "refused").unwrap_err().code,
+            Code::Unavailable
+        );
+        assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
+        world.crash();
+        replayed += world.start().unwrap().replayed;
+        let gateway = world.gateway();
+        let a = world.connect(gateway, user(1), 1);
+        let again = world.send_with_id(&a, user(2), id, "logged").unwrap();
+        assert!(again.duplicate && again.seq == Seq(1));
+    }
+    assert!(
+        replayed > 0,
+        "a store that refuses a batch may have made it, but not every time"
+    );
 }
 
 #[test]

@@ -16,8 +16,9 @@ fn history_has_what_the_same_connection_sent_just_before() {
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
     let request = world.request();
-    let mut records: Vec<_> =
-        ["x", "y"].map(|text| ToRouter::Send(world.send_record(&a, user(2), None, text))).into();
+    let mut records: Vec<_> = ["x", "y"]
+        .map(|text| ToRouter::Send(world.send_record(&a, user(2), None, text)))
+        .into();
     records.push(ToRouter::History(HistoryRecord {
         request,
         user: user(1),
@@ -39,8 +40,9 @@ fn history_goes_back_page_by_page() {
     let mut world = World::seeded(2);
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
-    let records: Vec<_> =
-        (1..=25).map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string()))).collect();
+    let records: Vec<_> = (1..=25)
+        .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
+        .collect();
     world.say(gateway, &records);
     world.settle();
     let conversation = direct(user(1), user(2));
@@ -56,7 +58,9 @@ fn history_goes_back_page_by_page() {
         }
     }
     assert_eq!(seqs, (1..=25).rev().collect::<Vec<_>>());
-    let none = world.history(gateway, user(2), conversation, Some(1), 10).unwrap();
+    let none = world
+        .history(gateway, user(2), conversation, Some(1), 10)
+        .unwrap();
     assert!(none.messages.is_empty() && !none.more);
 }
 
@@ -109,7 +113,10 @@ fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
     let mut world = World::seeded(5);
     let gateway = world.gateway();
     let api = world.link_of(LinkKind::Api);
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     let sent = world.send(&a, user(2), "hello").unwrap();
     let position = world.got(&b)[0].position;
     world.ack(&b, position);
@@ -118,9 +125,16 @@ fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
     assert_eq!((summary.conversation, summary.peer), (sent.conversation, user(2)));
     assert_eq!(summary.last_body.as_ref().map(text_of), Some("hello".into()));
     assert_eq!((summary.last_time, summary.last_seq), (sent.timestamp, Seq(1)));
-    assert_eq!((summary.unread, summary.delivered, summary.read), (0, Seq(1), Seq(0)));
+    assert_eq!(
+        (summary.unread, summary.delivered, summary.read),
+        (0, Seq(1), Seq(0))
+    );
 
-    let sealed = Body { content: Content::Ciphertext(b"secret"), media_url: None, kind: None };
+    let sealed = Body {
+        content: Content::Ciphertext(b"secret"),
+        media_url: None,
+        kind: None,
+    };
     let send = SendRecord {
         request: world.request(),
         sender: user(1),
@@ -163,9 +177,18 @@ fn json(page: &HistoryPageRecord) -> Vec<u8> {
 
 fn any_content() -> impl Strategy<Value = (String, bool)> {
     let text = prop_oneof![Just("a"), Just("\u{1}"), Just("\""), Just("é"), Just("😀")];
-    (text, 1..10_000usize, any::<bool>(), prop_oneof![3 => Just(false), 1 => Just(true)]).prop_map(
-        |(unit, count, is_long, is_sealed)| (unit.repeat(if is_long { count } else { count % 50 + 1 }), is_sealed),
+    (
+        text,
+        1..10_000usize,
+        any::<bool>(),
+        prop_oneof![3 => Just(false), 1 => Just(true)],
     )
+        .prop_map(|(unit, count, is_long, is_sealed)| {
+            (
+                unit.repeat(if is_long { count } else { count % 50 + 1 }),
+                is_sealed,
+            )
+        })
 }
 
 proptest! {

@@ -5,23 +5,37 @@ use wire::ids::{DeviceId, Seq};
 use wire::link::ToRouter;
 use wire::log::Status;
 
-use crate::world::{World, direct, user, unknown_conversation};
+use crate::world::{World, direct, unknown_conversation, user};
 
 #[test]
 fn an_ack_is_a_delivered_for_the_sender() {
     let mut world = World::seeded(1);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
-    let sent: Vec<_> = ["x", "y", "z"].map(|text| world.send(&a, user(2), text).unwrap()).into();
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
+    let sent: Vec<_> = ["x", "y", "z"]
+        .map(|text| world.send(&a, user(2), text).unwrap())
+        .into();
     let got = world.got(&b);
     world.ack(&b, got[1].position);
     let [update] = world.updates(gateway).try_into().unwrap();
-    assert_eq!((update.user, update.status, update.seq), (user(2), Status::Delivered, Seq(2)));
-    assert_eq!((update.conversation, update.message_id), (sent[1].conversation, sent[1].message_id));
+    assert_eq!(
+        (update.user, update.status, update.seq),
+        (user(2), Status::Delivered, Seq(2))
+    );
+    assert_eq!(
+        (update.conversation, update.message_id),
+        (sent[1].conversation, sent[1].message_id)
+    );
     assert_eq!(update.to, [a.connection]);
     // Said again it is no news, and neither is an ack beyond what was sent.
     world.ack(&b, got[1].position);
-    let beyond = wire::ids::Position { index: got[2].position.index + 7, ..got[2].position };
+    let beyond = wire::ids::Position {
+        index: got[2].position.index + 7,
+        ..got[2].position
+    };
     world.ack(&b, beyond);
     assert_eq!(world.updates(gateway), []);
 }
@@ -31,7 +45,9 @@ fn acks_of_many_devices_share_one_group() {
     let mut world = World::seeded(2);
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
-    let devices: Vec<_> = (1..=8).map(|device| world.connect(gateway, user(2), device)).collect();
+    let devices: Vec<_> = (1..=8)
+        .map(|device| world.connect(gateway, user(2), device))
+        .collect();
     world.send(&a, user(2), "x").unwrap();
     let position = world.got(&devices[0])[0].position;
     let groups = world.metric("router_groups_total");
@@ -50,7 +66,40 @@ fn acks_of_many_devices_share_one_group() {
     world.settle_acks();
     assert_eq!(world.metric("router_groups_total"), groups + 1);
     assert_eq!(world.metric("router_acks_total"), 8);
-    assert_eq!(world.updates(gateway).len(), 1, "the first device that has it decides");
+    assert_eq!(
+        world.updates(gateway).len(),
+        1,
+        "the first device that has it decides"
+    );
+}
+
+#[test]
+fn steady_sends_do_not_hold_up_acks() {
+    let mut world = World::with(7, |config| config.group_records_max = 4);
+    let gateway = world.gateway();
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
+    world.send(&a, user(2), "x").unwrap();
+    let position = world.got(&b)[0].position;
+    let mut records: Vec<_> = (0..200)
+        .map(|_| ToRouter::Send(world.send_record(&a, user(3), None, "flood")))
+        .collect();
+    let ack = wire::link::AckRecord {
+        user: b.user,
+        device: b.device,
+        session: b.session,
+        position,
+    };
+    records.insert(0, ToRouter::Ack(ack));
+    world.say(gateway, &records);
+    let ticks = (1..).find(|_| {
+        world.advance(1);
+        assert!(world.tick().is_busy, "every group is full");
+        !world.updates(gateway).is_empty()
+    });
+    assert!(ticks.is_some_and(|ticks| ticks <= 7), "{ticks:?}");
 }
 
 #[test]
@@ -58,21 +107,35 @@ fn a_read_implies_delivered_and_is_told_to_the_readers_other_devices() {
     let mut world = World::seeded(3);
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
-    let (b, other) = (world.connect(gateway, user(2), 1), world.connect(gateway, user(2), 2));
+    let (b, other) = (
+        world.connect(gateway, user(2), 1),
+        world.connect(gateway, user(2), 2),
+    );
     let sent = world.send(&a, user(2), "x").unwrap();
     let status = StatusOf::Message(sent.message_id);
-    world.status(gateway, user(2), b.device, Status::Read, status).unwrap();
+    world
+        .status(gateway, user(2), b.device, Status::Read, status)
+        .unwrap();
     let [update] = world.updates(gateway).try_into().unwrap();
     let mut to = update.to.clone();
     to.sort();
     let mut expected = [a.connection, other.connection];
     expected.sort();
-    assert_eq!((update.status, update.seq, to), (Status::Read, Seq(1), expected.to_vec()));
-    let page = world.history(gateway, user(1), sent.conversation, None, 10).unwrap();
+    assert_eq!(
+        (update.status, update.seq, to),
+        (Status::Read, Seq(1), expected.to_vec())
+    );
+    let page = world
+        .history(gateway, user(1), sent.conversation, None, 10)
+        .unwrap();
     assert_eq!((page.delivered, page.read), (Seq(1), Seq(1)));
     // Again, and delivered after read: nothing moves.
-    world.status(gateway, user(2), b.device, Status::Read, status).unwrap();
-    world.status(gateway, user(2), b.device, Status::Delivered, status).unwrap();
+    world
+        .status(gateway, user(2), b.device, Status::Read, status)
+        .unwrap();
+    world
+        .status(gateway, user(2), b.device, Status::Delivered, status)
+        .unwrap();
     assert_eq!(world.updates(gateway), []);
 }
 
@@ -80,11 +143,16 @@ fn a_read_implies_delivered_and_is_told_to_the_readers_other_devices() {
 fn a_status_reaches_at_most_the_last_seq() {
     let mut world = World::seeded(4);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     world.send(&a, user(2), "x").unwrap();
     let last = world.send(&a, user(2), "y").unwrap();
     let of = StatusOf::Seq(last.conversation, Seq(99));
-    world.status(gateway, user(2), b.device, Status::Delivered, of).unwrap();
+    world
+        .status(gateway, user(2), b.device, Status::Delivered, of)
+        .unwrap();
     let [update] = world.updates(gateway).try_into().unwrap();
     assert_eq!((update.seq, update.message_id), (Seq(2), last.message_id));
 }
@@ -93,7 +161,10 @@ fn a_status_reaches_at_most_the_last_seq() {
 fn a_status_of_what_the_user_did_not_receive_is_forbidden() {
     let mut world = World::seeded(5);
     let gateway = world.gateway();
-    let (a, c) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(3), 1));
+    let (a, c) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(3), 1),
+    );
     let sent = world.send(&a, user(2), "x").unwrap();
     let unknown = world.new_id();
     let device = DeviceId::new(1).unwrap();
@@ -114,8 +185,11 @@ fn a_status_of_what_the_user_did_not_receive_is_forbidden() {
 fn unread_counts_what_others_sent_after_the_own_read_and_send() {
     let mut world = World::seeded(6);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
-    let mut unread = |world: &mut World| {
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
+    let unread = |world: &mut World| {
         let page = world.conversations(gateway, user(2), 10, None).unwrap();
         page.conversations[0].unread
     };
@@ -124,7 +198,9 @@ fn unread_counts_what_others_sent_after_the_own_read_and_send() {
     }
     assert_eq!(unread(&mut world), 3);
     let of = StatusOf::Seq(direct(user(1), user(2)), Seq(2));
-    world.status(gateway, user(2), b.device, Status::Read, of).unwrap();
+    world
+        .status(gateway, user(2), b.device, Status::Read, of)
+        .unwrap();
     assert_eq!(unread(&mut world), 1);
     world.send(&b, user(1), "4").unwrap();
     assert_eq!(unread(&mut world), 0);

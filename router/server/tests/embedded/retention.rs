@@ -23,7 +23,10 @@ fn let_time_pass(world: &mut World, ms: u64) {
 fn messages_inboxes_and_ids_past_retention_are_deleted_and_newer_ones_stay() {
     let mut world = World::with(1, |config| config.sweep_rows_max = 7);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     let old_id = world.new_id();
     world.send_with_id(&a, user(2), old_id, "old 0").unwrap();
     for n in 1..40 {
@@ -51,13 +54,43 @@ fn messages_inboxes_and_ids_past_retention_are_deleted_and_newer_ones_stay() {
     let new: Vec<_> = (0..3).map(|n| (41 + n, format!("new {n}"))).collect();
     assert_eq!(page_texts(&page), new);
 
-    let open = SessionOpen { cursor: Some(old_cursor), ..world.open_record(user(2), 1) };
+    let open = SessionOpen {
+        cursor: Some(old_cursor),
+        ..world.open_record(user(2), 1)
+    };
     let (b, opened) = world.open(gateway, open);
     let (_, oldest) = opened.resync.expect("the cursor is older than what is kept");
     assert!(oldest > old_cursor && oldest > Position::start(oldest.generation));
     assert_eq!(world.texts(&b), ["new 0", "new 1", "new 2"]);
     // Seqs go on; the id is free again, as its time says it may be.
     assert_eq!(world.send(&a, user(2), "next").unwrap().seq.0, 44);
+}
+
+#[test]
+fn a_router_that_nobody_uses_deletes_all_the_same() {
+    let mut world = World::seeded(5);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    for text in ["x", "y", "z"] {
+        world.send(&a, user(2), text).unwrap();
+    }
+    let_time_pass(&mut world, 29 * DAY_MS);
+    let conversation = direct(user(1), user(2));
+    assert_eq!(
+        world
+            .history(gateway, user(1), conversation, None, 10)
+            .unwrap()
+            .messages
+            .len(),
+        3
+    );
+    let_time_pass(&mut world, DAY_MS + 3_600_000);
+    let page = world.history(gateway, user(1), conversation, None, 10).unwrap();
+    assert_eq!(
+        page_texts(&page),
+        [(3, "z".into())],
+        "only the newest, for the summary"
+    );
 }
 
 #[test]
@@ -71,8 +104,11 @@ fn a_summary_keeps_its_text_past_retention() {
     world.send(&a, user(3), "elsewhere").unwrap();
     let_time_pass(&mut world, 3 * 600_000);
     let page = world.conversations(gateway, user(1), 10, None).unwrap();
-    let texts: Vec<_> =
-        page.conversations.iter().map(|it| it.last_body.as_ref().map(crate::world::text_of).unwrap()).collect();
+    let texts: Vec<_> = page
+        .conversations
+        .iter()
+        .map(|it| it.last_body.as_ref().map(crate::world::text_of).unwrap())
+        .collect();
     assert_eq!(texts, ["elsewhere", "last"]);
 }
 
@@ -118,7 +154,10 @@ fn sweeping_leaves_live_traffic_alone() {
     for _ in 0..20 {
         let steps = world.metric("router_sweep_steps_total");
         world.send(&a, user(2), "live").unwrap();
-        assert!(world.metric("router_sweep_steps_total") - steps <= 2, "at most a slice a tick");
+        assert!(
+            world.metric("router_sweep_steps_total") - steps <= 2,
+            "at most a slice a tick"
+        );
         world.advance(10);
     }
 }

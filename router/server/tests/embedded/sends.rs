@@ -28,7 +28,10 @@ fn a_message_gets_dense_seqs_and_reaches_the_receiver_and_the_senders_other_devi
 fn both_members_share_one_order() {
     let mut world = World::seeded(2);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     let sends: Vec<SendRecord> = (0..40)
         .map(|n| {
             let (from, to) = if n % 2 == 0 { (&a, user(2)) } else { (&b, user(1)) };
@@ -38,20 +41,38 @@ fn both_members_share_one_order() {
     let records: Vec<_> = sends.iter().cloned().map(ToRouter::Send).collect();
     world.say(gateway, &records);
     world.settle();
-    let seqs: Vec<_> =
-        sends.iter().map(|send| world.outcome(gateway, send.request).unwrap().unwrap().seq.0).collect();
+    let seqs: Vec<_> = sends
+        .iter()
+        .map(|send| world.outcome(gateway, send.request).unwrap().unwrap().seq.0)
+        .collect();
     assert_eq!(seqs, (1..=40).collect::<Vec<_>>());
     let odd = |n: &u32| n % 2 == 1;
-    assert_eq!(world.texts(&a), (0..40).filter(odd).map(|n| n.to_string()).collect::<Vec<_>>());
-    assert_eq!(world.texts(&b), (0..40).filter(|n| !odd(n)).map(|n| n.to_string()).collect::<Vec<_>>());
-    assert_eq!(world.metric("router_groups_total"), 3, "two devices, and one group for all sends");
+    assert_eq!(
+        world.texts(&a),
+        (0..40).filter(odd).map(|n| n.to_string()).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        world.texts(&b),
+        (0..40)
+            .filter(|n| !odd(n))
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(
+        world.metric("router_groups_total"),
+        3,
+        "two devices, and one group for all sends"
+    );
 }
 
 #[test]
 fn a_message_to_oneself_reaches_the_own_other_devices_once() {
     let mut world = World::seeded(3);
     let gateway = world.gateway();
-    let (phone, laptop) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(1), 2));
+    let (phone, laptop) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(1), 2),
+    );
     world.send(&phone, user(1), "note").unwrap();
     assert_eq!(world.texts(&laptop), ["note"]);
     assert_eq!(world.texts(&phone), Vec::<String>::new());
@@ -61,7 +82,10 @@ fn a_message_to_oneself_reaches_the_own_other_devices_once() {
 fn a_send_costs_one_write_and_one_sync_and_is_answered_in_the_same_tick() {
     let mut world = World::seeded(4);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     let send = world.send_record(&a, user(2), None, "x");
     world.say(gateway, &[ToRouter::Send(send.clone())]);
     let before = world.disk.operations();
@@ -76,7 +100,10 @@ fn nothing_is_said_of_a_message_whose_write_or_sync_did_not_end() {
     for operations in 0..2 {
         let mut world = World::seeded(4);
         let gateway = world.gateway();
-        let (a, _b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+        let (a, _b) = (
+            world.connect(gateway, user(1), 1),
+            world.connect(gateway, user(2), 1),
+        );
         world.heard(gateway);
         let send = world.send_record(&a, user(2), None, "x");
         world.say(gateway, &[ToRouter::Send(send)]);
@@ -90,7 +117,10 @@ fn nothing_is_said_of_a_message_whose_write_or_sync_did_not_end() {
 fn nothing_is_said_of_a_message_that_the_store_does_not_have_yet() {
     let mut world = World::seeded(4);
     let gateway = world.gateway();
-    let (a, _b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, _b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     world.heard(gateway);
     let send = world.send_record(&a, user(2), None, "x");
     world.say(gateway, &[ToRouter::Send(send)]);
@@ -103,19 +133,26 @@ fn nothing_is_said_of_a_message_that_the_store_does_not_have_yet() {
 fn a_repeated_send_gets_the_first_answer_and_is_delivered_once() {
     let mut world = World::seeded(5);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     let id = world.new_id();
     let first = world.send_with_id(&a, user(2), id, "x").unwrap();
     world.advance(5_000);
     let second = world.send_with_id(&a, user(2), id, "x").unwrap();
     assert!(second.duplicate && !first.duplicate);
-    assert_eq!((second.seq, second.timestamp, second.message_id), (first.seq, first.timestamp, id));
+    assert_eq!(
+        (second.seq, second.timestamp, second.message_id),
+        (first.seq, first.timestamp, id)
+    );
     assert_eq!(world.texts(&b), ["x"]);
     assert_eq!(world.metric("router_duplicates_total"), 1);
     assert_eq!(world.metric("router_sends_total"), 1);
     // Two of the same in one group, and ids that say nothing of their time.
-    let records: Vec<_> =
-        (0..2).map(|_| ToRouter::Send(world.send_record(&a, user(2), Some(random_id(9)), "y"))).collect();
+    let records: Vec<_> = (0..2)
+        .map(|_| ToRouter::Send(world.send_record(&a, user(2), Some(random_id(9)), "y")))
+        .collect();
     world.say(gateway, &records);
     world.settle();
     assert_eq!(world.texts(&b), ["y"]);
@@ -130,7 +167,10 @@ fn a_repeated_send_gets_the_first_answer_and_is_delivered_once() {
 fn the_same_id_with_other_content_is_a_conflict_and_elsewhere_another_message() {
     let mut world = World::seeded(6);
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     let id = world.new_id();
     world.send_with_id(&a, user(2), id, "x").unwrap();
     let refused = world.send_with_id(&a, user(2), id, "y").unwrap_err();
@@ -171,7 +211,10 @@ fn an_id_from_the_future_and_one_from_long_ago_are_refused_before_the_log() {
         let id = world.new_id();
         world.now.unix = now.unix;
         let outcome = world.send_with_id(&a, user(2), id, "x");
-        assert_eq!(outcome.as_ref().err().map(|refused| refused.code), (!is_good).then_some(Code::BadRequest));
+        assert_eq!(
+            outcome.as_ref().err().map(|refused| refused.code),
+            (!is_good).then_some(Code::BadRequest)
+        );
     }
     assert_eq!(world.metric("router_records_total"), records + 1);
 }
@@ -183,7 +226,10 @@ fn who_sends_faster_than_allowed_is_told_when_to_try_again() {
         config.sends_burst = 3;
     });
     let gateway = world.gateway();
-    let (a, b) = (world.connect(gateway, user(1), 1), world.connect(gateway, user(2), 1));
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
     for _ in 0..3 {
         world.send(&a, user(2), "x").unwrap();
     }
@@ -221,15 +267,19 @@ fn a_group_takes_no_more_than_its_bounds_and_the_rest_follows() {
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
     let groups = world.metric("router_groups_total");
-    let records: Vec<_> =
-        (0..35).map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string()))).collect();
+    let records: Vec<_> = (0..35)
+        .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
+        .collect();
+    world.heard(gateway);
     world.say(gateway, &records);
     assert!(world.tick().is_busy);
     assert_eq!(world.heard(gateway).len(), 10);
     world.settle();
     assert_eq!(world.heard(gateway).len(), 25);
     assert_eq!(world.metric("router_groups_total") - groups, 4);
-    let page = world.history(gateway, user(1), direct(user(1), user(2)), None, 100).unwrap();
+    let page = world
+        .history(gateway, user(1), direct(user(1), user(2)), None, 100)
+        .unwrap();
     assert_eq!(page_texts(&page).len(), 35);
 }
 
@@ -243,7 +293,13 @@ fn a_link_that_breaks_the_rules_is_closed_and_others_are_not() {
     let send = world.send_record(&a, user(2), None, "before hello");
     world.say(silent, &[ToRouter::Send(send)]);
     let stale = world.silent_link();
-    let hello = LinkHello { version: 99, kind: LinkKind::Gateway, node: "n".into(), epoch: 1, worker: 0 };
+    let hello = LinkHello {
+        version: 99,
+        kind: LinkKind::Gateway,
+        node: "n".into(),
+        epoch: 1,
+        worker: 0,
+    };
     world.say(stale, &[ToRouter::Hello(hello)]);
     let api = world.link_of(LinkKind::Api);
     let open = world.open_record(user(3), 1);

@@ -21,14 +21,14 @@ use wire::link::{
 };
 use wire::log::Status;
 
-pub type SimRouter = Router<SimDisk, KvStore<MemoryKv>>;
+pub(crate) type SimRouter = Router<SimDisk, KvStore<MemoryKv>>;
 
 /// Everything outside the router: disk, store, clock, and the other ends of its links.
-pub struct World {
-    pub disk: SimDisk,
-    pub kv: MemoryKv,
-    pub config: RouterConfig,
-    pub now: Now,
+pub(crate) struct World {
+    pub(crate) disk: SimDisk,
+    pub(crate) kv: MemoryKv,
+    pub(crate) config: RouterConfig,
+    pub(crate) now: Now,
     router: Option<SimRouter>,
     links: Vec<Option<Endpoint>>,
     /// What each link said and no test has looked at.
@@ -40,36 +40,39 @@ pub struct World {
 
 /// A link, by its place in [`World`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link(usize);
+pub(crate) struct Link(usize);
 
 /// A connected device as its gateway knows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Device {
-    pub link: Link,
-    pub user: UserId,
-    pub device: DeviceId,
-    pub connection: ConnectionHandle,
-    pub session: SessionNumber,
+pub(crate) struct Device {
+    pub(crate) link: Link,
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceId,
+    pub(crate) connection: ConnectionHandle,
+    pub(crate) session: SessionNumber,
     /// Head of the inbox at hello.
-    pub head: Position,
+    pub(crate) head: Position,
 }
 
 /// A message as a device got it: where in its inbox, where in the conversation, and the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Got {
-    pub position: Position,
-    pub seq: u64,
-    pub text: String,
+pub(crate) struct Got {
+    pub(crate) position: Position,
+    pub(crate) seq: u64,
+    pub(crate) text: String,
 }
 
 impl World {
-    pub fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self::with(seed, |_| {})
     }
 
     /// Returns a world whose router runs with changed settings.
-    pub fn with(seed: u64, change: impl FnOnce(&mut RouterConfig)) -> Self {
-        let mut config = RouterConfig { sends_per_s: Some(0), ..RouterConfig::default() };
+    pub(crate) fn with(seed: u64, change: impl FnOnce(&mut RouterConfig)) -> Self {
+        let mut config = RouterConfig {
+            sends_per_s: Some(0),
+            ..RouterConfig::default()
+        };
         change(&mut config);
         let mut world = Self::down(seed, config);
         world.start().unwrap();
@@ -77,12 +80,15 @@ impl World {
     }
 
     /// Returns a world with an empty disk and no router.
-    pub fn down(seed: u64, config: RouterConfig) -> Self {
+    pub(crate) fn down(seed: u64, config: RouterConfig) -> Self {
         Self {
             disk: SimDisk::seeded(seed),
             kv: MemoryKv::seeded(seed ^ 0xf1),
             config,
-            now: Now { mono_ms: 1_000, unix: UnixMs(1_800_000_000_000) },
+            now: Now {
+                mono_ms: 1_000,
+                unix: UnixMs(1_800_000_000_000),
+            },
             router: None,
             links: Vec::new(),
             heard: Vec::new(),
@@ -92,24 +98,29 @@ impl World {
         }
     }
 
-    pub fn start(&mut self) -> Result<StartReport, StartError> {
+    pub(crate) fn start(&mut self) -> Result<StartReport, StartError> {
         self.starts += 1;
         let store = KvStore::open(self.kv.clone(), (self.now.unix.0 / 1000) as u32)?;
-        let (router, report) =
-            Router::open(self.disk.clone(), store, self.config.clone(), self.starts, self.now)?;
+        let (router, report) = Router::open(
+            self.disk.clone(),
+            store,
+            self.config.clone(),
+            self.starts,
+            self.now,
+        )?;
         self.router = Some(router);
         Ok(report)
     }
 
     /// Kills the process: what was written stays, synced or not. Links are gone.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.drop_router();
         self.disk.restart();
         self.kv.restart();
     }
 
     /// Cuts the power: disk and store keep of the unsynced what they like.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.drop_router();
         self.disk.crash();
         self.kv.crash();
@@ -123,13 +134,17 @@ impl World {
         }
     }
 
-    pub fn router(&mut self) -> &mut SimRouter {
+    pub(crate) fn router(&mut self) -> &mut SimRouter {
         self.router.as_mut().expect("the router is up")
     }
 
-    pub fn metric(&mut self, name: &str) -> u64 {
+    pub(crate) fn metric(&mut self, name: &str) -> u64 {
         let metrics: Metrics = self.router().metrics();
-        let sample = metrics.samples().into_iter().find(|sample| sample.name == name).expect(name);
+        let sample = metrics
+            .samples()
+            .into_iter()
+            .find(|sample| sample.name == name)
+            .expect(name);
         match sample.value {
             Value::Counter(count) => count,
             Value::Gauge(value) => value as u64,
@@ -137,13 +152,13 @@ impl World {
         }
     }
 
-    pub fn advance(&mut self, ms: u64) {
+    pub(crate) fn advance(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         self.now.unix.0 += ms;
     }
 
     /// Opens a link without saying anything.
-    pub fn silent_link(&mut self) -> Link {
+    pub(crate) fn silent_link(&mut self) -> Link {
         let (ours, theirs) = pipe(self.config.link_pipe_bytes);
         self.router().add_link(theirs);
         self.links.push(Some(ours));
@@ -152,19 +167,25 @@ impl World {
     }
 
     /// Opens the link of a gateway worker.
-    pub fn gateway(&mut self) -> Link {
+    pub(crate) fn gateway(&mut self) -> Link {
         self.link_of(LinkKind::Gateway)
     }
 
-    pub fn link_of(&mut self, kind: LinkKind) -> Link {
+    pub(crate) fn link_of(&mut self, kind: LinkKind) -> Link {
         let link = self.silent_link();
-        let hello = LinkHello { version: LINK_VERSION, kind, node: "test".into(), epoch: 1, worker: link.0 as u16 };
+        let hello = LinkHello {
+            version: LINK_VERSION,
+            kind,
+            node: "test".into(),
+            epoch: 1,
+            worker: link.0 as u16,
+        };
         self.say(link, &[ToRouter::Hello(hello)]);
         link
     }
 
     /// Hands a batch to the router, which sees it at its next tick.
-    pub fn say(&mut self, link: Link, records: &[ToRouter]) {
+    pub(crate) fn say(&mut self, link: Link, records: &[ToRouter]) {
         let mut batch = BatchWriter::new();
         for record in records {
             batch.push_to_router(record);
@@ -172,15 +193,19 @@ impl World {
         self.say_bytes(link, batch.take());
     }
 
-    pub fn say_bytes(&mut self, link: Link, batch: bytes::Bytes) {
-        self.links[link.0].as_ref().expect("the link is open").try_send(batch).expect("the pipe has room");
+    pub(crate) fn say_bytes(&mut self, link: Link, batch: bytes::Bytes) {
+        self.links[link.0]
+            .as_ref()
+            .expect("the link is open")
+            .try_send(batch)
+            .expect("the pipe has room");
     }
 
-    pub fn close_link(&mut self, link: Link) {
+    pub(crate) fn close_link(&mut self, link: Link) {
         self.links[link.0] = None;
     }
 
-    pub fn try_tick(&mut self) -> Result<Progress, Fatal> {
+    pub(crate) fn try_tick(&mut self) -> Result<Progress, Fatal> {
         let now = self.now;
         let progress = self.router().tick(now);
         for link in 0..self.links.len() {
@@ -189,29 +214,38 @@ impl World {
         progress
     }
 
-    pub fn tick(&mut self) -> Progress {
+    pub(crate) fn tick(&mut self) -> Progress {
         self.try_tick().unwrap()
     }
 
-    /// Ticks until nothing is left to do without waiting.
-    pub fn settle(&mut self) {
+    /// Ticks until nothing is left to do without waiting, and the links, which wake the router when they took something,
+    /// have nothing more to take.
+    pub(crate) fn settle(&mut self) {
         for _ in 0..10_000 {
-            if !self.tick().is_busy {
+            let heard = self.records_heard();
+            let is_busy = self.tick().is_busy;
+            if !is_busy && heard == self.records_heard() {
                 return;
             }
         }
         panic!("the router never comes to rest");
     }
 
+    fn records_heard(&self) -> usize {
+        self.heard.iter().map(Vec::len).sum()
+    }
+
     /// Settles, then lets acks that linger be logged, and settles again.
-    pub fn settle_acks(&mut self) {
+    pub(crate) fn settle_acks(&mut self) {
         self.settle();
         self.advance(u64::from(self.config.ack_linger_ms) + 1);
         self.settle();
     }
 
     fn listen(&mut self, link: Link) {
-        let Some(endpoint) = &self.links[link.0] else { return };
+        let Some(endpoint) = &self.links[link.0] else {
+            return;
+        };
         while let Ok(Some(batch)) = endpoint.try_recv() {
             for record in decode_from_router(batch) {
                 self.heard[link.0].push(record.expect("the router keeps to the layout"));
@@ -220,17 +254,19 @@ impl World {
     }
 
     /// Returns whether the router closed the link.
-    pub fn is_closed(&self, link: Link) -> bool {
-        self.links[link.0].as_ref().is_none_or(|endpoint| endpoint.try_recv().is_err())
+    pub(crate) fn is_closed(&self, link: Link) -> bool {
+        self.links[link.0]
+            .as_ref()
+            .is_none_or(|endpoint| endpoint.try_recv().is_err())
     }
 
     /// Takes everything a link said and nobody looked at.
-    pub fn heard(&mut self, link: Link) -> Vec<FromRouter> {
+    pub(crate) fn heard(&mut self, link: Link) -> Vec<FromRouter> {
         std::mem::take(&mut self.heard[link.0])
     }
 
     /// Takes of what a link said the records that `pick` wants, and leaves the others in their order.
-    pub fn hear<T>(&mut self, link: Link, mut pick: impl FnMut(&FromRouter) -> Option<T>) -> Vec<T> {
+    pub(crate) fn hear<T>(&mut self, link: Link, mut pick: impl FnMut(&FromRouter) -> Option<T>) -> Vec<T> {
         let mut picked = Vec::new();
         self.heard[link.0].retain(|record| match pick(record) {
             Some(it) => {
@@ -242,15 +278,18 @@ impl World {
         picked
     }
 
-    pub fn request(&mut self) -> RequestId {
+    pub(crate) fn request(&mut self) -> RequestId {
         self.next_request += 1;
         RequestId(self.next_request)
     }
 
-    pub fn open_record(&mut self, user: UserId, device: u32) -> SessionOpen {
+    pub(crate) fn open_record(&mut self, user: UserId, device: u32) -> SessionOpen {
         self.next_slot += 1;
         SessionOpen {
-            connection: ConnectionHandle { slot: self.next_slot, generation: 1 },
+            connection: ConnectionHandle {
+                slot: self.next_slot,
+                generation: 1,
+            },
             user,
             device: DeviceId::new(device).unwrap(),
             session: None,
@@ -261,13 +300,13 @@ impl World {
     }
 
     /// Connects a device and settles.
-    pub fn connect(&mut self, link: Link, user: UserId, device: u32) -> Device {
+    pub(crate) fn connect(&mut self, link: Link, user: UserId, device: u32) -> Device {
         let open = self.open_record(user, device);
         self.open(link, open).0
     }
 
     /// Connects as an open record says, settles, and returns the answer too.
-    pub fn open(&mut self, link: Link, open: SessionOpen) -> (Device, SessionOpened) {
+    pub(crate) fn open(&mut self, link: Link, open: SessionOpen) -> (Device, SessionOpened) {
         self.say(link, &[ToRouter::SessionOpen(open)]);
         self.settle();
         let opened = self.hear(link, |record| match record {
@@ -286,13 +325,32 @@ impl World {
         (device, opened)
     }
 
-    pub fn disconnect(&mut self, device: &Device) {
-        let Device { link, user, device, connection, .. } = *device;
-        self.say(link, &[ToRouter::SessionClose(SessionRef { connection, user, device })]);
+    pub(crate) fn disconnect(&mut self, device: &Device) {
+        let Device {
+            link,
+            user,
+            device,
+            connection,
+            ..
+        } = *device;
+        self.say(
+            link,
+            &[ToRouter::SessionClose(SessionRef {
+                connection,
+                user,
+                device,
+            })],
+        );
         self.settle();
     }
 
-    pub fn send_record(&mut self, from: &Device, to: UserId, id: Option<MessageId>, text: &str) -> SendRecord {
+    pub(crate) fn send_record(
+        &mut self,
+        from: &Device,
+        to: UserId,
+        id: Option<MessageId>,
+        text: &str,
+    ) -> SendRecord {
         SendRecord {
             request: self.request(),
             sender: from.user,
@@ -304,12 +362,17 @@ impl World {
     }
 
     /// Sends a message and settles.
-    pub fn send(&mut self, from: &Device, to: UserId, text: &str) -> Result<SentRecord, RejectedRecord> {
+    pub(crate) fn send(
+        &mut self,
+        from: &Device,
+        to: UserId,
+        text: &str,
+    ) -> Result<SentRecord, RejectedRecord> {
         let id = self.new_id();
         self.send_with_id(from, to, id, text)
     }
 
-    pub fn send_with_id(
+    pub(crate) fn send_with_id(
         &mut self,
         from: &Device,
         to: UserId,
@@ -319,11 +382,16 @@ impl World {
         let send = self.send_record(from, to, Some(id), text);
         self.say(from.link, &[ToRouter::Send(send.clone())]);
         self.settle();
-        self.outcome(from.link, send.request).expect("every send is answered")
+        self.outcome(from.link, send.request)
+            .expect("every send is answered")
     }
 
     /// Takes the answer to a send, if it came.
-    pub fn outcome(&mut self, link: Link, request: RequestId) -> Option<Result<SentRecord, RejectedRecord>> {
+    pub(crate) fn outcome(
+        &mut self,
+        link: Link,
+        request: RequestId,
+    ) -> Option<Result<SentRecord, RejectedRecord>> {
         let mut outcomes = self.hear(link, |record| match record {
             FromRouter::Sent(sent) if sent.request == request => Some(Ok(*sent)),
             FromRouter::Rejected(rejected) if rejected.request == request => Some(Err(rejected.clone())),
@@ -333,7 +401,7 @@ impl World {
         outcomes.pop()
     }
 
-    pub fn new_id(&mut self) -> MessageId {
+    pub(crate) fn new_id(&mut self) -> MessageId {
         let request = self.request().0;
         let random = u128::from(request) << 64 | 7;
         let bytes: [u8; 10] = random.to_le_bytes()[..10].try_into().unwrap();
@@ -341,17 +409,33 @@ impl World {
         MessageId::new(id).unwrap()
     }
 
-    pub fn ack(&mut self, device: &Device, position: Position) {
-        let Device { link, user, device, session, .. } = *device;
-        self.say(link, &[ToRouter::Ack(AckRecord { user, device, session, position })]);
+    pub(crate) fn ack(&mut self, device: &Device, position: Position) {
+        let Device {
+            link,
+            user,
+            device,
+            session,
+            ..
+        } = *device;
+        self.say(
+            link,
+            &[ToRouter::Ack(AckRecord {
+                user,
+                device,
+                session,
+                position,
+            })],
+        );
         self.settle_acks();
     }
 
     /// Takes what a device was sent, in order.
-    pub fn got(&mut self, device: &Device) -> Vec<Got> {
+    pub(crate) fn got(&mut self, device: &Device) -> Vec<Got> {
         let connection = device.connection;
         self.hear(device.link, |record| {
-            let FromRouter::Deliver(deliver) = record else { return None };
+            let FromRouter::Deliver(deliver) = record else {
+                return None;
+            };
             // A record that names several connections is split, so that each test sees its own.
             let position = deliver.to.iter().find(|(to, _)| *to == connection)?.1;
             Some((position, deliver.clone()))
@@ -370,12 +454,12 @@ impl World {
     }
 
     /// Takes the texts a device was sent, in order.
-    pub fn texts(&mut self, device: &Device) -> Vec<String> {
+    pub(crate) fn texts(&mut self, device: &Device) -> Vec<String> {
         self.got(device).into_iter().map(|got| got.text).collect()
     }
 
     /// Takes the ends of backlogs a device was told.
-    pub fn synced(&mut self, device: &Device) -> Vec<Position> {
+    pub(crate) fn synced(&mut self, device: &Device) -> Vec<Position> {
         let connection = device.connection;
         self.hear(device.link, |record| match record {
             FromRouter::Synced(synced) if synced.connection == connection => Some(synced.cursor),
@@ -384,14 +468,14 @@ impl World {
     }
 
     /// Takes the status updates of a link.
-    pub fn updates(&mut self, link: Link) -> Vec<StatusUpdateRecord> {
+    pub(crate) fn updates(&mut self, link: Link) -> Vec<StatusUpdateRecord> {
         self.hear(link, |record| match record {
             FromRouter::StatusUpdate(update) => Some(update.clone()),
             _ => None,
         })
     }
 
-    pub fn status(
+    pub(crate) fn status(
         &mut self,
         link: Link,
         user: UserId,
@@ -401,7 +485,15 @@ impl World {
     ) -> Result<(), Code> {
         let request = self.request();
         let command = StatusCommand { status, of };
-        self.say(link, &[ToRouter::Status(StatusRecord { request, user, device, command })]);
+        self.say(
+            link,
+            &[ToRouter::Status(StatusRecord {
+                request,
+                user,
+                device,
+                command,
+            })],
+        );
         self.settle();
         match self.answer(link, request) {
             FromRouter::Done(_) => Ok(()),
@@ -410,7 +502,7 @@ impl World {
         }
     }
 
-    pub fn history(
+    pub(crate) fn history(
         &mut self,
         link: Link,
         user: UserId,
@@ -420,7 +512,16 @@ impl World {
     ) -> Result<HistoryPageRecord, Code> {
         let request = self.request();
         let before = before.map(Seq);
-        self.say(link, &[ToRouter::History(HistoryRecord { request, user, conversation, before, limit })]);
+        self.say(
+            link,
+            &[ToRouter::History(HistoryRecord {
+                request,
+                user,
+                conversation,
+                before,
+                limit,
+            })],
+        );
         self.settle();
         match self.answer(link, request) {
             FromRouter::HistoryPage(page) => Ok(page),
@@ -429,7 +530,7 @@ impl World {
         }
     }
 
-    pub fn conversations(
+    pub(crate) fn conversations(
         &mut self,
         link: Link,
         user: UserId,
@@ -437,7 +538,15 @@ impl World {
         before: Option<String>,
     ) -> Result<ConversationsPageRecord, Code> {
         let request = self.request();
-        self.say(link, &[ToRouter::Conversations(ConversationsRecord { request, user, limit, before })]);
+        self.say(
+            link,
+            &[ToRouter::Conversations(ConversationsRecord {
+                request,
+                user,
+                limit,
+                before,
+            })],
+        );
         self.settle();
         match self.answer(link, request) {
             FromRouter::ConversationsPage(page) => Ok(page),
@@ -462,15 +571,20 @@ impl World {
     }
 }
 
-pub fn user(id: u64) -> UserId {
+pub(crate) fn user(id: u64) -> UserId {
     UserId::new(id).unwrap()
 }
 
-pub fn body(text: &str) -> EncodedBody {
-    Body { content: Content::Text(text), media_url: None, kind: None }.encode()
+pub(crate) fn body(text: &str) -> EncodedBody {
+    Body {
+        content: Content::Text(text),
+        media_url: None,
+        kind: None,
+    }
+    .encode()
 }
 
-pub fn text_of(body: &EncodedBody) -> String {
+pub(crate) fn text_of(body: &EncodedBody) -> String {
     match body.decode().content {
         Content::Text(text) => text.to_owned(),
         Content::Ciphertext(bytes) => format!("{} bytes of ciphertext", bytes.len()),
@@ -478,20 +592,24 @@ pub fn text_of(body: &EncodedBody) -> String {
 }
 
 /// A message id that no clock made.
-pub fn random_id(n: u128) -> MessageId {
+pub(crate) fn random_id(n: u128) -> MessageId {
     MessageId::new(uuid::Builder::from_random_bytes((n | 1 << 100).to_le_bytes()).into_uuid()).unwrap()
 }
 
 /// The texts of a history page, oldest first, with their seqs.
-pub fn page_texts(page: &HistoryPageRecord) -> Vec<(u64, String)> {
-    page.messages.iter().rev().map(|message| (message.seq.0, text_of(&message.body))).collect()
+pub(crate) fn page_texts(page: &HistoryPageRecord) -> Vec<(u64, String)> {
+    page.messages
+        .iter()
+        .rev()
+        .map(|message| (message.seq.0, text_of(&message.body)))
+        .collect()
 }
 
-pub fn direct(a: UserId, b: UserId) -> ConversationId {
+pub(crate) fn direct(a: UserId, b: UserId) -> ConversationId {
     ConversationId::direct(a, b)
 }
 
 /// The nil of nothing: an id of a conversation that nobody has.
-pub fn unknown_conversation() -> ConversationId {
+pub(crate) fn unknown_conversation() -> ConversationId {
     ConversationId::new(Uuid::from_u128(0xdead)).unwrap()
 }

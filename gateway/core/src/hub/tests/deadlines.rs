@@ -92,7 +92,7 @@ fn a_silent_client_is_pinged_twice_and_then_given_up_within_75_s() {
     assert!(matches!(pinged_at[..], [first, second] if (20_000..=25_000).contains(&first) && second == first + 25_000));
     assert_eq!(end, pinged_at[1] + 25_000);
     only_reason(&world, Reason::PingTimeout);
-    assert_eq!(world.client(id).is_ended, true);
+    assert!(world.client(id).is_ended);
 }
 
 #[test]

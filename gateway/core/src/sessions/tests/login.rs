@@ -60,7 +60,7 @@ fn a_session_that_is_idle_holds_nothing_on_the_heap() {
     world.send_bytes(id, &[frame_of(r#"{"type":"hello","user_id":1}"#), frame_of(r#"{"type":"ping"}"#)].concat());
     from_router(&mut world, &[FromRouter::SessionOpened(opened(id)), deliver(&[(id, 5)], 1, "hi")]);
     world.send_text(id, &format!(r#"{{"type":"ack","cursor":"{}"}}"#, at(5)));
-    assert_eq!(world.client(id).types(), ["welcome", "pong", "message"]);
+    assert_eq!(world.client(id).types(), ["welcome", "message", "pong"]);
     assert!(world.hub.is_idle(id));
     assert!(world.hub.application().is_idle());
 }

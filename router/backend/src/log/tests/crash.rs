@@ -60,17 +60,28 @@ fn power_failures_in_a_row_during_recovery_lose_nothing_either() {
 fn what_a_killed_process_left_in_the_page_cache_is_durable_once_handed_out() {
     for seed in 0..SEEDS {
         for operation in 0..run_operations() {
-            let disk = SimDisk::seeded(seed * 1_000 + operation);
-            let told = run_until_crash(&disk, seed, operation);
-            let log = reopen(&disk, SEGMENT_BYTES, flushed(&told, seed));
-            check(&log, &told, seed, operation);
-            let next = log.next();
-            drop(log);
-            disk.crash();
-            let mut log = open(&disk, SEGMENT_BYTES, next.0.checked_sub(1).map(Offset));
-            check(&log, &told, seed, operation);
-            assert_eq!(log.next(), next, "seed {seed}, operation {operation}");
-            assert_eq!(append(&mut log, &[b"more".to_vec()]).unwrap(), next);
+            for appends_first in [false, true] {
+                let disk = SimDisk::seeded(seed * 1_000 + operation);
+                let mut told = run_until_crash(&disk, seed, operation);
+                let mut log = reopen(&disk, SEGMENT_BYTES, flushed(&told, seed));
+                check(&log, &told, seed, operation);
+                if appends_first {
+                    told.acknowledged = [
+                        &told.acknowledged[..log.first().0 as usize],
+                        &read_from(&log, log.first().0 as usize),
+                    ]
+                    .concat();
+                    told.unanswered.clear();
+                    append(&mut log, &[b"more".to_vec()]).unwrap();
+                    told.acknowledged.push(b"more".to_vec());
+                }
+                let next = log.next();
+                drop(log);
+                disk.crash();
+                let log = open(&disk, SEGMENT_BYTES, next.0.checked_sub(1).map(Offset));
+                check(&log, &told, seed, operation);
+                assert_eq!(log.next(), next, "seed {seed}, operation {operation}");
+            }
         }
     }
 }

@@ -33,6 +33,21 @@ fn crash_leaves_every_boundary_at_or_after_the_last_persist() {
 }
 
 #[test]
+fn what_a_crash_left_is_not_lost_by_the_next_one() {
+    for seed in 0..50 {
+        let kv = MemoryKv::seeded(seed);
+        let mut store = KvStore::open(kv.clone(), 1).unwrap();
+        for offset in 0..4 {
+            store.apply(&rows(offset), Offset(offset)).unwrap();
+        }
+        kv.crash();
+        let left = kv.contents();
+        kv.crash();
+        assert_eq!(kv.contents(), left, "seed {seed}");
+    }
+}
+
+#[test]
 fn crash_at_an_operation_stops_everything_until_power_returns() {
     let kv = MemoryKv::seeded(1);
     let mut store = KvStore::open(kv.clone(), 1).unwrap();

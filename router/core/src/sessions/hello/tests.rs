@@ -43,6 +43,9 @@ fn hello(cursor: Option<Position>, forwarded: Option<u64>) -> SessionOpen {
 /// (acked, scanned, forwarded, counted) as offsets, `resumed`, and whether there is a resync.
 type Begins = ((u64, u64, u64, u64), bool, bool);
 
+/// Name, stored ack, cursor, oldest kept, and what comes of it.
+type Case = (&'static str, Option<u64>, Option<u64>, u64, Begins);
+
 fn begins(request: &SessionOpen, facts: &ReaderFacts, known: Known) -> Begins {
     let start = start(request, facts, known, GENERATION);
     let offset = |position: Position| position.offset.0;
@@ -58,8 +61,7 @@ fn begins(request: &SessionOpen, facts: &ReaderFacts, known: Known) -> Begins {
 #[test]
 fn the_cursor_rules_of_hello() {
     let none = Known::default();
-    let cases: [(&str, Option<u64>, Option<u64>, u64, Begins); 11] = [
-        // stored ack, cursor, oldest kept
+    let cases: [Case; 11] = [
         (
             "no cursor: at the device's ack",
             Some(40),
@@ -222,11 +224,8 @@ fn a_session_announced_again_goes_on_after_what_its_connection_was_sent() {
         begins(&hello(Some(at(40)), Some(70)), &facts(Some(40), 0), none),
         ((40, 40, 70, 40), true, false)
     );
-    assert_eq!(
-        begins(&hello(Some(at(40)), Some(HEAD + 1)), &facts(Some(40), 0), none).2,
-        true,
-        "not this inbox"
-    );
+    let is_resync = begins(&hello(Some(at(40)), Some(HEAD + 1)), &facts(Some(40), 0), none).2;
+    assert!(is_resync, "not this inbox");
     assert_eq!(
         begins(&hello(Some(at(40)), Some(40)), &facts(Some(20), 0), none).0,
         (40, 20, 40, 20)

@@ -1,6 +1,6 @@
 //! Two users with two devices each, whose clients know what they must get next; the store is a list for each inbox.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use wire::ids::{
@@ -114,6 +114,7 @@ pub(super) struct World {
     devices: BTreeMap<Who, Device>,
     clients: BTreeMap<Who, Client>,
     pages: VecDeque<PageRequest>,
+    full: BTreeSet<LinkId>,
     /// Newest seq of each conversation.
     seqs: BTreeMap<ConversationId, u64>,
     offset: u64,
@@ -164,6 +165,7 @@ impl World {
             devices: [(1, 1), (1, 2), (2, 1), (2, 2)].map(|who| (who, device())).into(),
             clients: BTreeMap::new(),
             pages: VecDeque::new(),
+            full: BTreeSet::new(),
             seqs: BTreeMap::new(),
             offset: 0,
             connections: 0,
@@ -190,9 +192,13 @@ impl World {
             Step::PollPage => self.pages.extend(self.sessions.poll_page()),
             Step::AnswerPage { at_most } => self.answer_page(at_most),
             Step::LogAcks { is_appended } => self.log_acks(is_appended),
-            Step::Full(link) => self.sessions.handle_link_full(link),
-            Step::Room(link) => self.sessions.handle_link_room(link),
+            Step::Full(link) => {
+                self.full.insert(link);
+                self.sessions.handle_link_full(link);
+            }
+            Step::Room(link) => self.room(link),
             Step::Down(link) => {
+                self.full.remove(&link);
                 self.sessions.handle_link_down(link);
                 self.clients
                     .values_mut()
@@ -203,6 +209,7 @@ impl World {
             Step::Restart => {
                 self.sessions = Sessions::new(self.config, GENERATION);
                 self.pages.clear();
+                self.full.clear();
                 self.unannounced.clear();
                 self.clients
                     .values_mut()
@@ -217,7 +224,7 @@ impl World {
     /// Lets everything come to rest; then every connected device has everything, and its senders know.
     pub(super) fn settle(&mut self) {
         for link in [LinkId(0), LinkId(1)] {
-            self.sessions.handle_link_room(link);
+            self.room(link);
         }
         for who in self.clients.keys().copied().collect::<Vec<_>>() {
             self.reannounce(who);
@@ -256,6 +263,11 @@ impl World {
             assert_eq!(client.owed, None, "{who:?} is owed synced");
             self.check_senders_know(*who, client);
         }
+    }
+
+    fn room(&mut self, link: LinkId) {
+        self.full.remove(&link);
+        self.sessions.handle_link_room(link);
     }
 
     fn append(&mut self, sender: UserId, sender_device: DeviceId, receiver: UserId, bytes: u32) {
@@ -580,7 +592,8 @@ impl World {
             row.session = row.session.max(ack.session);
             for delivered in ack.delivered {
                 let seq = device.delivered.entry(delivered.conversation).or_default();
-                *seq = (*seq).max(delivered.seq);
+                assert!(*seq < delivered.seq, "told again: {delivered:?}");
+                *seq = delivered.seq;
             }
         }
     }
@@ -610,6 +623,7 @@ impl World {
     }
 
     fn deliver(&mut self, link: LinkId, connection: ConnectionHandle, entry: &Entry) {
+        assert!(!self.full.contains(&link), "a full link takes nothing");
         let (who, client) = self
             .clients
             .iter_mut()

@@ -39,7 +39,11 @@ struct Activity {
 
 impl Scan {
     pub(super) fn new(record: ConversationsRecord) -> Self {
-        Self { record, newest: BTreeSet::new(), after: None }
+        Self {
+            record,
+            newest: BTreeSet::new(),
+            after: None,
+        }
     }
 
     pub(super) fn request(&self) -> RequestId {
@@ -57,11 +61,23 @@ impl Scan {
 impl<D: Disk, S: Store> Router<D, S> {
     /// Looks at some more conversations, and answers when all were looked at.
     pub(super) fn serve_conversations(&mut self, id: LinkId, mut scan: Box<Scan>) -> Result<(), Unanswered> {
-        let before = scan.record.before.as_deref().map(Activity::from_text).transpose()?;
-        let rows = self.store.user_conversations(scan.record.user, scan.after, SCAN_ROWS)?;
+        let before = scan
+            .record
+            .before
+            .as_deref()
+            .map(Activity::from_text)
+            .transpose()?;
+        let rows = self
+            .store
+            .user_conversations(scan.record.user, scan.after, SCAN_ROWS)?;
         for row in &rows {
-            let Some(state) = self.conversation(row.conversation)? else { continue };
-            let activity = Activity { last_time: state.last_time, conversation: row.conversation };
+            let Some(state) = self.conversation(row.conversation)? else {
+                continue;
+            };
+            let activity = Activity {
+                last_time: state.last_time,
+                conversation: row.conversation,
+            };
             if before.is_none_or(|before| activity < before) {
                 scan.offer(activity);
             }
@@ -86,7 +102,8 @@ impl<D: Disk, S: Store> Router<D, S> {
         let mut last = None;
         let mut bytes = 0;
         for activity in scan.newest.iter().rev() {
-            let Some((summary, summary_bytes)) = self.summary(scan.record.user, activity.conversation)? else {
+            let Some((summary, summary_bytes)) = self.summary(scan.record.user, activity.conversation)?
+            else {
                 continue;
             };
             bytes += summary_bytes;
@@ -98,7 +115,11 @@ impl<D: Disk, S: Store> Router<D, S> {
             conversations.push(summary);
             last = Some(activity);
         }
-        Ok(ConversationsPageRecord { request: scan.record.request, conversations, next })
+        Ok(ConversationsPageRecord {
+            request: scan.record.request,
+            conversations,
+            next,
+        })
     }
 
     /// Returns a conversation as one of its members sees it, and what that takes as JSON.
@@ -107,11 +128,18 @@ impl<D: Disk, S: Store> Router<D, S> {
         user: UserId,
         conversation: ConversationId,
     ) -> Result<Option<(SummaryRecord, usize)>, StoreError> {
-        let Some(state) = self.conversation(conversation)? else { return Ok(None) };
-        let Some(peer) = peer(&state, user) else { return Ok(None) };
+        let Some(state) = self.conversation(conversation)? else {
+            return Ok(None);
+        };
+        let Some(peer) = peer(&state, user) else {
+            return Ok(None);
+        };
         let own = self.store.receipt(conversation, user)?;
         let of_peer = self.store.receipt(conversation, peer)?;
-        let last = self.store.message(conversation, state.last_seq)?.map(message_record);
+        let last = self
+            .store
+            .message(conversation, state.last_seq)?
+            .map(message_record);
         let shown = last.filter(|message| matches!(message.body.decode().content, Content::Text(_)));
         let bytes = shown.as_ref().map_or(OBJECT_BYTES, json_bytes);
         let (delivered, read) = of_peer.map_or((Seq(0), Seq(0)), |row| (row.delivered, row.read));
@@ -143,7 +171,10 @@ impl Activity {
             }
             let last_time = UnixMs(u64::from_str_radix(time, 16).ok()?);
             let conversation = ConversationId::new(Uuid::try_parse(conversation).ok()?)?;
-            Some(Self { last_time, conversation })
+            Some(Self {
+                last_time,
+                conversation,
+            })
         };
         parse().ok_or(BAD_BEFORE)
     }
@@ -168,7 +199,12 @@ mod tests {
             last_time: UnixMs(time),
             conversation: ConversationId::new(Uuid::from_u128(id)).unwrap(),
         };
-        let ascending = [activity(0, 1), activity(9, 7), activity(10, 6), activity(u64::MAX, 1)];
+        let ascending = [
+            activity(0, 1),
+            activity(9, 7),
+            activity(10, 6),
+            activity(u64::MAX, 1),
+        ];
         for pair in ascending.windows(2) {
             assert!(pair[0] < pair[1] && pair[0].to_text() < pair[1].to_text());
             assert_eq!(Activity::from_text(&pair[0].to_text()), Ok(pair[0]));
@@ -179,8 +215,15 @@ mod tests {
     fn what_is_no_next_is_refused() {
         let good = "00000000000000070000000000000000000000000000000a";
         assert!(Activity::from_text(good).is_ok());
-        for bad in ["", "x", &good[1..], &good.replace('a', "g"), &"0".repeat(48), &"é".repeat(24), &format!("+{}", &good[1..])]
-        {
+        for bad in [
+            "",
+            "x",
+            &good[1..],
+            &good.replace('a', "g"),
+            &"0".repeat(48),
+            &"é".repeat(24),
+            &format!("+{}", &good[1..]),
+        ] {
             assert_eq!(Activity::from_text(bad), Err(BAD_BEFORE), "{bad}");
         }
     }

@@ -19,10 +19,18 @@ impl<D: Disk, S: Store> Router<D, S> {
     }
 
     fn history_page(&self, history: &HistoryRecord) -> Result<HistoryPageRecord, Unanswered> {
-        let HistoryRecord { request, user, conversation, before, limit } = *history;
+        let HistoryRecord {
+            request,
+            user,
+            conversation,
+            before,
+            limit,
+        } = *history;
         let row = self.conversation(conversation)?;
         let peer = row.and_then(|row| peer(&row, user)).ok_or(NOT_A_MEMBER)?;
-        let page = self.store.messages_before(conversation, before, limit as usize, PAGE_BYTES_MAX)?;
+        let page = self
+            .store
+            .messages_before(conversation, before, limit as usize, PAGE_BYTES_MAX)?;
         let receipt = self.store.receipt(conversation, peer)?;
         let mut messages = Vec::with_capacity(page.rows.len());
         let mut more = page.more;
@@ -37,7 +45,14 @@ impl<D: Disk, S: Store> Router<D, S> {
             messages.push(message);
         }
         let (delivered, read) = receipt.map_or((Seq(0), Seq(0)), |row| (row.delivered, row.read));
-        Ok(HistoryPageRecord { request, conversation, messages, more, delivered, read })
+        Ok(HistoryPageRecord {
+            request,
+            conversation,
+            messages,
+            more,
+            delivered,
+            read,
+        })
     }
 }
 

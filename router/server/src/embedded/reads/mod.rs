@@ -149,8 +149,11 @@ const LARGEST_MESSAGE_BYTES: usize =
 const _: () = assert!(PAGE_BYTES_MAX + OBJECT_BYTES <= FRAME_BYTES_MAX);
 const _: () = assert!(LARGEST_MESSAGE_BYTES + OBJECT_BYTES <= FRAME_BYTES_MAX);
 
-const UNREADABLE: Refusal =
-    Refusal { code: Code::Unavailable, reason: "the store cannot be read now; try again", retry_after_ms: None };
+const UNREADABLE: Refusal = Refusal {
+    code: Code::Unavailable,
+    reason: "the store cannot be read now; try again",
+    retry_after_ms: None,
+};
 const NOT_A_MEMBER: Refusal = Refusal {
     code: Code::Forbidden,
     reason: "conversation_id: not a conversation of this user",

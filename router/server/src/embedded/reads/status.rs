@@ -31,7 +31,12 @@ impl<D: Disk, S: Store> Router<D, S> {
             StatusOf::Message(message_id) => Some(self.place_of_message(status.user, message_id)?),
             StatusOf::Seq(conversation, seq) => self.place_of_seq(status.user, conversation, seq)?,
         };
-        let Some(Place { conversation, seq, message_id }) = place else {
+        let Some(Place {
+            conversation,
+            seq,
+            message_id,
+        }) = place
+        else {
             // Everything up to it is past retention: nobody is left to tell.
             self.links.push(id, &FromRouter::Done(status.request));
             return Ok(());
@@ -45,7 +50,13 @@ impl<D: Disk, S: Store> Router<D, S> {
             message_id,
         };
         let time = self.folds.stamp(self.now.unix);
-        self.forming.push(LogRecord { time, input: Input::Status(input) }, Asker::Status(id, status.request));
+        self.forming.push(
+            LogRecord {
+                time,
+                input: Input::Status(input),
+            },
+            Asker::Status(id, status.request),
+        );
         Ok(())
     }
 
@@ -57,7 +68,11 @@ impl<D: Disk, S: Store> Router<D, S> {
             }
         }
         let index = received(&candidates, user)?;
-        Ok(Place { conversation: index.conversation, seq: index.seq, message_id })
+        Ok(Place {
+            conversation: index.conversation,
+            seq: index.seq,
+            message_id,
+        })
     }
 
     fn place_of_seq(
@@ -69,7 +84,11 @@ impl<D: Disk, S: Store> Router<D, S> {
         let seq = check_status(self.conversation(conversation)?.as_ref(), user, seq)?;
         // The message of that seq, or the newest one before it that is still kept.
         let page = self.store.messages_before(conversation, Some(seq.next()), 1, 0)?;
-        let place = page.rows.first().map(|row| Place { conversation, seq, message_id: row.message_id });
+        let place = page.rows.first().map(|row| Place {
+            conversation,
+            seq,
+            message_id: row.message_id,
+        });
         Ok(place)
     }
 }

@@ -1,0 +1,341 @@
+//! The auditor: checks from outside what must hold (I1 to I9), from nothing but a [transcript](crate::transcript).
+//!
+//! It never looks at disk, store or router. What it learns later (the position of a message, say) it holds against what it
+//! saw earlier in [`Auditor::conclude`]. Its parts: [`ledger`] knows which messages there are, [`sends`] follows each
+//! question to its answer, [`connections`] what each device was sent, [`receipts`] the watermarks, [`reads`] the pages.
+
+mod connections;
+mod ledger;
+mod reads;
+mod receipts;
+mod sends;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use wire::ids::UnixMs;
+use wire::link::{FromRouter, ToRouter};
+
+use crate::transcript::{Connection, Event, Gauges, Link, Seen};
+use connections::Connections;
+use ledger::Ledger;
+use reads::Reads;
+use receipts::Receipts;
+use sends::Questions;
+
+/// What must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Invariant {
+    /// I1: `Sent` means that it stays, and reaches every device.
+    Durable,
+    /// I2: one seq for each (conversation, sender, message id).
+    Once,
+    /// I3: nobody gets what is not addressed to him, nor what nobody sent.
+    MembersOnly,
+    /// I4: one dense order for each conversation, and one for each inbox.
+    Ordered,
+    /// I5: everybody catches up when the trouble is over.
+    Converges,
+    /// I6: watermarks grow, and follow what recipients said.
+    Receipts,
+    /// I7: what is not known is not claimed.
+    Explicit,
+    /// I8: every question has one answer, and every refusal a cause.
+    Answered,
+    /// I9: windows, queues and counts stay within their bounds, and come back to nothing.
+    Bounded,
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) invariant: Invariant,
+    pub(crate) mono_ms: u64,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is violated at {} ms: {}", self.invariant, self.mono_ms, self.text)
+    }
+}
+
+/// Where the parts of the auditor write what they find, with what all of them need to know.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    violations: Vec<Violation>,
+    mono_ms: u64,
+    unix: UnixMs,
+    /// The latest wall clock that was seen.
+    latest: UnixMs,
+    /// The wall clock of the first event.
+    first: Option<UnixMs>,
+    operations: u64,
+    last_sync: u64,
+    /// Trouble with disk or store, as far as it may still be felt: until this time of the monotonic clock.
+    trouble_until_ms: Option<u64>,
+    is_settled: bool,
+}
+
+impl Findings {
+    fn violate(&mut self, invariant: Invariant, text: String) {
+        self.violations.push(Violation { invariant, mono_ms: self.mono_ms, text });
+    }
+
+    /// Notes a violation unless `holds`.
+    fn check(&mut self, holds: bool, invariant: Invariant, text: impl FnOnce() -> String) {
+        if !holds {
+            self.violate(invariant, text());
+        }
+    }
+
+    fn take(&mut self, event: &Event) {
+        self.mono_ms = event.now.mono_ms;
+        self.unix = event.now.unix;
+        self.latest = self.latest.max(event.now.unix);
+        self.first.get_or_insert(event.now.unix);
+        self.operations = event.operations;
+        self.last_sync = event.last_sync;
+    }
+
+    /// Returns whether a message of that time may be gone by now.
+    fn is_expired(&self, timestamp: UnixMs) -> bool {
+        timestamp.0 + RETENTION_MS <= self.latest.0
+    }
+
+    /// Returns whether anything at all may be gone by now.
+    fn may_have_expired(&self) -> bool {
+        self.first.is_some_and(|first| self.is_expired(first))
+    }
+
+    /// Returns whether a question asked then may be answered `unavailable` now.
+    fn had_trouble_since(&self, asked_ms: u64) -> bool {
+        self.trouble_until_ms.is_some_and(|until_ms| until_ms >= asked_ms)
+    }
+}
+
+/// Bounds that the router was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// What may wait in one link.
+    pub(crate) backlog_bytes: u64,
+    /// Devices of a user.
+    pub(crate) devices_max: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Auditor {
+    bounds: Bounds,
+    findings: Findings,
+    links: BTreeMap<Link, usize>,
+    ledger: Ledger,
+    questions: Questions,
+    connections: Connections,
+    receipts: Receipts,
+    reads: Reads,
+}
+
+impl Auditor {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            findings: Findings::default(),
+            links: BTreeMap::new(),
+            ledger: Ledger::default(),
+            questions: Questions::default(),
+            connections: Connections::new(bounds.devices_max),
+            receipts: Receipts::default(),
+            reads: Reads::default(),
+        }
+    }
+
+    /// Returns what was found so far, oldest first.
+    pub(crate) fn violations(&self) -> &[Violation] {
+        &self.findings.violations
+    }
+
+    /// Takes a violation that was seen elsewhere.
+    pub(crate) fn report(&mut self, violation: Violation) {
+        self.findings.violations.push(violation);
+    }
+
+    pub(crate) fn observe(&mut self, event: &Event) {
+        self.findings.take(event);
+        match &event.seen {
+            Seen::LinkUp { link, gateway } => {
+                self.links.insert(*link, *gateway);
+            }
+            Seen::LinkDown(link) => {
+                self.links.remove(link);
+                self.questions.handle_link_down(*link);
+                self.connections.handle_link_down(*link);
+            }
+            Seen::Said(link, record) => self.said(*link, record),
+            Seen::Heard(link, record) => self.heard(*link, record),
+            Seen::Vanished(connection) => self.connections.handle_vanished(*connection),
+            Seen::Trouble(true) => self.findings.trouble_until_ms = Some(u64::MAX),
+            Seen::Trouble(false) => {
+                self.findings.trouble_until_ms = Some(self.findings.mono_ms + RECOVERS_MS);
+            }
+            Seen::Down | Seen::Up => {}
+            Seen::Broken(reason) => {
+                let text = format!("the router does not start on what it wrote: {reason}");
+                self.findings.violate(Invariant::Durable, text);
+            }
+            Seen::Settled => self.settled(),
+            Seen::Gauges(gauges) => self.check_gauges(*gauges),
+        }
+    }
+
+    /// Holds everything seen against everything known at last; nothing is seen afterwards.
+    pub(crate) fn conclude(&mut self) {
+        let findings = &mut self.findings;
+        self.ledger.conclude(findings);
+        self.connections.conclude(&self.ledger, findings);
+        self.receipts.conclude(&self.ledger, findings);
+        self.reads.conclude(&self.ledger, &self.receipts, findings);
+    }
+
+    fn said(&mut self, link: Link, record: &ToRouter) {
+        let gateway = self.links[&link];
+        let findings = &mut self.findings;
+        match record {
+            ToRouter::Hello(_) => {}
+            ToRouter::SessionOpen(open) => {
+                let connection = Connection { gateway, handle: open.connection };
+                self.connections.handle_open(link, connection, open, &self.ledger, findings);
+                let known = self.ledger.inbox(open.user).next_back().map(|(position, ..)| position);
+                if let Some(cursor) = open.cursor.filter(|cursor| Some(*cursor) <= known) {
+                    self.receipts.handle_claim(open.user, cursor);
+                }
+            }
+            ToRouter::SessionClose(session) => {
+                self.connections.handle_close(Connection { gateway, handle: session.connection });
+            }
+            ToRouter::Send(send) => self.questions.handle_send(link, send, &mut self.ledger, findings),
+            ToRouter::Ack(ack) => {
+                if self.connections.handle_ack(link, ack) {
+                    self.receipts.handle_claim(ack.user, ack.position);
+                }
+            }
+            ToRouter::Status(status) => {
+                self.questions.handle_asked(link, record, findings);
+                self.receipts.handle_status(link, status, &self.ledger);
+                let (request, of) = (status.request.0, &status.command.of);
+                self.reads.handle_status(link, request, of, status.user, &self.ledger);
+            }
+            ToRouter::History(history) => {
+                self.questions.handle_asked(link, record, findings);
+                self.reads.handle_history(link, history, &self.ledger, &self.receipts);
+            }
+            ToRouter::Conversations(conversations) => {
+                self.questions.handle_asked(link, record, findings);
+                self.reads.handle_conversations(link, conversations, &self.ledger);
+            }
+        }
+    }
+
+    fn heard(&mut self, link: Link, record: &FromRouter) {
+        let gateway = self.links[&link];
+        let findings = &mut self.findings;
+        let at = |handle| Connection { gateway, handle };
+        match record {
+            FromRouter::SessionOpened(opened) => {
+                self.connections.handle_opened(link, at(opened.connection), opened, &self.ledger, findings);
+            }
+            FromRouter::SessionRefused(refused) => {
+                self.connections.handle_refused(link, at(refused.connection), refused.code, findings);
+            }
+            FromRouter::SessionReplaced(session) => {
+                self.connections.handle_replaced(link, at(session.connection), findings);
+            }
+            FromRouter::Sent(sent) => self.questions.handle_sent(link, sent, &mut self.ledger, findings),
+            FromRouter::Rejected(rejected) => {
+                self.questions.handle_rejected(link, rejected, &mut self.ledger, findings);
+            }
+            FromRouter::Deliver(deliver) => {
+                self.ledger.see(&deliver.message, findings);
+                for (handle, position) in &deliver.to {
+                    self.connections.handle_delivered(
+                        link,
+                        at(*handle),
+                        *position,
+                        &deliver.message,
+                        &mut self.ledger,
+                        findings,
+                    );
+                }
+            }
+            FromRouter::Synced(synced) => {
+                self.connections.handle_synced(link, at(synced.connection), synced.cursor, findings);
+            }
+            FromRouter::StatusUpdate(update) => {
+                for handle in &update.to {
+                    if let Some(reader) = self.connections.listener(link, at(*handle), findings) {
+                        self.receipts.handle_update(reader, update, &self.ledger, findings);
+                    }
+                }
+            }
+            FromRouter::Done(request) => {
+                if let Some(ToRouter::Status(status)) = self.questions.handle_answer(link, *request, record, findings)
+                {
+                    self.receipts.handle_done(link, &status);
+                }
+            }
+            FromRouter::Failed(failed) => {
+                let asked = self.questions.handle_answer(link, failed.request, record, findings);
+                if let Some(asked) = asked {
+                    self.reads.handle_failed(link, &asked, failed, findings);
+                    self.receipts.handle_failed(link, &asked);
+                }
+            }
+            FromRouter::HistoryPage(page) => {
+                if let Some(ToRouter::History(asked)) =
+                    self.questions.handle_answer(link, page.request, record, findings)
+                {
+                    let newest = self.questions.newest_sent(link, page.conversation, page.request);
+                    self.reads.handle_history_page(
+                        link,
+                        &asked,
+                        page,
+                        newest,
+                        &mut self.ledger,
+                        &mut self.receipts,
+                        findings,
+                    );
+                }
+            }
+            FromRouter::ConversationsPage(page) => {
+                if let Some(ToRouter::Conversations(asked)) =
+                    self.questions.handle_answer(link, page.request, record, findings)
+                {
+                    self.reads.handle_conversations_page(link, &asked, page, &self.ledger, findings);
+                }
+            }
+        }
+    }
+
+    fn settled(&mut self) {
+        self.findings.is_settled = true;
+        self.questions.check_settled(&mut self.findings);
+        self.connections.check_settled(&mut self.findings);
+    }
+
+    fn check_gauges(&mut self, gauges: Gauges) {
+        let findings = &mut self.findings;
+        let (links, sessions) = (self.links.len() as u64, self.connections.open() as u64);
+        let bound = links * self.bounds.backlog_bytes;
+        let is_bounded = gauges.backlog_bytes <= bound;
+        findings.check(is_bounded, Invariant::Bounded, || format!("more than {bound} bytes wait: {gauges:?}"));
+        let expected = Gauges { links, sessions, backlog_bytes: 0, lag_records: 0, at_rest: true };
+        findings.check(!gauges.at_rest || gauges == expected, Invariant::Bounded, || {
+            format!("at rest there should be {expected:?}, and there are {gauges:?}")
+        });
+    }
+}
+
+/// Messages and ids are kept so long; what is older may be gone or not.
+const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
+/// How long trouble may be felt after it ended: the router looks every second.
+const RECOVERS_MS: u64 = 3_000;

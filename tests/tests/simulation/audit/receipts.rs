@@ -1,0 +1,233 @@
+//! Watermarks: they grow, they say no more than recipients said, and who sent is told.
+
+use std::collections::BTreeMap;
+
+use wire::client::StatusOf;
+use wire::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
+use wire::link::{StatusRecord, StatusUpdateRecord, ToRouter};
+use wire::log::Status;
+
+use super::connections::Reader;
+use super::ledger::Ledger;
+use super::{Findings, Invariant};
+use crate::transcript::Link;
+
+#[derive(Debug, Default)]
+pub(super) struct Receipts {
+    /// How far any device of a user said that it has everything.
+    claimed: BTreeMap<UserId, Position>,
+    statuses: Vec<Claim>,
+    /// What is surely so.
+    marks: BTreeMap<(ConversationId, UserId), Marks>,
+    /// The newest update that each device was shown.
+    shown: BTreeMap<(Reader, ConversationId, UserId, u8), Seq>,
+    /// What to check when all positions are known.
+    to_check: Vec<Shown>,
+    /// What a status, once done, makes sure.
+    pending: BTreeMap<(Link, u64), (ConversationId, Seq)>,
+}
+
+/// How far a member surely has received and read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) delivered: Seq,
+    pub(super) read: Seq,
+}
+
+/// A status that was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    user: UserId,
+    device: DeviceId,
+    status: Status,
+    of: StatusOf,
+}
+
+/// A watermark that somebody was shown, and what its user had said by then.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    conversation: ConversationId,
+    user: UserId,
+    status: Status,
+    seq: Seq,
+    message_id: Option<MessageId>,
+    claimed: Option<Position>,
+    statuses: usize,
+    /// Only what other devices said counts.
+    except: Option<DeviceId>,
+    mono_ms: u64,
+}
+
+impl Receipts {
+    /// Takes the word of a device that it has everything up to a position.
+    pub(super) fn handle_claim(&mut self, user: UserId, position: Position) {
+        let claimed = self.claimed.entry(user).or_insert(position);
+        *claimed = (*claimed).max(position);
+    }
+
+    pub(super) fn handle_status(&mut self, link: Link, status: &StatusRecord, ledger: &Ledger) {
+        let StatusRecord { request, user, device, command } = *status;
+        self.statuses.push(Claim { user, device, status: command.status, of: command.of });
+        // The newest message is known to be at least there; a higher seq is cut to it.
+        let sure = match command.of {
+            StatusOf::Seq(conversation, seq) => Some((conversation, seq.min(ledger.told(conversation)))),
+            StatusOf::Message(message_id) => {
+                let mut received = ledger.with_id(message_id).filter(|(key, _)| {
+                    key.sender != user && ledger.is_member(key.conversation, user)
+                });
+                // Of several it is not known here which one was meant.
+                let only = received.next().filter(|_| received.next().is_none());
+                only.map(|(key, seq)| (key.conversation, seq))
+            }
+        };
+        if let Some(sure) = sure {
+            self.pending.insert((link, request.0), sure);
+        }
+    }
+
+    pub(super) fn handle_done(&mut self, link: Link, status: &StatusRecord) {
+        let Some((conversation, seq)) = self.pending.remove(&(link, status.request.0)) else { return };
+        let marks = self.marks.entry((conversation, status.user)).or_default();
+        marks.delivered = marks.delivered.max(seq);
+        if status.command.status == Status::Read {
+            marks.read = marks.read.max(seq);
+        }
+    }
+
+    pub(super) fn handle_failed(&mut self, link: Link, asked: &ToRouter) {
+        if let ToRouter::Status(status) = asked {
+            self.pending.remove(&(link, status.request.0));
+        }
+    }
+
+    pub(super) fn handle_update(
+        &mut self,
+        reader: Reader,
+        update: &StatusUpdateRecord,
+        ledger: &Ledger,
+        findings: &mut Findings,
+    ) {
+        let StatusUpdateRecord { conversation, user, status, seq, message_id, .. } = *update;
+        let is_peer = ledger.peer(conversation, user) == Some(reader.0) && reader.0 != user;
+        let is_own = reader.0 == user && status == Status::Read;
+        findings.check(ledger.is_member(conversation, user) && (is_peer || is_own), Invariant::Receipts, || {
+            format!("{reader:?} was told {update:?}")
+        });
+        let before = self.shown.insert((reader, conversation, user, status as u8), seq);
+        findings.check(before.is_none_or(|before| before < seq), Invariant::Receipts, || {
+            format!("{reader:?} was told {update:?} after {before:?}")
+        });
+        let except = is_own.then_some(reader.1);
+        self.show(conversation, user, status, seq, Some(message_id), except, findings);
+    }
+
+    /// Takes the watermarks of a member as a page shows them; `sure` is what they surely were when it was asked for.
+    pub(super) fn handle_page(
+        &mut self,
+        conversation: ConversationId,
+        user: UserId,
+        page: Marks,
+        sure: Marks,
+        findings: &mut Findings,
+    ) {
+        findings.check(page.delivered >= sure.delivered && page.read >= sure.read, Invariant::Receipts, || {
+            format!("the marks of {user:?} in {conversation} were {sure:?} and are {page:?}")
+        });
+        findings.check(page.read <= page.delivered, Invariant::Receipts, || {
+            format!("{user:?} read in {conversation} what was not delivered: {page:?}")
+        });
+        for (status, seq) in [(Status::Delivered, page.delivered), (Status::Read, page.read)] {
+            if seq > Seq(0) {
+                self.show(conversation, user, status, seq, None, None, findings);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of a watermark")]
+    fn show(
+        &mut self,
+        conversation: ConversationId,
+        user: UserId,
+        status: Status,
+        seq: Seq,
+        message_id: Option<MessageId>,
+        except: Option<DeviceId>,
+        findings: &Findings,
+    ) {
+        let marks = self.marks.entry((conversation, user)).or_default();
+        marks.delivered = marks.delivered.max(seq);
+        if status == Status::Read {
+            marks.read = marks.read.max(seq);
+        }
+        self.to_check.push(Shown {
+            conversation,
+            user,
+            status,
+            seq,
+            message_id,
+            claimed: self.claimed.get(&user).copied(),
+            statuses: self.statuses.len(),
+            except,
+            mono_ms: findings.mono_ms,
+        });
+    }
+
+    pub(super) fn marks(&self, conversation: ConversationId, user: UserId) -> Marks {
+        self.marks.get(&(conversation, user)).copied().unwrap_or_default()
+    }
+
+    pub(super) fn conclude(&self, ledger: &Ledger, findings: &mut Findings) {
+        for shown in &self.to_check {
+            let message = ledger.message(shown.conversation, shown.seq);
+            let is_right = match (message, shown.message_id) {
+                (Some(message), Some(message_id)) => message.message_id == message_id,
+                (Some(_), None) => true,
+                (None, _) => findings.may_have_expired(),
+            };
+            findings.check(is_right || findings.may_have_expired(), Invariant::Receipts, || {
+                format!("{shown:?} is of another message: {message:?}")
+            });
+            findings.check(self.has_cause(shown, ledger), Invariant::Receipts, || {
+                format!("{shown:?} was shown, and nobody had said so")
+            });
+        }
+        self.conclude_everything_delivered(ledger, findings);
+    }
+
+    /// Returns whether the user had said what was shown: by an ack of that message, or by a status.
+    fn has_cause(&self, shown: &Shown, ledger: &Ledger) -> bool {
+        let by_ack = shown.status == Status::Delivered && {
+            let position = ledger.position(shown.user, shown.conversation, shown.seq);
+            // What only the user's own device might have shown is not known; then any claim will do.
+            shown.claimed.is_some_and(|claimed| position.is_none_or(|position| position <= claimed))
+        };
+        by_ack || self.statuses[..shown.statuses].iter().any(|claim| claim.covers(shown, ledger))
+    }
+
+    /// At the end every device has acked everything: what was sent to a user is delivered.
+    fn conclude_everything_delivered(&self, ledger: &Ledger, findings: &mut Findings) {
+        for ((conversation, user), marks) in &self.marks {
+            let Some(peer) = ledger.peer(*conversation, *user).filter(|peer| peer != user) else { continue };
+            let from_peer = ledger.messages_of(*conversation).filter(|message| message.sender == peer);
+            let Some(newest) = from_peer.last().filter(|newest| !findings.is_expired(newest.timestamp)) else { continue };
+            findings.check(marks.delivered >= newest.seq, Invariant::Converges, || {
+                format!("{user:?} acked everything in {conversation}, and is shown {marks:?}; {newest:?} is the newest")
+            });
+        }
+    }
+}
+
+impl Claim {
+    fn covers(&self, shown: &Shown, ledger: &Ledger) -> bool {
+        let is_as_strong = shown.status == Status::Delivered || self.status == Status::Read;
+        let is_his = self.user == shown.user && Some(self.device) != shown.except;
+        is_his
+            && is_as_strong
+            && match self.of {
+                StatusOf::Seq(conversation, seq) => conversation == shown.conversation && seq >= shown.seq,
+                StatusOf::Message(message_id) => ledger
+                    .with_id(message_id)
+                    .any(|(key, seq)| key.conversation == shown.conversation && seq >= shown.seq),
+            }
+    }
+}

@@ -1,0 +1,232 @@
+//! The end of a run: everything heals, everybody catches up, the power fails once more, and all of it is read and audited.
+
+use wire::ids::{ConnectionHandle, ConversationId, Position, UserId};
+use wire::link::FromRouter;
+
+use crate::audit::{Invariant, Violation};
+use crate::machine::Outage;
+use crate::transcript::Seen;
+use crate::workload::{ask_conversations, ask_history, may_resend};
+use crate::world::{Delivery, Hello, Outcome, World};
+
+/// Brings the world to rest and audits it.
+pub(crate) fn finish(world: &mut World) {
+    heal(world);
+    if !catch_up(world) {
+        return;
+    }
+    // What everybody was shown has to outlive the machine, whatever it had not synced.
+    world.go_down(Outage::Power);
+    if !catch_up(world) {
+        return;
+    }
+    world.see(Seen::Settled);
+    read_histories(world);
+    read_conversations(world);
+    read_inboxes(world);
+    world.see(Seen::Settled);
+    close_everything(world);
+    world.auditor.conclude();
+}
+
+/// Ends all that goes wrong.
+fn heal(world: &mut World) {
+    world.start_crashes_percent = 0;
+    world.end_trouble();
+    world.machine.crash_after(u64::MAX / 2);
+    for gateway in &mut world.gateways {
+        gateway.deaf_until_ms = 0;
+    }
+    for device in &mut world.devices {
+        device.withholds = false;
+    }
+}
+
+/// Lets everybody connect, ack, and repeat what has no answer. Returns whether they come to rest in time.
+fn catch_up(world: &mut World) -> bool {
+    let until_ms = world.now.mono_ms + CATCH_UP_MS_MAX;
+    let mut quiet = 0;
+    while quiet < QUIET_ROUNDS {
+        if world.now.mono_ms > until_ms || !world.auditor.violations().is_empty() {
+            return give_up(world);
+        }
+        let is_done = do_what_is_left(world);
+        world.advance(ROUND_MS);
+        world.round();
+        quiet = if is_done && !world.is_lively { quiet + 1 } else { 0 };
+    }
+    true
+}
+
+fn give_up(world: &mut World) -> bool {
+    if world.auditor.violations().is_empty() {
+        let left = what_is_left(world);
+        world.auditor.report(Violation {
+            invariant: Invariant::Converges,
+            mono_ms: world.now.mono_ms,
+            text: format!("after {CATCH_UP_MS_MAX} ms without any fault this is left: {left:?}"),
+        });
+    }
+    false
+}
+
+/// Does what clients do to catch up; returns whether nothing is left.
+fn do_what_is_left(world: &mut World) -> bool {
+    for device in 0..world.devices.len() {
+        if world.devices[device].at.is_none() && !world.devices[device].is_one_too_many {
+            let gateway = world.rng.below(world.gateways.len() - 1);
+            let hello = world.rng.pick(&[Hello::Plain, Hello::Resume]);
+            let window = world.rng.pick(&[1, 8, 64]);
+            world.connect(device, gateway, hello, window);
+        }
+        world.ack(device, usize::MAX);
+    }
+    for letter in 0..world.letters.len() {
+        if is_unanswered(world, letter) && world.letters[letter].awaited == 0 {
+            let gateway = world.rng.below(world.gateways.len());
+            let device = world.letters[letter].device;
+            world.post(Delivery { letter, gateway, device });
+        }
+    }
+    what_is_left(world).is_empty()
+}
+
+fn what_is_left(world: &World) -> Vec<String> {
+    let mut left = Vec::new();
+    if !world.machine.is_up() {
+        left.push("the router is down".to_owned());
+    }
+    for (index, gateway) in world.gateways.iter().enumerate() {
+        if gateway.link().is_none() || gateway.is_refused() {
+            left.push(format!("gateway {index} has no link, or waits for room in it"));
+        }
+        for (handle, session) in gateway.sessions.iter().filter(|(_, session)| !session.is_vanished) {
+            if session.number.is_none() || !session.is_synced || !session.unacked.is_empty() {
+                left.push(format!("{handle:?} of gateway {index}: {session:?}"));
+            }
+        }
+    }
+    for device in 0..world.devices.len() {
+        if world.devices[device].at.is_none() && !world.devices[device].is_one_too_many {
+            left.push(format!("{:?} is not connected", world.devices[device]));
+        }
+    }
+    for letter in (0..world.letters.len()).filter(|letter| is_unanswered(world, *letter)) {
+        left.push(format!("{:?} has no answer", world.letters[letter]));
+    }
+    left
+}
+
+fn is_unanswered(world: &World, letter: usize) -> bool {
+    world.letters[letter].awaited > 0
+        || (world.letters[letter].outcome == Outcome::Open && may_resend(world, letter))
+}
+
+// ---- reading
+
+fn read_histories(world: &mut World) {
+    let users = users(world);
+    for user in &users {
+        for conversation in conversations(world) {
+            read_history(world, *user, conversation);
+        }
+    }
+}
+
+/// Reads a conversation to its beginning, as a member, or is refused once.
+fn read_history(world: &mut World, user: UserId, conversation: ConversationId) {
+    let mut before = None;
+    loop {
+        let gateway = world.rng.below(world.gateways.len());
+        ask_history(world, gateway, user, conversation, before, PAGE_LIMIT);
+        let Some(FromRouter::HistoryPage(page)) = last_answer(world) else { return };
+        before = page.messages.last().map(|oldest| oldest.seq);
+        if !page.more || before.is_none() {
+            return;
+        }
+    }
+}
+
+fn read_conversations(world: &mut World) {
+    for user in users(world) {
+        let mut before = None;
+        loop {
+            let gateway = world.rng.below(world.gateways.len());
+            ask_conversations(world, gateway, user, 2, before);
+            let Some(FromRouter::ConversationsPage(page)) = last_answer(world) else { break };
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+    }
+}
+
+/// Lets a round pass, and as many more as the answer to the last question takes; returns it.
+fn last_answer(world: &mut World) -> Option<FromRouter> {
+    let seen = world.transcript.len();
+    for _ in 0..ANSWER_ROUNDS_MAX {
+        world.advance(1);
+        world.round();
+        let answer = world.transcript[seen..].iter().find_map(|event| match &event.seen {
+            Seen::Heard(_, answer @ (FromRouter::HistoryPage(_) | FromRouter::ConversationsPage(_) | FromRouter::Failed(_))) => {
+                Some(answer.clone())
+            }
+            _ => None,
+        });
+        if answer.is_some() {
+            return answer;
+        }
+    }
+    None // The auditor knows the question, and that nobody answered.
+}
+
+/// Lets every device read its inbox from the beginning, so that every position is known.
+fn read_inboxes(world: &mut World) {
+    let known = world.devices.iter().find_map(|device| device.cursor);
+    let Some(start) = known.map(|cursor| Position::start(cursor.generation)) else { return };
+    for device in 0..world.devices.len() {
+        if world.devices[device].at.is_some() {
+            let gateway = world.rng.below(world.gateways.len() - 1);
+            world.connect(device, gateway, Hello::At(start), 256);
+        }
+    }
+    catch_up(world);
+}
+
+fn close_everything(world: &mut World) {
+    let open: Vec<(usize, ConnectionHandle)> = world
+        .gateways
+        .iter()
+        .enumerate()
+        .flat_map(|(gateway, of)| of.sessions.keys().map(move |handle| (gateway, *handle)))
+        .collect();
+    // Acks that linger are logged, and the store is synced after that.
+    let rest_ms = u64::from(world.plan.config.store_persist_interval_ms) + 200;
+    world.see_gauges_at_rest(rest_ms);
+    for (gateway, handle) in open {
+        world.close_session(gateway, handle);
+    }
+    world.see_gauges_at_rest(rest_ms);
+}
+
+fn users(world: &World) -> Vec<UserId> {
+    let mut users: Vec<UserId> = world.devices.iter().map(|device| device.user).collect();
+    users.sort();
+    users.dedup();
+    users
+}
+
+fn conversations(world: &World) -> Vec<ConversationId> {
+    let users = users(world);
+    let pairs = users.iter().enumerate().flat_map(|(at, a)| users[at..].iter().map(move |b| (*a, *b)));
+    pairs.map(|(a, b)| ConversationId::direct(a, b)).collect()
+}
+
+/// Invariant I5.
+const CATCH_UP_MS_MAX: u64 = 30_000;
+const ROUND_MS: u64 = 10;
+/// Nothing happens any more when nothing happened for so long; acks linger less.
+const QUIET_ROUNDS: usize = 12;
+const ANSWER_ROUNDS_MAX: usize = 300;
+const PAGE_LIMIT: u32 = 40;

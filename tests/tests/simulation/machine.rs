@@ -1,0 +1,178 @@
+//! The machine under test: disk, store and router, and the ways it goes down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use router_backend::disk::{DiskError, SimDisk};
+use router_backend::log::OpenError;
+use router_backend::store::{KvStore, MemoryKv};
+use router_core::time::Now;
+use router_server::config::RouterConfig;
+use router_server::embedded::{Fatal, Router, StartError, StartReport};
+use router_server::health::Readiness;
+use router_server::metrics::Value;
+use wire::link::pipe::{Endpoint, pipe};
+
+use crate::watch::{Defect, Operation, Watch, WatchedDisk, WatchedKv};
+
+type SimRouter = Router<WatchedDisk, KvStore<WatchedKv>>;
+
+/// One router on its simulated disk and store. Every changing call on either has a number, and the machine can be told
+/// at which one to go down.
+pub(crate) struct Machine {
+    pub(crate) disk: SimDisk,
+    pub(crate) kv: MemoryKv,
+    pub(crate) config: RouterConfig,
+    watch: Watch,
+    router: Option<SimRouter>,
+    /// What the thread of a router waits for.
+    woken: Arc<AtomicBool>,
+    is_busy: bool,
+    starts: u64,
+    seed: u64,
+}
+
+/// How a machine goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outage {
+    /// What was not synced survives or not, sector by sector and batch by batch.
+    Power,
+    /// The process ends; the page cache stays.
+    Kill,
+}
+
+/// What became of a start.
+pub(crate) enum Start {
+    Up(StartReport),
+    /// The machine went down again.
+    Down(Operation),
+    /// The disk refused, as it was told to.
+    Refused,
+    /// The router does not start on what it wrote itself.
+    Broken(String),
+}
+
+impl Machine {
+    pub(crate) fn new(seed: u64, config: RouterConfig, defect: Option<Defect>) -> Self {
+        Self {
+            disk: SimDisk::seeded(seed ^ 0xd15c),
+            kv: MemoryKv::seeded(seed ^ 0x5708e),
+            config,
+            watch: Watch::new(defect),
+            router: None,
+            woken: Arc::new(AtomicBool::new(false)),
+            is_busy: false,
+            starts: 0,
+            seed,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.router.is_some()
+    }
+
+    /// Starts the router on what disk and store hold.
+    pub(crate) fn start(&mut self, now: Now) -> Start {
+        self.starts += 1;
+        match self.try_start(now) {
+            Ok((router, report)) => {
+                self.router = Some(router);
+                self.is_busy = true;
+                Start::Up(report)
+            }
+            Err(error) if error.is_crash() => {
+                Start::Down(self.watch.went_down_in().expect("only an operation takes the machine down"))
+            }
+            Err(StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))) => Start::Refused,
+            Err(error) => Start::Broken(error.to_string()),
+        }
+    }
+
+    fn try_start(&mut self, now: Now) -> Result<(SimRouter, StartReport), StartError> {
+        let created = (now.unix.0 / 1_000) as u32;
+        let store = KvStore::open(WatchedKv::new(self.kv.clone(), self.watch.clone()), created)?;
+        let disk = WatchedDisk::new(self.disk.clone(), self.watch.clone());
+        let seed = self.seed.wrapping_mul(31).wrapping_add(self.starts);
+        Router::open(disk, store, self.config.clone(), seed, now)
+    }
+
+    /// Opens a link and returns the client's end of it. Panics while the router is down.
+    pub(crate) fn add_link(&mut self) -> Endpoint {
+        let (ours, theirs) = pipe(self.config.link_pipe_bytes);
+        let woken = Arc::clone(&self.woken);
+        theirs.set_waker(Arc::new(move || woken.store(true, Ordering::Relaxed)));
+        self.router.as_mut().expect("links are opened to a router that is up").add_link(theirs);
+        ours
+    }
+
+    /// Returns whether the thread of a router would run now: something woke it, it said that it is not done, or the
+    /// time came that it asked for. Ticking only then shows a wake-up or a deadline that it forgot.
+    pub(crate) fn needs_tick(&self, now: Now) -> bool {
+        let Some(router) = &self.router else { return false };
+        let is_due = router.poll_timeout().is_some_and(|due_ms| due_ms <= now.mono_ms);
+        self.is_busy || is_due || self.woken.load(Ordering::Relaxed)
+    }
+
+    /// Lets the router run once.
+    ///
+    /// Errors: the machine went down in this operation.
+    pub(crate) fn tick(&mut self, now: Now) -> Result<(), Operation> {
+        self.woken.store(false, Ordering::Relaxed);
+        let router = self.router.as_mut().expect("only a router that is up ticks");
+        match router.tick(now) {
+            Ok(progress) => {
+                self.is_busy = progress.is_busy;
+                Ok(())
+            }
+            Err(Fatal::Crashed) => {
+                Err(self.watch.went_down_in().expect("only an operation takes the machine down"))
+            }
+        }
+    }
+
+    /// Takes the machine down, router and all.
+    pub(crate) fn go_down(&mut self, outage: Outage) {
+        self.router = None;
+        match outage {
+            Outage::Power => {
+                self.disk.crash();
+                self.kv.crash();
+            }
+            Outage::Kill => {
+                self.disk.restart();
+                self.kv.restart();
+            }
+        }
+        self.watch.boot();
+    }
+
+    /// Lets so many more changing calls of disk and store through, and goes down in the next one.
+    pub(crate) fn crash_after(&self, operations: u64) {
+        self.watch.crash_after(operations);
+    }
+
+    /// Returns how many changing calls there were.
+    pub(crate) fn operations(&self) -> u64 {
+        self.watch.operations()
+    }
+
+    /// Returns the number of the last sync of the disk that was reported as done.
+    pub(crate) fn last_sync(&self) -> u64 {
+        self.watch.last_sync()
+    }
+
+    /// Returns a counter or gauge; 0 while the router is down.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let Some(router) = &self.router else { return 0 };
+        let sample = router.metrics().samples().into_iter().find(|sample| sample.name == name).expect("a metric");
+        match sample.value {
+            Value::Counter(count) => count,
+            Value::Gauge(value) => value as u64,
+            Value::Histogram { count, .. } => count,
+        }
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.router.as_ref().map_or(Readiness::Stopped, |router| router.health().readiness())
+    }
+}

@@ -1,0 +1,78 @@
+//! What can be seen from outside the router: the records on its links, and what became of machine and clients.
+
+use std::fmt;
+
+use router_core::time::Now;
+use wire::ids::ConnectionHandle;
+use wire::link::{FromRouter, ToRouter};
+
+/// A link, numbered as they were opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Link(pub(crate) u32);
+
+/// A connection: the gateway that holds it, and its handle there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Connection {
+    pub(crate) gateway: usize,
+    pub(crate) handle: ConnectionHandle,
+}
+
+/// One thing that was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// A gateway opened a link.
+    LinkUp { link: Link, gateway: usize },
+    /// A link ended; what it had said before was heard.
+    LinkDown(Link),
+    /// A client of the router said something.
+    Said(Link, ToRouter),
+    /// The router said something.
+    Heard(Link, FromRouter),
+    /// The client of a connection is gone, and its gateway does not know.
+    Vanished(Connection),
+    /// Disk or store misbehave, or do no more.
+    Trouble(bool),
+    /// The machine went down.
+    Down,
+    /// The router takes messages.
+    Up,
+    /// The router does not start.
+    Broken(String),
+    /// The machine runs well and everybody has had the time to catch up.
+    Settled,
+    /// What the router says of itself: open links and sessions, and bytes that wait in links.
+    Gauges(Gauges),
+}
+
+/// See [`Seen::Gauges`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gauges {
+    pub(crate) links: u64,
+    pub(crate) sessions: u64,
+    pub(crate) backlog_bytes: u64,
+    pub(crate) lag_records: u64,
+    /// Nothing has happened for so long that nothing may be left to do.
+    pub(crate) at_rest: bool,
+}
+
+/// One thing that was seen, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) now: Now,
+    /// Changing calls of disk and store so far, and the number of the newest sync among them.
+    pub(crate) operations: u64,
+    pub(crate) last_sync: u64,
+    pub(crate) seen: Seen,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { now, operations, seen, .. } = self;
+        write!(f, "{:>9} ms {operations:>5} ", now.mono_ms)?;
+        match seen {
+            Seen::Said(link, record) => write!(f, "{:>3} -> {record:?}", link.0),
+            Seen::Heard(link, record) => write!(f, "{:>3} <- {record:?}", link.0),
+            other => write!(f, "    == {other:?}"),
+        }
+    }
+}

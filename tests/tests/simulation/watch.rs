@@ -1,0 +1,296 @@
+//! Disk and store as the router gets them: counted together, able to go down in any operation, and, to prove that the
+//! simulation can fail, able to break a promise.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use router_backend::disk::{Disk, DiskError, DiskFile, SimDisk, SimFile, SimLock};
+use router_backend::store::{Batch, Direction, KeyRange, Kv, KvError, MemoryKv, Visit};
+use wire::row::key::TABLE_META;
+
+/// A changing call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Operation {
+    Create,
+    Write,
+    Truncate,
+    Sync,
+    Remove,
+    Rename,
+    SyncDirectory,
+    Apply,
+    Persist,
+}
+
+/// A promise that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    /// A sync of a file does nothing and says that it did.
+    SyncLies,
+    /// So does one of the directory.
+    DirectorySyncLies,
+    /// The store says that it is synced, and is not.
+    PersistLies,
+    /// Now and then the store loses a row of this table out of a batch.
+    LosesRows(u8),
+    /// The store says that it holds one record more than it does.
+    FlushedTooHigh,
+}
+
+/// The count of changing calls on one machine; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch(Arc<Mutex<Counts>>);
+
+#[derive(Debug)]
+struct Counts {
+    operations: u64,
+    last_sync: u64,
+    crash_at: Option<u64>,
+    went_down_in: Option<Operation>,
+    defect: Option<Defect>,
+    batches: u64,
+}
+
+impl Watch {
+    pub(crate) fn new(defect: Option<Defect>) -> Self {
+        let counts =
+            Counts { operations: 0, last_sync: 0, crash_at: None, went_down_in: None, defect, batches: 0 };
+        Self(Arc::new(Mutex::new(counts)))
+    }
+
+    pub(crate) fn crash_after(&self, operations: u64) {
+        let mut counts = self.counts();
+        counts.crash_at = Some(counts.operations + operations + 1);
+    }
+
+    pub(crate) fn operations(&self) -> u64 {
+        self.counts().operations
+    }
+
+    pub(crate) fn last_sync(&self) -> u64 {
+        self.counts().last_sync
+    }
+
+    pub(crate) fn went_down_in(&self) -> Option<Operation> {
+        self.counts().went_down_in
+    }
+
+    /// The machine runs again.
+    pub(crate) fn boot(&self) {
+        let mut counts = self.counts();
+        counts.crash_at = None;
+        counts.went_down_in = None;
+    }
+
+    fn is_up(&self) -> bool {
+        self.counts().went_down_in.is_none()
+    }
+
+    fn has(&self, defect: Defect) -> bool {
+        self.counts().defect == Some(defect)
+    }
+
+    /// Counts a call. Returns whether the machine goes down in it, or `None` when it is down.
+    fn begin(&self, operation: Operation) -> Option<bool> {
+        let mut counts = self.counts();
+        if counts.went_down_in.is_some() {
+            return None;
+        }
+        counts.operations += 1;
+        let goes_down = counts.crash_at == Some(counts.operations);
+        if goes_down {
+            counts.went_down_in = Some(operation);
+        } else if operation == Operation::Sync {
+            counts.last_sync = counts.operations;
+        }
+        Some(goes_down)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A [`SimDisk`] that is watched.
+#[derive(Clone, Debug)]
+pub(crate) struct WatchedDisk {
+    inner: SimDisk,
+    watch: Watch,
+}
+
+/// A file of it.
+#[derive(Debug)]
+pub(crate) struct WatchedFile {
+    inner: SimFile,
+    disk: WatchedDisk,
+}
+
+impl WatchedDisk {
+    pub(crate) fn new(inner: SimDisk, watch: Watch) -> Self {
+        Self { inner, watch }
+    }
+
+    fn change<T>(
+        &self,
+        operation: Operation,
+        call: impl FnOnce() -> Result<T, DiskError>,
+    ) -> Result<T, DiskError> {
+        match self.watch.begin(operation) {
+            None => return Err(DiskError::Crashed),
+            Some(true) => self.inner.crash_at(0),
+            Some(false) => {}
+        }
+        call()
+    }
+
+    fn read<T>(&self, call: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
+        if self.watch.is_up() { call() } else { Err(DiskError::Crashed) }
+    }
+}
+
+impl Disk for WatchedDisk {
+    type File = WatchedFile;
+    type Lock = SimLock;
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn lock(&self) -> Result<SimLock, DiskError> {
+        self.read(|| self.inner.lock())
+    }
+
+    fn create(&self, name: &str) -> Result<WatchedFile, DiskError> {
+        let inner = self.change(Operation::Create, || self.inner.create(name))?;
+        Ok(WatchedFile { inner, disk: self.clone() })
+    }
+
+    fn open(&self, name: &str) -> Result<WatchedFile, DiskError> {
+        let inner = self.read(|| self.inner.open(name))?;
+        Ok(WatchedFile { inner, disk: self.clone() })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), DiskError> {
+        self.change(Operation::Remove, || self.inner.remove(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.change(Operation::Rename, || self.inner.rename(from, to))
+    }
+
+    fn list(&self) -> Result<Vec<String>, DiskError> {
+        self.read(|| self.inner.list())
+    }
+
+    fn sync_dir(&self) -> Result<(), DiskError> {
+        self.change(Operation::SyncDirectory, || {
+            let lies = self.watch.has(Defect::DirectorySyncLies) && self.watch.is_up();
+            if lies { Ok(()) } else { self.inner.sync_dir() }
+        })
+    }
+}
+
+impl DiskFile for WatchedFile {
+    fn write_at(&self, position: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.disk.change(Operation::Write, || self.inner.write_at(position, bytes))
+    }
+
+    fn read_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        self.disk.read(|| self.inner.read_at(position, buffer))
+    }
+
+    fn len(&self) -> Result<u64, DiskError> {
+        self.disk.read(|| self.inner.len())
+    }
+
+    fn truncate(&self, length: u64) -> Result<(), DiskError> {
+        self.disk.change(Operation::Truncate, || self.inner.truncate(length))
+    }
+
+    fn sync_data(&self) -> Result<(), DiskError> {
+        self.disk.change(Operation::Sync, || {
+            let lies = self.disk.watch.has(Defect::SyncLies) && self.disk.watch.is_up();
+            if lies { Ok(()) } else { self.inner.sync_data() }
+        })
+    }
+}
+
+/// A [`MemoryKv`] that is watched.
+#[derive(Debug)]
+pub(crate) struct WatchedKv {
+    inner: MemoryKv,
+    watch: Watch,
+}
+
+impl WatchedKv {
+    pub(crate) fn new(inner: MemoryKv, watch: Watch) -> Self {
+        Self { inner, watch }
+    }
+
+    fn change(
+        &mut self,
+        operation: Operation,
+        call: impl FnOnce(&mut MemoryKv) -> Result<(), KvError>,
+    ) -> Result<(), KvError> {
+        match self.watch.begin(operation) {
+            None => return Err(KvError::Crashed),
+            Some(true) => self.inner.crash_at(0),
+            Some(false) => {}
+        }
+        call(&mut self.inner)
+    }
+
+    fn read<T>(&self, call: impl FnOnce() -> Result<T, KvError>) -> Result<T, KvError> {
+        if self.watch.is_up() { call() } else { Err(KvError::Crashed) }
+    }
+
+    /// Returns the batch as a broken store keeps it.
+    fn spoil(&self, batch: &Batch) -> Batch {
+        let mut counts = self.watch.counts();
+        let mut batch = batch.clone();
+        match counts.defect {
+            Some(Defect::LosesRows(table)) => {
+                let lost = batch.changes.iter().position(|(key, _)| key.first() == Some(&table));
+                if let Some(lost) = lost {
+                    counts.batches += 1;
+                    if counts.batches.is_multiple_of(LOSES_EVERY) {
+                        batch.changes.remove(lost);
+                    }
+                }
+            }
+            Some(Defect::FlushedTooHigh) => {
+                for (key, value) in &mut batch.changes {
+                    let number = value.as_mut().filter(|value| key[..] == FLUSHED_KEY && value.len() == 8);
+                    if let Some(number) = number {
+                        number[0] += 1; // Little-endian; a carry is not worth the care.
+                    }
+                }
+            }
+            _ => {}
+        }
+        batch
+    }
+}
+
+impl Kv for WatchedKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.read(|| self.inner.get(key))
+    }
+
+    fn scan(&self, range: KeyRange<'_>, direction: Direction, visit: &mut Visit<'_>) -> Result<(), KvError> {
+        self.read(|| self.inner.scan(range, direction, visit))
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
+        let batch = self.spoil(batch);
+        self.change(Operation::Apply, |kv| kv.apply(&batch))
+    }
+
+    fn persist(&mut self) -> Result<(), KvError> {
+        let lies = self.watch.has(Defect::PersistLies);
+        self.change(Operation::Persist, |kv| if lies && !kv.is_down() { Ok(()) } else { kv.persist() })
+    }
+}
+
+/// How the store writes down which records it holds.
+const FLUSHED_KEY: [u8; 2] = [TABLE_META, 2];
+const LOSES_EVERY: u64 = 7;
