@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use runtime::OpenError;
+
 /// A run that gave no report.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -15,8 +17,8 @@ pub enum RunError {
         reason: String,
     },
     /// The engine cannot run on this host.
-    #[error("--engine: {0}")]
-    Engine(String),
+    #[error(transparent)]
+    Engine(#[from] OpenError),
     /// A worker stopped.
     #[error("worker {worker}: {source}")]
     Worker {

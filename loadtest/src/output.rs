@@ -59,10 +59,7 @@ impl IntervalLog {
             serializer,
         } = self;
         let mut write = || {
-            let mut builder = IntervalLogWriterBuilder::new();
-            let mut log = builder
-                .with_max_value_divisor(1.0)
-                .begin_log_with(file, serializer)?;
+            let mut log = IntervalLogWriterBuilder::new().begin_log_with(file, serializer)?;
             for series in Series::ALL {
                 let histogram = interval.series(series);
                 if !histogram.is_empty() {

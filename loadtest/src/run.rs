@@ -156,8 +156,7 @@ impl<'scope, O: Send + 'scope> Coordinator<'scope, '_, O> {
         let handle = std::thread::Builder::new()
             .name(format!("loadtest-{worker}"))
             .spawn_scoped(scope, move || -> WorkerResult<P> {
-                let opened = runtime::open(engine, ReactorConfig::default());
-                let (reactor, _) = opened.map_err(|error| RunError::Engine(error.to_string()))?;
+                let (reactor, _) = runtime::open(engine, ReactorConfig::default())?;
                 driver::run(reactor, population, assignment)
                     .map_err(|source| RunError::Worker { worker, source })
             })

@@ -92,6 +92,18 @@ async fn a_second_process_on_the_same_directory_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_second_process_on_the_same_port_is_refused_although_workers_share_it() -> Result<()> {
+    let server = ServerOptions::new(Engine::Uring).start()?;
+    let directory = tempfile::tempdir()?;
+    let (listen, data) = (server.listen.to_string(), directory.path().display().to_string());
+    let arguments = ["serve", "--insecure-dev", "--listen", &listen, "--api", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let output = tidegate(&[&arguments[..], &["--data", &data]].concat())?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors(&output).contains("gateway.listen"), "{}", errors(&output));
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let short = directory.path().join("short");

@@ -40,6 +40,10 @@ fn heal(world: &mut World) {
     for device in &mut world.devices {
         device.withholds = false;
     }
+    // What was still on its way arrives.
+    for (number, delivery) in std::mem::take(&mut world.late).into_values().enumerate() {
+        world.late.insert((world.now.mono_ms, number), delivery);
+    }
 }
 
 /// Lets everybody connect, ack, and repeat what has no answer. Returns whether they come to rest in time.
@@ -110,6 +114,9 @@ fn what_is_left(world: &World) -> Vec<String> {
         if world.devices[device].at.is_none() && !world.devices[device].is_one_too_many {
             left.push(format!("{:?} is not connected", world.devices[device]));
         }
+    }
+    if !world.late.is_empty() {
+        left.push("letters are on their way".to_owned());
     }
     for letter in (0..world.letters.len()).filter(|letter| is_unanswered(world, *letter)) {
         left.push(format!("{:?} has no answer", world.letters[letter]));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use router_backend::disk::{DiskError, SimDisk};
 use router_backend::log::OpenError;
-use router_backend::store::{KvStore, MemoryKv};
+use router_backend::store::{KvStore, MemoryKv, StoreError};
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::{Fatal, Router, StartError, StartReport};
@@ -83,7 +83,10 @@ impl Machine {
             Err(error) if error.is_crash() => {
                 Start::Down(self.watch.went_down_in().expect("only an operation takes the machine down"))
             }
-            Err(StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))) => Start::Refused,
+            Err(
+                StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))
+                | StartError::Store(StoreError::NoSpace | StoreError::Failed(_)),
+            ) => Start::Refused,
             Err(error) => Start::Broken(error.to_string()),
         }
     }

@@ -14,6 +14,7 @@
 
 mod audit;
 mod coverage;
+mod dense;
 mod finish;
 mod gateway;
 mod machine;
@@ -33,8 +34,8 @@ use run::{for_each, is_replay, replay_command, run, seeds};
 fn seeds_keep_every_promise() {
     let seeds = seeds();
     let coverage = for_each(&seeds, |seed| {
-        let run = run(seed, None);
-        match run.failure(&replay_command(seed)) {
+        let run = run(*seed, None);
+        match run.failure(&replay_command(*seed)) {
             Some(failure) => Err(failure),
             None => Ok(run.coverage),
         }
@@ -50,6 +51,30 @@ fn seeds_keep_every_promise() {
 fn a_seed_gives_the_same_run_again() {
     for seed in [3, 4] {
         assert!(run(seed, None).transcript == run(seed, None).transcript, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_crash_in_any_operation_breaks_no_promise() {
+    let crashes = dense::single_crashes();
+    let coverage = for_each(&crashes, dense::Crashes::check);
+    println!("{} crashes:\n{coverage}", crashes.len());
+}
+
+#[test]
+fn a_crash_in_any_operation_of_a_start_after_a_crash_breaks_no_promise() {
+    let crashes = dense::double_crashes();
+    let coverage = for_each(&crashes, dense::Crashes::check);
+    println!("{} pairs of crashes:\n{coverage}", crashes.len());
+}
+
+/// Does nothing but for `SIMULATION_CRASH`.
+#[test]
+fn one_crash_of_the_two_above() {
+    let Ok(text) = std::env::var("SIMULATION_CRASH") else { return };
+    let crashes = dense::Crashes::from_text(&text).expect("SIMULATION_CRASH is what a failure names");
+    if let Err(failure) = crashes.check() {
+        panic!("{failure}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use router_server::config::RouterConfig;
 
+use crate::audit::Bounds;
 use crate::rng::Rng;
 
 /// One run.
@@ -12,12 +13,14 @@ pub(crate) struct Plan {
     pub(crate) devices: Vec<u32>,
     pub(crate) gateways: usize,
     pub(crate) rounds: usize,
+    /// The machine is started, and a link opened again, after at most so long.
+    pub(crate) outage_ms_max: u64,
     /// How often each thing is done, in a thousand rounds.
     pub(crate) rates: Rates,
 }
 
 /// In a thousand rounds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rates {
     pub(crate) send: u64,
     pub(crate) resend: u64,
@@ -44,7 +47,16 @@ impl Plan {
             devices: (0..users).map(|_| rng.within(1..4) as u32).collect(),
             gateways: rng.within(1..4) as usize,
             rounds: rng.within(80..260) as usize,
+            outage_ms_max: rng.pick(&[1, 20, 200]),
             rates: rates(rng),
+        }
+    }
+
+    /// Returns what the auditor may expect of the router.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds {
+            backlog_bytes: 2 * self.config.link_backlog_bytes as u64 + BACKLOG_SLACK_BYTES,
+            devices_max: usize::from(DEVICES_MAX),
         }
     }
 }
@@ -91,17 +103,17 @@ fn rates(rng: &mut Rng) -> Rates {
         read: 60,
         break_link: 5,
         deafen: 10,
-        crash: 8,
-        stop: 3,
-        trouble: 4,
-        jump: 4,
+        crash: 20,
+        stop: 5,
+        trouble: 8,
+        jump: 6,
         month: 0,
     };
     for _ in 0..2 {
         match rng.within(0..10) {
-            0 => rates.crash = 40,
-            1 => (rates.crash, rates.stop) = (0, 30),
-            2 => rates.trouble = 25,
+            0 => rates.crash = 100,
+            1 => (rates.crash, rates.stop) = (0, 60),
+            2 => rates.trouble = 50,
             3 => (rates.deafen, rates.send) = (60, 900),
             4 => (rates.break_link, rates.vanish) = (30, 60),
             5 => rates.jump = 30,
@@ -116,3 +128,5 @@ fn rates(rng: &mut Rng) -> Rates {
 
 /// Devices of a user: one more than any user has of its own.
 pub(crate) const DEVICES_MAX: u16 = 4;
+/// What may wait in a link beyond its bound: the page and the answers of one tick.
+const BACKLOG_SLACK_BYTES: u64 = 384 << 10;

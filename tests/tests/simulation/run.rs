@@ -1,5 +1,6 @@
 //! One run from its seed to its verdict, and many of them.
 
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,16 +63,20 @@ impl Run {
     }
 }
 
-/// Runs `job` for every seed on all processors, and returns the sum of what they met.
+/// Runs `job` for every case on all processors, and returns the sum of what they met.
 ///
 /// Panics: with the first failure, which is to name the command that replays it.
-pub(crate) fn for_each(seeds: &[u64], job: impl Fn(u64) -> Result<Coverage, String> + Sync) -> Coverage {
+pub(crate) fn for_each<T: Debug + Sync>(
+    cases: &[T],
+    job: impl Fn(&T) -> Result<Coverage, String> + Sync,
+) -> Coverage {
     let next = AtomicUsize::new(0);
     let outcome = Mutex::new((Coverage::default(), None::<(usize, String)>));
     let work = || {
-        while let Some((index, seed)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, *seeds.get(at)?)))
-        {
-            let result = catch_unwind(AssertUnwindSafe(|| job(seed)));
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(case) = cases.get(index) else { return };
+            let result = catch_unwind(AssertUnwindSafe(|| job(case)));
             let mut outcome = outcome.lock().expect("no job panics while it holds this");
             let failure = match result {
                 Ok(Ok(coverage)) => {
@@ -79,9 +84,9 @@ pub(crate) fn for_each(seeds: &[u64], job: impl Fn(u64) -> Result<Coverage, Stri
                     continue;
                 }
                 Ok(Err(failure)) => failure,
-                Err(_) => format!("seed {seed} panicked (see above); replay with\n  {}", replay_command(seed)),
+                Err(_) => format!("{case:?} panicked, see above"),
             };
-            next.store(seeds.len(), Ordering::Relaxed);
+            next.store(cases.len(), Ordering::Relaxed);
             if outcome.1.as_ref().is_none_or(|(first, _)| index < *first) {
                 outcome.1 = Some((index, failure));
             }
@@ -89,7 +94,7 @@ pub(crate) fn for_each(seeds: &[u64], job: impl Fn(u64) -> Result<Coverage, Stri
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..threads.min(seeds.len()) {
+        for _ in 0..threads.min(cases.len()) {
             scope.spawn(work);
         }
     });

@@ -10,7 +10,7 @@ pub(crate) fn write(number: u64, rng: &mut Rng) -> EncodedBody {
     let length = match rng.within(0..100) {
         0..85 => rng.within(0..60),
         85..96 => rng.within(60..2_000),
-        _ => rng.within(2_000..9_000),
+        _ => rng.within(2_000..4_900),
     };
     let filling = rng.pick(&["x", "y ", "\"", "ü", "\n"]);
     let text = format!("{number} {}", filling.repeat(length as usize));

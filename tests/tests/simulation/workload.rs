@@ -7,7 +7,7 @@ use wire::log::Status;
 
 use crate::machine::Outage;
 use crate::text;
-use crate::world::{Delivery, Hello, Letter, Outcome, World};
+use crate::world::{Delivery, Device, Hello, Letter, Outcome, World};
 
 /// Lets everybody do something.
 pub(crate) fn act(world: &mut World) {
@@ -20,8 +20,10 @@ pub(crate) fn act(world: &mut World) {
     };
     world.advance(pause_ms);
     let happens = |world: &mut World, rate: u64| world.rng.permille(rate);
-    while happens(world, rates.send) {
-        write_letter(world);
+    if happens(world, rates.send) {
+        for _ in 0..world.rng.within(1..4) {
+            write_letter(world);
+        }
     }
     if happens(world, rates.resend) {
         resend(world);
@@ -79,13 +81,19 @@ pub(crate) fn act(world: &mut World) {
 // ---- letters
 
 fn write_letter(world: &mut World) {
-    let sender = world.rng.below(world.devices.len());
-    let receiver = world.rng.below(world.devices.len());
-    let (sender, receiver) = (world.devices[sender].clone(), world.devices[receiver].user);
+    let from = world.rng.below(world.devices.len());
+    let to = world.rng.below(world.devices.len());
+    let letter = write_to(world, from, world.devices[to].user);
+    send(world, letter);
+}
+
+/// Lets a device write something, and returns its letter, which is not sent yet.
+pub(crate) fn write_to(world: &mut World, from: usize, receiver: UserId) -> usize {
+    let Device { user: sender, device, .. } = world.devices[from];
     let id = some_id(world);
     let letter = Letter {
-        sender: sender.user,
-        device: sender.device,
+        sender,
+        device,
         receiver,
         id,
         body: text::write(world.letters.len() as u64, &mut world.rng),
@@ -94,10 +102,10 @@ fn write_letter(world: &mut World) {
         awaited: 0,
         answered_in: None,
     };
-    world.coverage.add("message to oneself", u64::from(letter.sender == letter.receiver));
+    world.coverage.add("message to oneself", u64::from(sender == receiver));
     world.coverage.add("message without an id", u64::from(id.is_none()));
     world.letters.push(letter);
-    send(world, world.letters.len() - 1);
+    world.letters.len() - 1
 }
 
 /// Makes an id: nearly always of now, as the clock of the client shows it.
@@ -226,7 +234,7 @@ fn connect_a_stranger(world: &mut World, gateway: usize) {
     let device = 100 + world.rng.within(0..3) as u32;
     let known = world.devices.iter().position(|of| (of.user, of.device.get()) == (user, device));
     let index = known.unwrap_or_else(|| {
-        world.devices.push(crate::world::Device::new(user, device));
+        world.devices.push(Device::new(user, device));
         world.devices.len() - 1
     });
     world.connect(index, gateway, Hello::Plain, 8);
@@ -285,7 +293,7 @@ fn strange_ack(world: &mut World, device: usize) {
         2 => (number, Position { generation: position.generation + 1, ..position }),
         _ => (wire::ids::SessionNumber(number.0 - 1), position),
     };
-    let crate::world::Device { user, device, .. } = world.devices[device];
+    let Device { user, device, .. } = world.devices[device];
     world.coverage.note("strange ack");
     world.say(gateway, ToRouter::Ack(AckRecord { user, device, session, position }));
 }
@@ -317,7 +325,7 @@ fn say_status(world: &mut World) {
         (8, _) => StatusOf::Seq(conversation, Seq(seq.0 + world.rng.within(0..9))),
         _ => StatusOf::Seq(some_conversation(world, device), Seq(world.rng.within(0..9))),
     };
-    let crate::world::Device { user, device, .. } = world.devices[device];
+    let Device { user, device, .. } = world.devices[device];
     let is_api = world.gateways[gateway].kind == LinkKind::Api;
     let status = world.rng.pick(&[Status::Delivered, Status::Read, Status::Read]);
     let record = StatusRecord {

@@ -3,7 +3,7 @@
 //! Everything happens in [`World::round`]s of virtual time, in one order that the seed decides. What is done to the world
 //! is in [`crate::workload`]; how it comes to rest at the end in [`crate::finish`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use router_core::time::Now;
 use wire::body::EncodedBody;
@@ -14,11 +14,11 @@ use wire::link::{
     SessionRef, ToRouter,
 };
 
-use crate::audit::{Auditor, Bounds};
+use crate::audit::Auditor;
 use crate::coverage::Coverage;
 use crate::gateway::{Gateway, Session};
 use crate::machine::{Machine, Outage, Start};
-use crate::plan::{DEVICES_MAX, Plan};
+use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::transcript::{Connection, Event, Gauges, Link, Seen};
 use crate::trouble::Trouble;
@@ -47,6 +47,10 @@ pub(crate) struct World {
     pub(crate) set_back_ms: u64,
     /// How many times in a hundred a start is made to go down.
     pub(crate) start_crashes_percent: u64,
+    /// After how many operations the starts that follow a crash go down, whatever the dice say.
+    pub(crate) start_crashes: VecDeque<u64>,
+    /// Most operations that a start after a crash took.
+    pub(crate) longest_start: u64,
     /// Something was heard in the last round.
     pub(crate) is_lively: bool,
     /// Who waits for an answer: a letter, over a gateway.
@@ -130,10 +134,6 @@ impl World {
         let devices = (1..).zip(&plan.devices).flat_map(|(user, devices)| {
             (1..=*devices).map(move |device| Device::new(UserId::new(user).expect("in range"), device))
         });
-        let bounds = Bounds {
-            backlog_bytes: 2 * plan.config.link_backlog_bytes as u64 + BACKLOG_SLACK_BYTES,
-            devices_max: usize::from(DEVICES_MAX),
-        };
         Self {
             rng,
             now: Now { mono_ms: 1_000, unix: UnixMs(1_800_000_000_000) },
@@ -146,10 +146,12 @@ impl World {
             outage: Outage::Power,
             starts_at_ms: 0,
             coverage: Coverage::default(),
-            auditor: Auditor::new(bounds),
+            auditor: Auditor::new(plan.bounds()),
             transcript: Vec::new(),
             set_back_ms: 0,
             start_crashes_percent: 0,
+            start_crashes: VecDeque::new(),
+            longest_start: 0,
             is_lively: false,
             waiting: BTreeMap::new(),
             links: 0,
@@ -235,11 +237,18 @@ impl World {
     }
 
     fn start_router(&mut self) {
-        if self.rng.percent(self.start_crashes_percent) {
+        let is_first = self.machine.operations() == 0;
+        if let Some(operations) = self.start_crashes.pop_front_if(|_| !is_first) {
+            self.machine.crash_after(operations);
+        } else if self.rng.percent(self.start_crashes_percent) {
             self.machine.crash_after(self.rng.within(0..16));
         }
+        let before = self.machine.operations();
         match self.machine.start(self.now) {
             Start::Up(report) => {
+                if !is_first {
+                    self.longest_start = self.longest_start.max(self.machine.operations() - before);
+                }
                 self.coverage.note("start");
                 self.coverage.add("replayed record", report.replayed);
                 self.coverage.add("observed record", report.observed);
@@ -279,7 +288,7 @@ impl World {
                 self.unlink(index);
             }
         }
-        self.starts_at_ms = self.now.mono_ms + self.rng.within(0..200);
+        self.starts_at_ms = self.now.mono_ms + self.rng.within(0..self.plan.outage_ms_max);
     }
 
     // ---- links
@@ -341,7 +350,8 @@ impl World {
     /// Ends a link from the gateway's side.
     pub(crate) fn unlink(&mut self, index: usize) {
         let Some(link) = self.gateways[index].detach() else { return };
-        self.gateways[index].relinks_at_ms = self.now.mono_ms + self.rng.within(0..100);
+        let pause_ms = self.rng.within(0..self.plan.outage_ms_max);
+        self.gateways[index].relinks_at_ms = self.now.mono_ms + pause_ms;
         // Whoever waits for an answer on it learns that there is none.
         let letters = &mut self.letters;
         self.waiting.retain(|_, delivery| {
@@ -439,8 +449,9 @@ impl World {
     fn hear_opened(&mut self, index: usize, opened: &SessionOpened) {
         let Some(session) = self.gateways[index].sessions.get_mut(&opened.connection) else { return };
         let is_new = session.number.replace(opened.session).is_none();
-        if opened.resync.is_some() {
-            (session.acked, session.forwarded) = (None, None);
+        if let Some((_, oldest)) = opened.resync {
+            // Announced again before the first ack, the session goes on from there.
+            (session.acked, session.forwarded) = (Some(oldest), None);
             session.unacked.clear();
             self.devices[session.device].cursor = None;
             self.coverage.note("resync");
@@ -608,5 +619,3 @@ impl Device {
 /// A router thread that is never done would keep a round for ever.
 const TICKS_PER_ROUND: usize = 3;
 const GAUGES_ROUND_MS: u64 = 20;
-/// What may wait in a link beyond its bound: the page and the answers of one tick.
-const BACKLOG_SLACK_BYTES: u64 = 384 << 10;

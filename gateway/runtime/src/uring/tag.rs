@@ -28,7 +28,7 @@ pub(super) enum Operation {
     Connect,
     /// A send.
     Send,
-    /// The end of everything pending on a socket, linked to the following close.
+    /// The end of one pending poll of a socket, linked to the following close.
     Cancel,
     /// The close of a socket.
     Close,

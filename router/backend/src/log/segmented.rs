@@ -218,6 +218,7 @@ impl<D: Disk> SegmentedLog<D> {
                     Ok(()) | Err(DiskError::NotFound { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
+                self.stats.syncs += 1;
                 self.disk.sync_dir()?;
                 Err(AppendError::NoSpace)
             }

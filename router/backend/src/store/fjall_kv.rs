@@ -5,11 +5,16 @@
 //!   Tables are written only after the journal was synced, so they never hold what the journal lacks.
 //! - A batch is written to the operating system before [`Kv::apply`] returns (`PersistMode::Buffer`) and not synced:
 //!   kill -9 loses nothing, a power failure a suffix. Reads see it at once.
-//! - fjall refuses a journal whose last batch is torn in the middle; [`super::fjall_journal`] cuts it before.
+//! - fjall refuses a journal whose last batch is torn in the middle; the module `fjall_journal` cuts it before.
 //! - After a failed sync the page cache counts as clean, and neither fjall nor another sync writes those bytes again.
 //!   Every open therefore writes what it recovered from the journal to a new table before anything is answered.
 //! - After any write error fjall takes no more writes until reopened. Out of space: reopened here at the next apply,
 //!   once there is room. Anything else stays failed until the process restarts.
+//!
+//! Settings that stay fjall's own: Bloom filters on every level (one false hit in ten thousand on the first, 10 bits a
+//! key below), 4 KiB blocks, LZ4 below the second level, leveled merging. Measured on 2 busy cores with groups of 500
+//! messages of 64 B (5 rows each): 7 us of CPU a message on the calling thread and about 10 us of writing and merging
+//! tables, much the same for 16 to 64 MiB of rows in memory; the longest wait for a table grows with that size.
 
 use std::error::Error;
 use std::fs;

@@ -49,6 +49,8 @@ struct Life {
     said_at: u64,
     opened_at: u64,
     said_unix: UnixMs,
+    /// The newest entry of the inbox that anybody had seen then.
+    known: Option<Position>,
     /// The newest session of the device that anybody knew then.
     session_before: SessionNumber,
     cursor: Option<Position>,
@@ -151,6 +153,7 @@ impl Connections {
         life.stage = Stage::Opening;
         life.said_at = self.clock;
         life.said_unix = findings.unix;
+        life.known = known;
         life.session_before = device.session;
         life.cursor = open.cursor;
         life.is_announced = open.session.is_some();
@@ -164,7 +167,6 @@ impl Connections {
         link: Link,
         connection: Connection,
         opened: &SessionOpened,
-        ledger: &Ledger,
         findings: &mut Findings,
     ) {
         self.clock += 1;
@@ -174,9 +176,8 @@ impl Connections {
             return;
         }
         life.opened_at = clock;
-        let (reader, cursor) = (life.reader, life.cursor);
+        let (reader, cursor, known) = (life.reader, life.cursor, life.known);
         let generation = opened.cursor.generation;
-        let known = ledger.inbox(reader.0).next_back().map(|(position, ..)| position);
         findings.check(known <= Some(opened.cursor), Invariant::Durable, || {
             format!("{reader:?} was shown {known:?} and is told a head of {}", opened.cursor)
         });
@@ -322,15 +323,16 @@ impl Connections {
         life.synced.push(Synced { head, last: life.last });
     }
 
-    /// Returns who hears what is not a message on a connection; `None` when nobody does any more.
+    /// Returns who hears a status update on a connection; `None` when nobody does any more. One that waited for room may
+    /// come after the connection was replaced; its handle says so.
     pub(super) fn listener(
         &mut self,
         link: Link,
         connection: Connection,
         findings: &mut Findings,
     ) -> Option<Reader> {
-        let life = expect(&mut self.all, link, connection, &[Stage::Open], "a status update", findings)?;
-        (life.stage == Stage::Open).then_some(life.reader)
+        let life = expect(&mut self.all, link, connection, &[Stage::Open, Stage::Replaced], "a status update", findings)?;
+        (life.stage == Stage::Open && !life.is_vanished).then_some(life.reader)
     }
 
     pub(super) fn check_settled(&mut self, findings: &mut Findings) {
@@ -387,6 +389,7 @@ impl Life {
             said_at: 0,
             opened_at: 0,
             said_unix: UnixMs(0),
+            known: None,
             session_before: SessionNumber(0),
             cursor: None,
             is_announced: false,
@@ -465,9 +468,11 @@ impl Life {
     /// Everything that the inbox has from the start of the connection to where it came was sent to it, but its own.
     fn conclude(&self, connection: Connection, ledger: &Ledger, findings: &mut Findings) {
         let reader = self.reader;
-        let from = match self.start {
-            Start::After(position) => position,
-            Start::NotAfter(position) => self.delivered.first().map_or(position, |first| position.min(*first)),
+        let (surely_from, from) = match self.start {
+            Start::After(position) => (position, position),
+            Start::NotAfter(position) => {
+                (position, self.delivered.first().map_or(position, |first| position.min(*first)))
+            }
         };
         let entries = owed(reader, ledger, findings);
         if let Some(last) = self.last {
@@ -478,7 +483,7 @@ impl Life {
             }
         }
         for synced in &self.synced {
-            let passed = synced.last.max(Some(from));
+            let passed = synced.last.max(Some(surely_from));
             let late = entries.iter().find(|(entry, ..)| Some(*entry) > passed && *entry <= synced.head);
             findings.check(late.is_none(), Invariant::Ordered, || {
                 format!("{connection:?} of {reader:?} was synced to {} before it was sent {late:?}", synced.head)

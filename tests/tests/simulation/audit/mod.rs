@@ -242,7 +242,7 @@ impl Auditor {
         let at = |handle| Connection { gateway, handle };
         match record {
             FromRouter::SessionOpened(opened) => {
-                self.connections.handle_opened(link, at(opened.connection), opened, &self.ledger, findings);
+                self.connections.handle_opened(link, at(opened.connection), opened, findings);
             }
             FromRouter::SessionRefused(refused) => {
                 self.connections.handle_refused(link, at(refused.connection), refused.code, findings);
@@ -280,7 +280,7 @@ impl Auditor {
             FromRouter::Done(request) => {
                 if let Some(ToRouter::Status(status)) = self.questions.handle_answer(link, *request, record, findings)
                 {
-                    self.receipts.handle_done(link, &status);
+                    self.receipts.handle_done(link, &status, findings);
                 }
             }
             FromRouter::Failed(failed) => {

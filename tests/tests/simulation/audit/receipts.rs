@@ -85,8 +85,11 @@ impl Receipts {
         }
     }
 
-    pub(super) fn handle_done(&mut self, link: Link, status: &StatusRecord) {
+    pub(super) fn handle_done(&mut self, link: Link, status: &StatusRecord, findings: &Findings) {
         let Some((conversation, seq)) = self.pending.remove(&(link, status.request.0)) else { return };
+        if findings.may_have_expired() {
+            return; // A status of nothing but what is no longer kept moves nothing.
+        }
         let marks = self.marks.entry((conversation, status.user)).or_default();
         marks.delivered = marks.delivered.max(seq);
         if status.command.status == Status::Read {
