@@ -31,7 +31,13 @@ pub trait Application {
     fn upgrade(&mut self, request: &Request<'_>, now: Now) -> Result<Accepted<Self::Session>, Refusal>;
 
     /// Takes a text message.
-    fn handle_text(&mut self, connections: &mut Connections<Self::Session>, id: ConnectionHandle, text: &str, now: Now);
+    fn handle_text(
+        &mut self,
+        connections: &mut Connections<Self::Session>,
+        id: ConnectionHandle,
+        text: &str,
+        now: Now,
+    );
 
     /// Takes a binary message.
     fn handle_binary(

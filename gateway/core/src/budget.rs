@@ -55,13 +55,22 @@ impl MemoryBudget {
 impl fmt::Display for MemoryBudget {
     /// Prints one line for each term, and the sum.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, bytes: usize| writeln!(f, "{name:<34}{:>10.1} MiB", bytes as f64 / 1_048_576.0);
-        line(&format!("{} connections, idle", self.connections), self.entries_bytes)?;
+        let mut line =
+            |name: &str, bytes: usize| writeln!(f, "{name:<34}{:>10.1} MiB", bytes as f64 / 1_048_576.0);
+        line(
+            &format!("{} connections, idle", self.connections),
+            self.entries_bytes,
+        )?;
         line("outboxes, at most", self.outboxes_bytes)?;
         line("incomplete input, at most", self.input_bytes)?;
         line("pending requests, at most", self.pending_bytes)?;
         line("batches for the link, at most", self.link_bytes)?;
         line("spare buffers, at most", self.spare_bytes)?;
-        write!(f, "{:<34}{:>10.1} MiB", "a worker, at most", self.total_bytes() as f64 / 1_048_576.0)
+        write!(
+            f,
+            "{:<34}{:>10.1} MiB",
+            "a worker, at most",
+            self.total_bytes() as f64 / 1_048_576.0
+        )
     }
 }

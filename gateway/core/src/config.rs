@@ -70,10 +70,26 @@ impl HubConfig {
     /// Errors: names the setting that is out of range, and the range.
     pub fn check(&self) -> Result<(), ConfigError> {
         let at_least = |setting, value: u64, min: u64| {
-            if value < min { Err(ConfigError { setting, rule: "at least", bound: min }) } else { Ok(()) }
+            if value < min {
+                Err(ConfigError {
+                    setting,
+                    rule: "at least",
+                    bound: min,
+                })
+            } else {
+                Ok(())
+            }
         };
         let at_most = |setting, value: u64, max: u64| {
-            if value > max { Err(ConfigError { setting, rule: "at most", bound: max }) } else { Ok(()) }
+            if value > max {
+                Err(ConfigError {
+                    setting,
+                    rule: "at most",
+                    bound: max,
+                })
+            } else {
+                Ok(())
+            }
         };
         at_least("connections_max", self.connections_max.into(), 1)?;
         at_most("connections_max", self.connections_max.into(), 1 << 24)?;
@@ -81,11 +97,31 @@ impl HubConfig {
             at_least("ping_interval_ms", self.ping_interval_ms.into(), 1_000)?;
         }
         at_most("ping_interval_ms", self.ping_interval_ms.into(), 3_600_000)?;
-        at_least("outbox_bytes_max", self.outbox_bytes_max as u64, FRAME_BYTES_MAX as u64)?;
-        at_most("outbox_bytes_max", self.outbox_bytes_max as u64, limits::OUTBOX_TICK_BYTES_MAX as u64)?;
-        at_least("outbox_total_bytes_max", self.outbox_total_bytes_max as u64, self.outbox_bytes_max as u64)?;
-        at_least("input_total_bytes_max", self.input_total_bytes_max as u64, WINDOW_BYTES_MAX as u64)?;
-        at_most("batch_linger_ms", self.batch_linger_ms.into(), limits::BATCH_LINGER_MS_MAX.into())?;
+        at_least(
+            "outbox_bytes_max",
+            self.outbox_bytes_max as u64,
+            FRAME_BYTES_MAX as u64,
+        )?;
+        at_most(
+            "outbox_bytes_max",
+            self.outbox_bytes_max as u64,
+            limits::OUTBOX_TICK_BYTES_MAX as u64,
+        )?;
+        at_least(
+            "outbox_total_bytes_max",
+            self.outbox_total_bytes_max as u64,
+            self.outbox_bytes_max as u64,
+        )?;
+        at_least(
+            "input_total_bytes_max",
+            self.input_total_bytes_max as u64,
+            WINDOW_BYTES_MAX as u64,
+        )?;
+        at_most(
+            "batch_linger_ms",
+            self.batch_linger_ms.into(),
+            limits::BATCH_LINGER_MS_MAX.into(),
+        )?;
         at_most("drain_ms", self.drain_ms.into(), 3_600_000)?;
         at_most("reconnect_after_ms", self.reconnect_after_ms.into(), 3_600_000)?;
         at_most("reconnect_jitter_ms", self.reconnect_jitter_ms.into(), 3_600_000)
@@ -111,15 +147,24 @@ mod tests {
         assert_eq!(HubConfig::echo().check(), Ok(()));
         let message = |config: HubConfig| config.check().unwrap_err().to_string();
         assert_eq!(
-            message(HubConfig { batch_linger_ms: 101, ..HubConfig::default() }),
+            message(HubConfig {
+                batch_linger_ms: 101,
+                ..HubConfig::default()
+            }),
             "batch_linger_ms must be at most 100"
         );
         assert_eq!(
-            message(HubConfig { outbox_bytes_max: 1_000, ..HubConfig::default() }),
+            message(HubConfig {
+                outbox_bytes_max: 1_000,
+                ..HubConfig::default()
+            }),
             "outbox_bytes_max must be at least 131072"
         );
         assert_eq!(
-            message(HubConfig { ping_interval_ms: 10, ..HubConfig::default() }),
+            message(HubConfig {
+                ping_interval_ms: 10,
+                ..HubConfig::default()
+            }),
             "ping_interval_ms must be at least 1000"
         );
     }

@@ -185,7 +185,9 @@ mod tests {
     fn labels_are_unique_and_the_table_is_in_the_order_of_the_enum() {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
-            let same = Reason::ALL.iter().filter(|other| other.disconnect().label == reason.disconnect().label);
+            let same = Reason::ALL
+                .iter()
+                .filter(|other| other.disconnect().label == reason.disconnect().label);
             assert_eq!(same.count(), 1, "{reason:?}");
         }
     }
@@ -210,15 +212,26 @@ mod tests {
                 .filter(|row| row.code == Some(code))
                 .collect();
             assert!(!rows.is_empty(), "{code}");
-            assert!(rows.iter().all(|row| row.may_reconnect == may_reconnect), "{code}");
+            assert!(
+                rows.iter().all(|row| row.may_reconnect == may_reconnect),
+                "{code}"
+            );
         }
     }
 
     #[test]
     fn a_violation_has_the_reason_of_its_code() {
         assert_eq!(Reason::of_violation(Violation::Unmasked), Reason::ProtocolError);
-        for violation in [Violation::InvalidUtf8, Violation::TooManyFragments, Violation::FrameTooBig, Violation::CloseCode] {
-            assert_eq!(Reason::of_violation(violation).disconnect().code, Some(violation.close_code()));
+        for violation in [
+            Violation::InvalidUtf8,
+            Violation::TooManyFragments,
+            Violation::FrameTooBig,
+            Violation::CloseCode,
+        ] {
+            assert_eq!(
+                Reason::of_violation(violation).disconnect().code,
+                Some(violation.close_code())
+            );
         }
     }
 }

@@ -17,7 +17,9 @@ pub struct EchoConfig {
 
 impl Default for EchoConfig {
     fn default() -> Self {
-        Self { message_bytes_max: MESSAGE_BYTES_MAX }
+        Self {
+            message_bytes_max: MESSAGE_BYTES_MAX,
+        }
     }
 }
 
@@ -30,7 +32,11 @@ pub struct Echo {
 impl Echo {
     /// Returns the application. A larger `message_bytes_max` counts as 64 MiB.
     pub fn new(config: EchoConfig) -> Self {
-        Self { config: EchoConfig { message_bytes_max: config.message_bytes_max.min(MESSAGE_BYTES_MAX) } }
+        Self {
+            config: EchoConfig {
+                message_bytes_max: config.message_bytes_max.min(MESSAGE_BYTES_MAX),
+            },
+        }
     }
 }
 
@@ -53,7 +59,11 @@ impl Application for Echo {
     }
 
     fn upgrade(&mut self, _: &Request<'_>, _: Now) -> Result<Accepted<()>, Refusal> {
-        Ok(Accepted { session: (), subprotocol: None, close: None })
+        Ok(Accepted {
+            session: (),
+            subprotocol: None,
+            close: None,
+        })
     }
 
     #[inline]
@@ -62,7 +72,13 @@ impl Application for Echo {
     }
 
     #[inline]
-    fn handle_binary(&mut self, connections: &mut Connections<()>, id: ConnectionHandle, bytes: &[u8], now: Now) {
+    fn handle_binary(
+        &mut self,
+        connections: &mut Connections<()>,
+        id: ConnectionHandle,
+        bytes: &[u8],
+        now: Now,
+    ) {
         connections.send_frame(id, Opcode::Binary, bytes, now);
     }
 }

@@ -51,6 +51,15 @@ mod tests {
         let values: Vec<u64> = (0..1_000).map(of).collect();
         assert!(values.iter().all(|&ms| ms < 5_000));
         assert!(values.iter().any(|&ms| ms < 500) && values.iter().any(|&ms| ms >= 4_500));
-        assert_eq!(jitter.of(ConnectionHandle { slot: 3, generation: 1 }, 0), 0);
+        assert_eq!(
+            jitter.of(
+                ConnectionHandle {
+                    slot: 3,
+                    generation: 1
+                },
+                0
+            ),
+            0
+        );
     }
 }

@@ -78,7 +78,7 @@ pub const DRAIN_MS: u32 = 5_000;
 pub const DRAIN_STEP_MS: u64 = 50;
 
 /// Spare send buffers kept, in bytes of capacity.
-pub const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const SPARE_BYTES_MAX: usize = 1024 * 1024;
 /// Capacity above which a send buffer is not kept.
 pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Spare outboxes kept.

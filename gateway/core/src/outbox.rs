@@ -95,7 +95,9 @@ impl Outbox {
     /// Returns whether all that waits is an open frame that takes more objects.
     pub(crate) fn may_linger(&self) -> bool {
         self.rest.is_none()
-            && self.open.is_some_and(|open| open.start == 0 && usize::from(open.objects) < BATCH_MESSAGES_MAX)
+            && self
+                .open
+                .is_some_and(|open| open.start == 0 && usize::from(open.objects) < BATCH_MESSAGES_MAX)
     }
 
     /// Notes that a time is set at which what lingers is sent; returns whether there was none.
@@ -120,14 +122,22 @@ impl Outbox {
 
     /// Queues an encoded object of the client protocol.
     pub(crate) fn push_object(&mut self, object: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            self.bytes
+                .reserve((HEADER_BYTES + object.len()).max(BUFFER_BYTES));
+        }
         if let Some(open) = self.open
-            && (usize::from(open.objects) == BATCH_MESSAGES_MAX || self.batch_bytes_with(open, object) > FRAME_BYTES_MAX)
+            && (usize::from(open.objects) == BATCH_MESSAGES_MAX
+                || self.batch_bytes_with(open, object) > FRAME_BYTES_MAX)
         {
             self.end_frame();
         }
         match &mut self.open {
             None => {
-                self.open = Some(OpenFrame { start: self.bytes.len(), objects: 1 });
+                self.open = Some(OpenFrame {
+                    start: self.bytes.len(),
+                    objects: 1,
+                });
                 self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
             }
             Some(open) => {
@@ -155,7 +165,11 @@ impl Outbox {
                 self.join(rest)
             }
         };
-        Taken { bytes, frames: std::mem::take(&mut self.frames), batches: std::mem::take(&mut self.batches) }
+        Taken {
+            bytes,
+            frames: std::mem::take(&mut self.frames),
+            batches: std::mem::take(&mut self.batches),
+        }
     }
 
     /// Puts what waits behind `rest`.
@@ -229,7 +243,11 @@ impl Outbox {
         self.bytes.truncate(end);
         let payload_at = open.start + HEADER_BYTES;
         if header_bytes > HEADER_BYTES {
-            insert(&mut self.bytes, payload_at, &[0; HEADER_BYTES_MAX][..header_bytes - HEADER_BYTES]);
+            insert(
+                &mut self.bytes,
+                payload_at,
+                &[0; HEADER_BYTES_MAX][..header_bytes - HEADER_BYTES],
+            );
         } else if header_bytes < HEADER_BYTES {
             self.bytes.copy_within(payload_at.., open.start + header_bytes);
             self.bytes.truncate(end - (HEADER_BYTES - header_bytes));
@@ -253,6 +271,8 @@ fn insert(bytes: &mut Vec<u8>, at: usize, inserted: &[u8]) {
     bytes[at..at + inserted.len()].copy_from_slice(inserted);
 }
 
+/// First capacity of a buffer for objects: one message of a usual size.
+const BUFFER_BYTES: usize = 512;
 /// Room left for a header: that of a payload of 126 to 65,535 bytes. Any other length moves the payload once.
 const HEADER_BYTES: usize = 4;
 

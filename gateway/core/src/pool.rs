@@ -9,13 +9,20 @@ use crate::outbox::Outbox;
 pub(crate) struct Pool {
     buffers: Vec<Vec<u8>>,
     buffers_bytes: usize,
-    #[expect(clippy::vec_box, reason = "the box is what is reused: a connection holds 8 bytes for its outbox")]
+    #[expect(
+        clippy::vec_box,
+        reason = "the box is what is reused: a connection holds 8 bytes for its outbox"
+    )]
     outboxes: Vec<Box<Outbox>>,
 }
 
 impl Pool {
     pub(crate) const fn new() -> Self {
-        Self { buffers: Vec::new(), buffers_bytes: 0, outboxes: Vec::new() }
+        Self {
+            buffers: Vec::new(),
+            buffers_bytes: 0,
+            outboxes: Vec::new(),
+        }
     }
 
     /// Returns an empty outbox with an empty buffer.
@@ -40,7 +47,9 @@ impl Pool {
     /// Keeps a buffer, unless it is too large or there are enough.
     pub(crate) fn put_buffer(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
-        if (1..=SPARE_BUFFER_BYTES_MAX).contains(&capacity) && self.buffers_bytes + capacity <= SPARE_BYTES_MAX {
+        if (1..=SPARE_BUFFER_BYTES_MAX).contains(&capacity)
+            && self.buffers_bytes + capacity <= SPARE_BYTES_MAX
+        {
             buffer.clear();
             self.buffers_bytes += capacity;
             self.buffers.push(buffer);

@@ -15,7 +15,10 @@ struct Page<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { pages: Vec::new(), len: 0 }
+        Self {
+            pages: Vec::new(),
+            len: 0,
+        }
     }
 
     /// Returns the number of entries.
@@ -41,10 +44,15 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, slot: u32, entry: T) {
         let page = slot as usize / PAGE_ENTRIES;
         if page >= self.pages.len() {
-            self.pages.resize_with(page + 1, || Page { entries: None, len: 0 });
+            self.pages.resize_with(page + 1, || Page {
+                entries: None,
+                len: 0,
+            });
         }
         let page = &mut self.pages[page];
-        let entries = page.entries.get_or_insert_with(|| (0..PAGE_ENTRIES).map(|_| None).collect());
+        let entries = page
+            .entries
+            .get_or_insert_with(|| (0..PAGE_ENTRIES).map(|_| None).collect());
         let place = &mut entries[slot as usize % PAGE_ENTRIES];
         assert!(place.is_none(), "slot {slot} is taken");
         *place = Some(entry);
@@ -90,7 +98,10 @@ mod tests {
         let mut slab = Slab::new();
         slab.insert(3, 'a');
         slab.insert(700, 'b');
-        assert_eq!((slab.get(3), slab.get(700), slab.get(4), slab.get(9_999)), (Some(&'a'), Some(&'b'), None, None));
+        assert_eq!(
+            (slab.get(3), slab.get(700), slab.get(4), slab.get(9_999)),
+            (Some(&'a'), Some(&'b'), None, None)
+        );
         *slab.get_mut(3).unwrap() = 'c';
         assert_eq!(slab.remove(3), Some('c'));
         assert_eq!((slab.remove(3), slab.get(3), slab.len()), (None, None, 1));

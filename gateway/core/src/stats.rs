@@ -112,13 +112,16 @@ impl Stats {
             help: "Ends of connections, by reason and side at fault.",
             value,
         });
-        let refusals = REFUSAL_STATUSES.iter().zip(self.refusals).map(|(&(_, labels), value)| Metric {
-            name: "gateway_upgrades_refused_total",
-            labels,
-            kind: Kind::Counter,
-            help: "Upgrades refused, by HTTP status.",
-            value,
-        });
+        let refusals = REFUSAL_STATUSES
+            .iter()
+            .zip(self.refusals)
+            .map(|(&(_, labels), value)| Metric {
+                name: "gateway_upgrades_refused_total",
+                labels,
+                kind: Kind::Counter,
+                help: "Upgrades refused, by HTTP status.",
+                value,
+            });
         self.plain().chain(closes).chain(refusals)
     }
 
@@ -147,7 +150,10 @@ impl Stats {
 }
 
 fn refusal_index(status: u16) -> usize {
-    REFUSAL_STATUSES.iter().position(|&(known, _)| known == status).unwrap_or(REFUSAL_STATUSES.len() - 1)
+    REFUSAL_STATUSES
+        .iter()
+        .position(|&(known, _)| known == status)
+        .unwrap_or(REFUSAL_STATUSES.len() - 1)
 }
 
 #[cfg(test)]
@@ -160,7 +166,12 @@ mod tests {
         let mut seen = Vec::new();
         for metric in stats.metrics() {
             assert!(metric.name.starts_with("gateway_"));
-            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"), "{}", metric.name);
+            assert_eq!(
+                metric.kind == Kind::Counter,
+                metric.name.ends_with("_total"),
+                "{}",
+                metric.name
+            );
             assert!(!seen.contains(&(metric.name, metric.labels)), "{metric:?}");
             seen.push((metric.name, metric.labels));
         }
@@ -172,7 +183,13 @@ mod tests {
         stats.count_close(Reason::Replaced);
         stats.count_refusal(404);
         stats.count_refusal(418);
-        let labels = |labels: &[(&str, &str)]| stats.metrics().find(|metric| metric.labels == labels).unwrap().value;
+        let labels = |labels: &[(&str, &str)]| {
+            stats
+                .metrics()
+                .find(|metric| metric.labels == labels)
+                .unwrap()
+                .value
+        };
         assert_eq!(labels(&[("reason", "replaced"), ("side", "client")]), 1);
         assert_eq!(labels(&[("status", "404")]), 1);
         assert_eq!(labels(&[("status", "other")]), 1);

@@ -41,7 +41,10 @@ mod tests {
     use super::*;
 
     const fn at(mono_ms: u64) -> Now {
-        Now { mono_ms, unix: UnixMs(0) }
+        Now {
+            mono_ms,
+            unix: UnixMs(0),
+        }
     }
 
     #[test]

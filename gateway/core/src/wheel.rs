@@ -37,7 +37,12 @@ const _: () = assert!(size_of::<Option<Links>>() == 12);
 
 impl Wheel {
     pub(crate) const fn new() -> Self {
-        Self { now: 0, heads: [NONE; BUCKETS + 1], occupied: [0; RINGS], links: Slab::new() }
+        Self {
+            now: 0,
+            heads: [NONE; BUCKETS + 1],
+            occupied: [0; RINGS],
+            links: Slab::new(),
+        }
     }
 
     /// Sets the deadline of a slot, in place of an earlier one.
@@ -50,14 +55,25 @@ impl Wheel {
         let deadline_ms = deadline_ms.clamp(self.now + 1, self.now + SPAN_MS);
         match self.links.get(slot) {
             Some(&links) => self.unlink(links),
-            None => self.links.insert(slot, Links { prev: NonZeroU32::MIN, next: NONE, deadline: 0 }),
+            None => self.links.insert(
+                slot,
+                Links {
+                    prev: NonZeroU32::MIN,
+                    next: NONE,
+                    deadline: 0,
+                },
+            ),
         }
         self.link(slot, deadline_ms);
     }
 
     /// Sets the deadline of a slot unless it has an earlier one.
     pub(crate) fn set_earlier(&mut self, slot: u32, deadline_ms: u64) {
-        if self.links.get(slot).is_none_or(|links| self.deadline_ms(links) > deadline_ms) {
+        if self
+            .links
+            .get(slot)
+            .is_none_or(|links| self.deadline_ms(links) > deadline_ms)
+        {
             self.set(slot, deadline_ms);
         }
     }
@@ -92,7 +108,11 @@ impl Wheel {
 
     /// Returns when to call `expire` next; at or before the earliest deadline.
     pub(crate) fn next_ms(&self) -> Option<u64> {
-        if self.heads[DUE] != NONE { Some(self.now) } else { self.next_bucket_ms() }
+        if self.heads[DUE] != NONE {
+            Some(self.now)
+        } else {
+            self.next_bucket_ms()
+        }
     }
 
     /// Returns the next moment at which a bucket has to be looked at.
@@ -140,7 +160,11 @@ impl Wheel {
             next.prev = NonZeroU32::MIN.saturating_add(slot);
         }
         if let Some(links) = self.links.get_mut(slot) {
-            *links = Links { prev: HEAD | bucket as u32, next, deadline: deadline_ms as u32 };
+            *links = Links {
+                prev: HEAD | bucket as u32,
+                next,
+                deadline: deadline_ms as u32,
+            };
         }
     }
 

@@ -1,5 +1,5 @@
 //! How many messages a second one router thread takes, and what CPU it needs for each:
-//! `cargo run --release -p router-server --example commit_rate -- [DIRECTORY] [SECONDS] [IN_FLIGHT] [fsync|nosync]`
+//! `cargo run --release -p router-server --example commit_rate -- DIRECTORY [SECONDS] [IN_FLIGHT] [fsync|nosync]`
 //!
 //! One thread plays the gateway: 1,000 connected users in pairs, 64-byte messages, a bounded number in flight, every
 //! delivery acked. The router's ticks run on the main thread, whose CPU time is what is reported.
@@ -26,11 +26,20 @@ const USERS: u64 = 1_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let directory = PathBuf::from(arguments.next().unwrap_or_else(|| "commit_rate.data".into()));
+    let directory = PathBuf::from(
+        arguments
+            .next()
+            .ok_or("name a directory on the disk to measure")?,
+    );
     let seconds: u64 = arguments.next().as_deref().unwrap_or("5").parse()?;
     let in_flight: usize = arguments.next().as_deref().unwrap_or("2000").parse()?;
     let fsync = arguments.next().as_deref() != Some("nosync");
-    let config = RouterConfig { data_dir: directory, fsync, sends_per_s: Some(0), ..RouterConfig::default() };
+    let config = RouterConfig {
+        data_dir: directory,
+        fsync,
+        sends_per_s: Some(0),
+        ..RouterConfig::default()
+    };
 
     let started = Instant::now();
     let (mut router, report) = open_data_dir(config.clone(), clocks(started))?;
@@ -57,7 +66,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     is_over.store(true, Ordering::Release);
     let answered = gateway.join().map_err(|_| "the gateway panicked")?;
 
-    let counts: HashMap<_, _> = metrics.samples().into_iter().map(|sample| (sample.name, sample.value)).collect();
+    let counts: HashMap<_, _> = metrics
+        .samples()
+        .into_iter()
+        .map(|sample| (sample.name, sample.value))
+        .collect();
     let count = |name| match &counts[name] {
         Value::Counter(count) => *count,
         _ => 0,
@@ -72,7 +85,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         count("router_acks_total"),
     );
     if let Value::Histogram { sum, count, .. } = &counts["router_commit_seconds"] {
-        println!("{:.2} ms a commit; {answered} sends answered", sum / *count as f64 * 1e3);
+        println!(
+            "{:.2} ms a commit; {answered} sends answered",
+            sum / *count as f64 * 1e3
+        );
     }
     Ok(())
 }
@@ -91,7 +107,12 @@ struct Gateway {
 impl Gateway {
     fn new(link: Endpoint, in_flight_max: usize) -> Self {
         let text = "x".repeat(64);
-        let body = Body { content: Content::Text(&text), media_url: None, kind: None }.encode();
+        let body = Body {
+            content: Content::Text(&text),
+            media_url: None,
+            kind: None,
+        }
+        .encode();
         let mut batch = BatchWriter::new();
         batch.push_to_router(&ToRouter::Hello(LinkHello {
             version: LINK_VERSION,
@@ -155,7 +176,9 @@ impl Gateway {
 
     fn send(&mut self) {
         let sender = (self.requests % USERS) as u32;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         let mut random = [0; 10];
         random[..8].copy_from_slice(&self.requests.to_le_bytes());
         let id = uuid::Builder::from_unix_timestamp_millis(now.as_millis() as u64, &random).into_uuid();

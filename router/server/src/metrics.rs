@@ -115,6 +115,10 @@ table! {
     gauge links "router_links",
     /// Sessions open.
     gauge sessions "router_sessions",
+    /// Sessions that wait for a page of stored messages, those of links that stand still among them.
+    gauge sessions_behind "router_sessions_behind",
+    /// Devices whose ack waits to be logged.
+    gauge acks_waiting "router_acks_waiting",
     /// Records that are in the log and not yet synced in the store: what a start after a crash replays.
     gauge store_lag "router_store_lag_records",
     /// Bytes that wait for room in links.

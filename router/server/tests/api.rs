@@ -475,6 +475,35 @@ fn too_many_requests_at_once_are_busy_and_a_dead_router_is_unavailable() {
 }
 
 #[test]
+fn a_router_that_does_not_answer_in_time_leaves_the_outcome_of_a_write_open() {
+    let (ours, theirs) = pipe(1 << 20);
+    let answer_timeout = Duration::from_millis(50);
+    let config = ApiConfig {
+        answer_timeout,
+        ..ApiConfig::new(Auth::InsecureDev, "test".into(), 1)
+    };
+    let service = Service::without_router(ours, config);
+    let (kind, detail) = service.post("/messages/send", &hello(1, 2)).problem(503);
+    assert!(
+        kind == "outcome-unknown" && detail.contains("message_id"),
+        "{detail}"
+    );
+    assert_eq!(
+        service.get("/conversations?user_id=1").problem(503).0,
+        "unavailable"
+    );
+    // An answer that comes later finds nobody, and does not end the link.
+    let mut batch = wire::link::codec::BatchWriter::new();
+    batch.push_from_router(&wire::link::FromRouter::Done(wire::link::RequestId(1)));
+    theirs.try_send(batch.take()).unwrap();
+    assert_eq!(
+        service.get("/conversations?user_id=1").problem(503).0,
+        "unavailable"
+    );
+    assert!(theirs.try_recv().is_ok());
+}
+
+#[test]
 fn stopping_lets_requests_in_flight_finish() {
     let mut service = Service::start(Auth::InsecureDev);
     service.post("/messages/send", &hello(1, 2)).ok();

@@ -13,6 +13,7 @@
 //! | `SIMULATION_TRACE` | show every event of a failed run |
 
 mod audit;
+mod broken;
 mod coverage;
 mod dense;
 mod finish;

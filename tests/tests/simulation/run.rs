@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::audit::Violation;
+use crate::audit::{Auditor, Bounds, Violation};
 use crate::coverage::Coverage;
 use crate::finish::finish;
 use crate::transcript::Event;
@@ -17,6 +17,7 @@ use crate::world::World;
 pub(crate) struct Run {
     pub(crate) seed: u64,
     pub(crate) violations: Vec<Violation>,
+    pub(crate) bounds: Bounds,
     pub(crate) transcript: Vec<Event>,
     pub(crate) coverage: Coverage,
 }
@@ -41,6 +42,7 @@ impl Run {
         Self {
             seed,
             violations: world.auditor.violations().to_vec(),
+            bounds: world.plan.bounds(),
             transcript: world.transcript,
             coverage: world.coverage,
         }
@@ -61,6 +63,16 @@ impl Run {
             events.join("\n"),
         ))
     }
+}
+
+/// Audits a transcript on its own.
+pub(crate) fn audit(bounds: Bounds, transcript: &[Event]) -> Vec<Violation> {
+    let mut auditor = Auditor::new(bounds);
+    for event in transcript {
+        auditor.observe(event);
+    }
+    auditor.conclude();
+    auditor.violations().to_vec()
 }
 
 /// Runs `job` for every case on all processors, and returns the sum of what they met.

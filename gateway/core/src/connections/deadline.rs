@@ -9,7 +9,9 @@ use wire::ws::Opcode;
 
 use super::{Conn, Connections, Phase};
 use crate::disconnect::Reason;
-use crate::limits::{CLOSE_MS_MAX, MESSAGE_MS_MAX, PING_JITTER_DIVISOR, PINGS_MISSED_MAX, PROGRESS_MS_MAX, UPGRADE_MS_MAX};
+use crate::limits::{
+    CLOSE_MS_MAX, MESSAGE_MS_MAX, PING_JITTER_DIVISOR, PINGS_MISSED_MAX, PROGRESS_MS_MAX, UPGRADE_MS_MAX,
+};
 use crate::time::Now;
 
 /// The deadlines of the connection layer.
@@ -30,7 +32,10 @@ pub(crate) enum Deadline {
 impl<S> Connections<S> {
     /// Acts on every deadline that has passed.
     pub(crate) fn handle_deadlines(&mut self, id: ConnectionHandle, now: Now) {
-        while let Some((_, deadline)) = self.next_deadline(id, now).filter(|&(at_ms, _)| at_ms <= now.mono_ms) {
+        while let Some((_, deadline)) = self
+            .next_deadline(id, now)
+            .filter(|&(at_ms, _)| at_ms <= now.mono_ms)
+        {
             match deadline {
                 Deadline::Upgrade => self.end(id, Reason::UpgradeTimeout),
                 Deadline::Close => self.end(id, Reason::ClientLeft),
@@ -49,15 +54,27 @@ impl<S> Connections<S> {
             Phase::Closing => Some((conn.since.after_ms(CLOSE_MS_MAX, now), Deadline::Close)),
             Phase::Closed => None,
             Phase::Open => {
-                let message = (conn.reader.is_partial() && conn.pauses.is_empty())
-                    .then(|| (conn.partial_since.after_ms(MESSAGE_MS_MAX, now), Deadline::Message));
+                let message = (conn.reader.is_partial() && conn.pauses.is_empty()).then(|| {
+                    (
+                        conn.partial_since.after_ms(MESSAGE_MS_MAX, now),
+                        Deadline::Message,
+                    )
+                });
                 let progress = conn
                     .outbox
                     .as_ref()
                     .filter(|outbox| outbox.is_blocked())
-                    .map(|outbox| (outbox.progress().after_ms(PROGRESS_MS_MAX, now), Deadline::Progress));
+                    .map(|outbox| {
+                        (
+                            outbox.progress().after_ms(PROGRESS_MS_MAX, now),
+                            Deadline::Progress,
+                        )
+                    });
                 let ping = self.ping_ms(id, conn, now).map(|at_ms| (at_ms, Deadline::Ping));
-                [message, progress, ping].into_iter().flatten().min_by_key(|&(at_ms, _)| at_ms)
+                [message, progress, ping]
+                    .into_iter()
+                    .flatten()
+                    .min_by_key(|&(at_ms, _)| at_ms)
             }
         }
     }
@@ -69,7 +86,8 @@ impl<S> Connections<S> {
             return None;
         }
         // A client that is not read, or does not read, has other deadlines.
-        let cannot_tell = !conn.pauses.is_empty() || conn.outbox.as_ref().is_some_and(|outbox| outbox.is_blocked());
+        let cannot_tell =
+            !conn.pauses.is_empty() || conn.outbox.as_ref().is_some_and(|outbox| outbox.is_blocked());
         if cannot_tell {
             return Some(now.mono_ms + interval_ms);
         }

@@ -113,7 +113,10 @@ impl<S: Default> Conn<S> {
 
 impl<S> Conn<S> {
     pub(crate) const fn handle(&self, slot: u32) -> ConnectionHandle {
-        ConnectionHandle { slot, generation: self.generation }
+        ConnectionHandle {
+            slot,
+            generation: self.generation,
+        }
     }
 
     /// Returns whether input may be handled now.

@@ -15,16 +15,18 @@ impl<S> Connections<S> {
         self.end_lingering(now);
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
-            let Some(conn) = self.conns.get_mut(slot) else { continue };
+            let Some(conn) = self.conns.get_mut(slot) else {
+                continue;
+            };
             conn.is_dirty = false;
             let id = conn.handle(slot);
-            let lingering = conn
-                .outbox
-                .as_deref_mut()
-                .filter(|outbox| self.config.batch_linger_ms > 0 && conn.phase == Phase::Open && outbox.may_linger());
+            let lingering = conn.outbox.as_deref_mut().filter(|outbox| {
+                self.config.batch_linger_ms > 0 && conn.phase == Phase::Open && outbox.may_linger()
+            });
             if let Some(outbox) = lingering {
                 if outbox.begin_lingering() {
-                    self.lingering.push_back((id, now.mono_ms + u64::from(self.config.batch_linger_ms)));
+                    self.lingering
+                        .push_back((id, now.mono_ms + u64::from(self.config.batch_linger_ms)));
                 }
             } else if self.flush(slot) {
                 self.resume(id, Pauses::OUTBOX, now);
@@ -44,7 +46,9 @@ impl<S> Connections<S> {
 
     /// Takes back what a socket did not take.
     pub(crate) fn handle_send_short(&mut self, id: ConnectionHandle, rest: Buffer, now: Now) {
-        let Some(conn) = self.get_mut(id).filter(|_| !rest.is_empty()) else { return };
+        let Some(conn) = self.get_mut(id).filter(|_| !rest.is_empty()) else {
+            return;
+        };
         if conn.outbox.is_none() {
             let outbox = self.pool.take_outbox();
             if let Some(conn) = self.get_mut(id) {
@@ -70,9 +74,13 @@ impl<S> Connections<S> {
 
     /// Sends what waits for a connection; `false` when its socket takes nothing.
     pub(super) fn flush(&mut self, slot: u32) -> bool {
-        let Some(conn) = self.conns.get_mut(slot) else { return false };
+        let Some(conn) = self.conns.get_mut(slot) else {
+            return false;
+        };
         let id = conn.handle(slot);
-        let Some(outbox) = conn.outbox.as_deref_mut() else { return true };
+        let Some(outbox) = conn.outbox.as_deref_mut() else {
+            return true;
+        };
         if outbox.is_blocked() {
             return false;
         }
@@ -90,7 +98,10 @@ impl<S> Connections<S> {
         if !taken.bytes.is_empty() {
             self.stats.sends += 1;
             self.stats.sent_bytes += taken.bytes.len() as u64;
-            self.outputs.push_back(Output::Send { id, bytes: taken.bytes });
+            self.outputs.push_back(Output::Send {
+                id,
+                bytes: taken.bytes,
+            });
         }
         true
     }
@@ -136,7 +147,10 @@ impl<S> Connections<S> {
                 return;
             }
             self.close(id, Reason::SlowWorker, now);
-            let rest_bytes = self.get(id).and_then(|conn| conn.outbox.as_deref()).map_or(0, |outbox| outbox.rest_bytes());
+            let rest_bytes = self
+                .get(id)
+                .and_then(|conn| conn.outbox.as_deref())
+                .map_or(0, |outbox| outbox.rest_bytes());
             if rest_bytes > OUTBOX_FAREWELL_BYTES_MAX {
                 self.drop_outbox(id);
                 self.end(id, Reason::SlowWorker);

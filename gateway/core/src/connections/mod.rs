@@ -19,7 +19,9 @@ pub(crate) use entry::{Conn, Held, Phase, idle_bytes};
 use crate::config::HubConfig;
 use crate::disconnect::Reason;
 use crate::jitter::Jitter;
-use crate::limits::{CLOSE_MS_MAX, MESSAGE_MS_MAX, OUTBOX_FRAMES_MAX, OUTBOX_TICK_BYTES_MAX, PING_WINDOW_S, UPGRADE_MS_MAX};
+use crate::limits::{
+    CLOSE_MS_MAX, MESSAGE_MS_MAX, OUTBOX_FRAMES_MAX, OUTBOX_TICK_BYTES_MAX, PING_WINDOW_S, UPGRADE_MS_MAX,
+};
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::pool::Pool;
@@ -87,7 +89,8 @@ impl<S: Default> Connections<S> {
     }
 
     pub(crate) fn insert(&mut self, id: ConnectionHandle, now: Now) {
-        self.conns.insert(id.slot, Conn::new(id.generation, Stamp::of(now)));
+        self.conns
+            .insert(id.slot, Conn::new(id.generation, Stamp::of(now)));
         self.wheel.set(id.slot, now.mono_ms + UPGRADE_MS_MAX);
         self.stats.connections_accepted += 1;
         self.stats.connections += 1;
@@ -154,7 +157,9 @@ impl<S> Connections<S> {
     /// Shape: input that was read already is kept, at most what one read of the driver brought.
     pub fn pause(&mut self, id: ConnectionHandle, pause: Pauses) -> bool {
         let is_new = |conn: &&mut Conn<S>| conn.phase == Phase::Open && !conn.pauses.contains(pause);
-        let Some(conn) = self.get_mut(id).filter(is_new) else { return false };
+        let Some(conn) = self.get_mut(id).filter(is_new) else {
+            return false;
+        };
         conn.pauses.insert(pause);
         if pause != Pauses::ANSWER {
             self.stats.pauses += 1;
@@ -164,7 +169,9 @@ impl<S> Connections<S> {
 
     /// Lifts one pause. Input that waited is handled before more is read.
     pub fn resume(&mut self, id: ConnectionHandle, pause: Pauses, now: Now) {
-        let Some(conn) = self.get_mut(id).filter(|conn| conn.pauses.contains(pause)) else { return };
+        let Some(conn) = self.get_mut(id).filter(|conn| conn.pauses.contains(pause)) else {
+            return;
+        };
         conn.pauses.remove(pause);
         if conn.pauses.is_empty() {
             // The client could not be heard meanwhile.
@@ -191,16 +198,24 @@ impl<S> Connections<S> {
 
     #[inline]
     pub(crate) fn get(&self, id: ConnectionHandle) -> Option<&Conn<S>> {
-        self.conns.get(id.slot).filter(|conn| conn.generation == id.generation)
+        self.conns
+            .get(id.slot)
+            .filter(|conn| conn.generation == id.generation)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, id: ConnectionHandle) -> Option<&mut Conn<S>> {
-        self.conns.get_mut(id.slot).filter(|conn| conn.generation == id.generation)
+        self.conns
+            .get_mut(id.slot)
+            .filter(|conn| conn.generation == id.generation)
     }
 
     /// Changes what a connection holds of its input, and keeps the sum.
-    pub(crate) fn change_input<T>(&mut self, id: ConnectionHandle, change: impl FnOnce(&mut Conn<S>) -> T) -> Option<T> {
+    pub(crate) fn change_input<T>(
+        &mut self,
+        id: ConnectionHandle,
+        change: impl FnOnce(&mut Conn<S>) -> T,
+    ) -> Option<T> {
         let conn = self.get_mut(id)?;
         let before = conn.input_bytes();
         let result = change(conn);
@@ -241,7 +256,9 @@ impl<S> Connections<S> {
     ///
     /// Order: a connection that has its reason keeps it. What can still be sent goes before the close.
     pub(crate) fn end(&mut self, id: ConnectionHandle, reason: Reason) {
-        let Some(conn) = self.get_mut(id).filter(|conn| conn.phase != Phase::Closed) else { return };
+        let Some(conn) = self.get_mut(id).filter(|conn| conn.phase != Phase::Closed) else {
+            return;
+        };
         let had_reason = conn.phase == Phase::Closing;
         conn.phase = Phase::Closed;
         if !had_reason {
@@ -274,7 +291,9 @@ impl<S> Connections<S> {
     /// Counts a ping or pong of the client; `false` when there were too many.
     pub(crate) fn count_ping(&mut self, id: ConnectionHandle, now: Now) -> bool {
         let pings_max = self.config.pings_max;
-        let Some(conn) = self.get_mut(id).filter(|_| pings_max > 0) else { return true };
+        let Some(conn) = self.get_mut(id).filter(|_| pings_max > 0) else {
+            return true;
+        };
         let now_s = (now.mono_ms / 1_000) as u16;
         if conn.pings == 0 || now_s.wrapping_sub(conn.pings_since_s) >= PING_WINDOW_S {
             conn.pings_since_s = now_s;
@@ -305,7 +324,9 @@ impl<S> Connections<S> {
                 outbox.drop_unsent();
             });
         }
-        self.queue_unbounded(id, |outbox| outbox.push_with(|out| encode_close(out, code, text, None)));
+        self.queue_unbounded(id, |outbox| {
+            outbox.push_with(|out| encode_close(out, code, text, None))
+        });
         self.begin_closing(id, reason, now);
     }
 
@@ -333,17 +354,19 @@ impl<S> Connections<S> {
         if !self.is_open(id) {
             return;
         }
-        let Some((bytes, frames, is_blocked)) =
-            self.queue_unbounded(id, |outbox| {
-                push(outbox);
-                (outbox.len(), outbox.frames(), outbox.is_blocked())
-            })
-        else {
+        let Some((bytes, frames, is_blocked)) = self.queue_unbounded(id, |outbox| {
+            push(outbox);
+            (outbox.len(), outbox.frames(), outbox.is_blocked())
+        }) else {
             return;
         };
         match self.slow_readers {
             SlowReaders::Close => {
-                let bytes_max = if is_blocked { self.config.outbox_bytes_max } else { OUTBOX_TICK_BYTES_MAX };
+                let bytes_max = if is_blocked {
+                    self.config.outbox_bytes_max
+                } else {
+                    OUTBOX_TICK_BYTES_MAX
+                };
                 if bytes > bytes_max || frames > OUTBOX_FRAMES_MAX {
                     self.close(id, Reason::SlowOutbox, now);
                 }
@@ -359,7 +382,10 @@ impl<S> Connections<S> {
     /// Queues whatever the bounds say: pings, responses and close frames, of which there are few.
     #[inline]
     fn queue_unbounded<T>(&mut self, id: ConnectionHandle, push: impl FnOnce(&mut Outbox) -> T) -> Option<T> {
-        let conn = self.conns.get_mut(id.slot).filter(|conn| conn.generation == id.generation)?;
+        let conn = self
+            .conns
+            .get_mut(id.slot)
+            .filter(|conn| conn.generation == id.generation)?;
         let outbox = conn.outbox.get_or_insert_with(|| self.pool.take_outbox());
         let before = outbox.len();
         let result = push(outbox);
@@ -373,7 +399,9 @@ impl<S> Connections<S> {
 
     /// Changes an outbox if there is one, and keeps the sum.
     fn change_outbox(&mut self, id: ConnectionHandle, change: impl FnOnce(&mut Outbox)) {
-        let Some(outbox) = self.get_mut(id).and_then(|conn| conn.outbox.as_deref_mut()) else { return };
+        let Some(outbox) = self.get_mut(id).and_then(|conn| conn.outbox.as_deref_mut()) else {
+            return;
+        };
         let before = outbox.len();
         change(outbox);
         let after = outbox.len();

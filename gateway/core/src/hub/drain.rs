@@ -40,13 +40,18 @@ impl Drain {
 impl<A: Application> Hub<A> {
     /// Says goodbye to the next clients, if it is time.
     pub(super) fn step_drain(&mut self, now: Now) {
-        let Some(mut drain) = self.drain.take() else { return };
+        let Some(mut drain) = self.drain.take() else {
+            return;
+        };
         while drain.next_ms().is_some_and(|at_ms| at_ms <= now.mono_ms) {
             match drain.next_slot {
                 Some(slot) => {
                     drain.next_slot = self.say_goodbye(slot, drain.connections_per_step, now);
-                    drain.next_ms =
-                        if drain.next_slot.is_some() { drain.next_ms + DRAIN_STEP_MS } else { drain.hard_ms };
+                    drain.next_ms = if drain.next_slot.is_some() {
+                        drain.next_ms + DRAIN_STEP_MS
+                    } else {
+                        drain.hard_ms
+                    };
                 }
                 None => {
                     self.end_all();
@@ -64,7 +69,9 @@ impl<A: Application> Hub<A> {
             slot = id.slot + 1;
             match self.connections.get(id).map(|conn| conn.phase) {
                 Some(Phase::Upgrading) => {
-                    let refusal = Refusal::Unavailable { retry_after_s: super::upgrade::RETRY_AFTER_S };
+                    let refusal = Refusal::Unavailable {
+                        retry_after_s: super::upgrade::RETRY_AFTER_S,
+                    };
                     self.connections.refuse(id, refusal, Reason::UpgradeDraining, now);
                 }
                 Some(Phase::Open) => {

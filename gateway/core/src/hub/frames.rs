@@ -15,7 +15,10 @@ impl<A: Application> Hub<A> {
     /// Handles every frame in `bytes`, until the connection ends or is no longer read; then the rest is kept.
     pub(super) fn read_frames(&mut self, id: ConnectionHandle, bytes: &mut [u8], now: Now) {
         let mut input = Input::new(bytes);
-        let was_partial = self.connections.get(id).is_some_and(|conn| conn.reader.is_partial());
+        let was_partial = self
+            .connections
+            .get(id)
+            .is_some_and(|conn| conn.reader.is_partial());
         let mut is_message_complete = false;
         loop {
             let Some(conn) = self.connections.get_mut(id).filter(|conn| conn.is_readable()) else {
@@ -38,7 +41,11 @@ impl<A: Application> Hub<A> {
                 Err(violation) => self.connections.close_violation(id, violation, now),
             }
         }
-        if self.connections.get(id).is_some_and(|conn| conn.reader.is_partial()) {
+        if self
+            .connections
+            .get(id)
+            .is_some_and(|conn| conn.reader.is_partial())
+        {
             self.watch_partial(id, !was_partial || is_message_complete, now);
         }
     }
@@ -48,7 +55,10 @@ impl<A: Application> Hub<A> {
         if !self.connections.get(id).is_some_and(|conn| conn.is_readable()) {
             return;
         }
-        let held = self.connections.change_input(id, |conn| conn.held.take()).flatten();
+        let held = self
+            .connections
+            .change_input(id, |conn| conn.held.take())
+            .flatten();
         if let Some(Held::Frames(mut bytes)) = held.map(|held| *held) {
             self.read_frames(id, &mut bytes, now);
         }
@@ -61,7 +71,9 @@ impl<A: Application> Hub<A> {
         self.connections.stats.frames_received += 1;
         match item {
             Item::Text(text) => self.application.handle_text(&mut self.connections, id, text, now),
-            Item::Binary(bytes) => self.application.handle_binary(&mut self.connections, id, bytes, now),
+            Item::Binary(bytes) => self
+                .application
+                .handle_binary(&mut self.connections, id, bytes, now),
             Item::Ping(payload) => {
                 if self.count_ping(id, now) {
                     self.connections.send_frame(id, Opcode::Pong, payload, now);
@@ -85,7 +97,10 @@ impl<A: Application> Hub<A> {
 
     /// Keeps what came before reading stopped.
     fn hold(&mut self, id: ConnectionHandle, rest: &[u8], now: Now) {
-        let is_open = self.connections.get(id).is_some_and(|conn| conn.phase == Phase::Open);
+        let is_open = self
+            .connections
+            .get(id)
+            .is_some_and(|conn| conn.phase == Phase::Open);
         if rest.is_empty() || !is_open {
             return;
         }

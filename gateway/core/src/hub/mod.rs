@@ -47,7 +47,11 @@ impl<A: Application> Hub<A> {
 
     /// Takes a new connection. Its slot is the hub's slab index: dense, reused, never in use twice at a time.
     pub fn handle_accepted(&mut self, id: ConnectionHandle, now: Now) {
-        if let Some(old) = self.connections.next_from(id.slot).filter(|old| old.slot == id.slot) {
+        if let Some(old) = self
+            .connections
+            .next_from(id.slot)
+            .filter(|old| old.slot == id.slot)
+        {
             // A driver that closed the socket by itself; what was on it is over.
             self.connections.end(old, Reason::Internal);
             self.settle(now);
@@ -57,7 +61,9 @@ impl<A: Application> Hub<A> {
 
     /// Takes received bytes, which are unmasked in place.
     pub fn handle_received(&mut self, id: ConnectionHandle, bytes: &mut [u8], now: Now) -> Reading {
-        let Some(conn) = self.connections.get_mut(id) else { return Reading::Stopped };
+        let Some(conn) = self.connections.get_mut(id) else {
+            return Reading::Stopped;
+        };
         conn.hear(now);
         let phase = conn.phase;
         self.connections.stats.received_bytes += bytes.len() as u64;
@@ -73,8 +79,14 @@ impl<A: Application> Hub<A> {
 
     /// Takes the end of what a client sends.
     pub fn handle_end_of_stream(&mut self, id: ConnectionHandle, now: Now) {
-        let Some(conn) = self.connections.get(id) else { return };
-        let reason = if conn.phase == Phase::Upgrading { Reason::UpgradeAborted } else { Reason::ClientLeft };
+        let Some(conn) = self.connections.get(id) else {
+            return;
+        };
+        let reason = if conn.phase == Phase::Upgrading {
+            Reason::UpgradeAborted
+        } else {
+            Reason::ClientLeft
+        };
         self.connections.end(id, reason);
         self.settle(now);
     }
@@ -107,7 +119,8 @@ impl<A: Application> Hub<A> {
 
     /// Takes back a batch that a link had no room for. It is sent again, before any other, once there is room.
     pub fn handle_link_refused(&mut self, link: LinkId, batch: Bytes) {
-        self.application.handle_link_refused(&mut self.connections, link, batch);
+        self.application
+            .handle_link_refused(&mut self.connections, link, batch);
     }
 
     /// Takes the news that a link which refused a batch has room.
@@ -123,7 +136,9 @@ impl<A: Application> Hub<A> {
     /// Acts on every deadline that has passed.
     pub fn handle_timeout(&mut self, now: Now) {
         while let Some(slot) = self.connections.wheel.expire(now.mono_ms) {
-            let Some(id) = self.connections.next_from(slot).filter(|id| id.slot == slot) else { continue };
+            let Some(id) = self.connections.next_from(slot).filter(|id| id.slot == slot) else {
+                continue;
+            };
             self.connections.handle_deadlines(id, now);
             if self.connections.is_open(id) {
                 self.application.handle_deadline(&mut self.connections, id, now);
@@ -138,10 +153,15 @@ impl<A: Application> Hub<A> {
     /// Returns when to call `handle_timeout` and `handle_tick_end` next, on the scale of `mono_ms`; it may have passed.
     pub fn poll_timeout(&self) -> Option<u64> {
         let drain = self.drain.as_ref().and_then(Drain::next_ms);
-        [self.connections.wheel.next_ms(), self.connections.next_flush_ms(), self.application.poll_timeout(), drain]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.connections.wheel.next_ms(),
+            self.connections.next_flush_ms(),
+            self.application.poll_timeout(),
+            drain,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Turns everything queued in this tick into sends and batches.
@@ -193,15 +213,19 @@ impl<A: Application> Hub<A> {
     }
 
     fn handle_link(&mut self, link: LinkId, news: LinkNews, now: Now) {
-        self.application.handle_link(&mut self.connections, link, news, now);
+        self.application
+            .handle_link(&mut self.connections, link, news, now);
         self.settle(now);
     }
 
     /// Sets the earliest deadline that applies to a connection.
     fn set_deadline(&mut self, id: ConnectionHandle, now: Now) {
         let own = self.connections.next_deadline(id, now).map(|(at_ms, _)| at_ms);
-        let application =
-            if self.connections.is_open(id) { self.application.deadline_ms(&self.connections, id, now) } else { None };
+        let application = if self.connections.is_open(id) {
+            self.application.deadline_ms(&self.connections, id, now)
+        } else {
+            None
+        };
         if let Some(at_ms) = own.into_iter().chain(application).min() {
             self.connections.wheel.set(id.slot, at_ms);
         }
@@ -225,7 +249,9 @@ impl<A: Application> Hub<A> {
 
     fn discard(&mut self, id: ConnectionHandle, bytes: usize) {
         self.connections.stats.discarded_bytes += bytes as u64;
-        let Some(conn) = self.connections.get_mut(id) else { return };
+        let Some(conn) = self.connections.get_mut(id) else {
+            return;
+        };
         conn.discarded_bytes = conn.discarded_bytes.saturating_add(bytes as u32);
         if conn.discarded_bytes > DISCARD_BYTES_MAX {
             self.connections.end(id, Reason::ClientLeft); // It has its reason already.

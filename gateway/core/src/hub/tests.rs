@@ -28,12 +28,19 @@ fn assert_all_ended(world: &World<Echo>) {
     let stats = world.hub.stats();
     assert_eq!(world.hub.connections(), 0);
     assert_eq!(stats.closes_total(), stats.connections_accepted);
-    assert_eq!((stats.connections, stats.outbox_bytes, stats.input_bytes), (0, 0, 0));
+    assert_eq!(
+        (stats.connections, stats.outbox_bytes, stats.input_bytes),
+        (0, 0, 0)
+    );
     assert_eq!(stats.connections_accepted, stats.connections_closed);
 }
 
 fn only_reason(world: &World<Echo>, reason: Reason) {
-    assert_eq!((world.hub.stats().closes(reason), world.hub.stats().closes_total()), (1, 1), "{reason:?}");
+    assert_eq!(
+        (world.hub.stats().closes(reason), world.hub.stats().closes_total()),
+        (1, 1),
+        "{reason:?}"
+    );
 }
 
 fn seen(client: &mut Client) -> Vec<Seen> {

@@ -12,7 +12,10 @@ use crate::time::Now;
 impl<A: Application> Hub<A> {
     /// Takes bytes of the HTTP request, and what follows it.
     pub(super) fn read_upgrade(&mut self, id: ConnectionHandle, bytes: &mut [u8], now: Now) {
-        let held = self.connections.change_input(id, |conn| conn.held.take()).flatten();
+        let held = self
+            .connections
+            .change_input(id, |conn| conn.held.take())
+            .flatten();
         let head_bytes = match held.map(|held| *held) {
             Some(Held::Head(head)) => self.read_rest_of_head(id, head, bytes, now),
             _ => self.read_head(id, bytes, now),
@@ -26,7 +29,9 @@ impl<A: Application> Hub<A> {
 
     /// Parses a request that begins with `bytes`; returns its length once it is whole.
     fn read_head(&mut self, id: ConnectionHandle, bytes: &[u8], now: Now) -> Option<usize> {
-        match parse_request(bytes, &mut HeadScan::new(), |path| self.application.is_endpoint(path)) {
+        match parse_request(bytes, &mut HeadScan::new(), |path| {
+            self.application.is_endpoint(path)
+        }) {
             Ok(Some((request, head_bytes))) => {
                 self.decide(id, &request, now);
                 Some(head_bytes)
@@ -40,7 +45,13 @@ impl<A: Application> Hub<A> {
     }
 
     /// Adds `bytes` to a request that began before; returns how many of them belonged to it once it is whole.
-    fn read_rest_of_head(&mut self, id: ConnectionHandle, mut head: HeadBuffer, bytes: &[u8], now: Now) -> Option<usize> {
+    fn read_rest_of_head(
+        &mut self,
+        id: ConnectionHandle,
+        mut head: HeadBuffer,
+        bytes: &[u8],
+        now: Now,
+    ) -> Option<usize> {
         let is_endpoint = |path: &str| self.application.is_endpoint(path);
         let parsed = match head.push(bytes) {
             Ok(None) => Ok(None),
@@ -54,7 +65,8 @@ impl<A: Application> Hub<A> {
                 Some(head_bytes)
             }
             Ok(None) => {
-                self.connections.change_input(id, |conn| conn.held = Some(Box::new(Held::Head(head))));
+                self.connections
+                    .change_input(id, |conn| conn.held = Some(Box::new(Held::Head(head))));
                 None
             }
             Err(refusal) => {
@@ -67,14 +79,21 @@ impl<A: Application> Hub<A> {
     /// Answers a whole request.
     fn decide(&mut self, id: ConnectionHandle, request: &Request<'_>, now: Now) {
         if self.drain.is_some() {
-            let refusal = Refusal::Unavailable { retry_after_s: RETRY_AFTER_S };
+            let refusal = Refusal::Unavailable {
+                retry_after_s: RETRY_AFTER_S,
+            };
             self.connections.refuse(id, refusal, Reason::UpgradeDraining, now);
             return;
         }
         match self.application.upgrade(request, now) {
             Err(refusal) => self.refuse(id, refusal, now),
-            Ok(Accepted { session, subprotocol, close }) => {
-                self.connections.accept(id, |out| write_accept(out, &request.key, subprotocol), now);
+            Ok(Accepted {
+                session,
+                subprotocol,
+                close,
+            }) => {
+                self.connections
+                    .accept(id, |out| write_accept(out, &request.key, subprotocol), now);
                 if let Some(place) = self.connections.session_mut(id) {
                     *place = session;
                 }

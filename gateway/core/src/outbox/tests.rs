@@ -4,7 +4,10 @@ use wire::ws::{Input, Item, Reader, Rules};
 
 use super::*;
 
-const NOW: Now = Now { mono_ms: 0, unix: wire::ids::UnixMs(0) };
+const NOW: Now = Now {
+    mono_ms: 0,
+    unix: wire::ids::UnixMs(0),
+};
 
 /// Returns the texts of the frames in `bytes`.
 fn texts(bytes: &[u8]) -> Vec<String> {
@@ -59,7 +62,10 @@ fn a_batch_frame_is_never_larger_than_a_frame_may_be() {
     outbox.push_object(object(half).as_bytes());
     outbox.push_object(object(half).as_bytes());
     let exact = texts(outbox.take().bytes.as_slice());
-    assert_eq!(exact.iter().map(String::len).collect::<Vec<_>>(), [batch_bytes(2, 2 * half)]);
+    assert_eq!(
+        exact.iter().map(String::len).collect::<Vec<_>>(),
+        [batch_bytes(2, 2 * half)]
+    );
     outbox.push_object(object(half).as_bytes());
     outbox.push_object(object(half + 2).as_bytes());
     assert_eq!(texts(outbox.take().bytes.as_slice()).len(), 2);
@@ -73,7 +79,10 @@ fn another_frame_ends_a_batch_and_keeps_its_place() {
     outbox.push_frame(Opcode::Pong, b"");
     outbox.push_object(b"3");
     assert!(!outbox.may_linger());
-    assert_eq!(texts(outbox.take().bytes.as_slice()), [r#"{"type":"batch","messages":[1,2]}"#, "pong", "3"]);
+    assert_eq!(
+        texts(outbox.take().bytes.as_slice()),
+        [r#"{"type":"batch","messages":[1,2]}"#, "pong", "3"]
+    );
 }
 
 #[test]

@@ -10,8 +10,8 @@ use wire::ids::Position;
 use wire::limits::FRAME_BYTES_MAX;
 use wire::link::codec::decode_from_router;
 use wire::link::{
-    ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, MessageRecord, RejectedRecord, RequestId,
-    SentRecord, StatusUpdateRecord, Synced,
+    ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, MessageRecord, RejectedRecord,
+    RequestId, SentRecord, StatusUpdateRecord, Synced,
 };
 
 use super::commands::message_id_of;
@@ -64,7 +64,9 @@ impl Sessions {
     }
 
     fn handle_sent(&mut self, connections: &mut Connections<Session>, sent: &SentRecord, now: Now) {
-        let Some(request) = self.take_request(connections, sent.request, now) else { return };
+        let Some(request) = self.take_request(connections, sent.request, now) else {
+            return;
+        };
         let event = Event::Sent(Sent {
             id: request.id,
             message_id: sent.message_id,
@@ -76,16 +78,31 @@ impl Sessions {
         self.send_event(connections, request.connection, &event, now);
     }
 
-    fn handle_rejected(&mut self, connections: &mut Connections<Session>, rejected: &RejectedRecord, now: Now) {
-        let Some(request) = self.take_request(connections, rejected.request, now) else { return };
-        let refused = Refused { code: rejected.code, reason: &rejected.reason };
+    fn handle_rejected(
+        &mut self,
+        connections: &mut Connections<Session>,
+        rejected: &RejectedRecord,
+        now: Now,
+    ) {
+        let Some(request) = self.take_request(connections, rejected.request, now) else {
+            return;
+        };
+        let refused = Refused {
+            code: rejected.code,
+            reason: &rejected.reason,
+        };
         let event = refused.rejected(request.id, message_id_of(request.kind), rejected.retry_after_ms);
         self.send_rejected(connections, request.connection, event, now);
     }
 
     fn handle_failed(&mut self, connections: &mut Connections<Session>, failed: &FailedRecord, now: Now) {
-        let Some(request) = self.take_request(connections, failed.request, now) else { return };
-        let refused = Refused { code: failed.code, reason: &failed.reason };
+        let Some(request) = self.take_request(connections, failed.request, now) else {
+            return;
+        };
+        let refused = Refused {
+            code: failed.code,
+            reason: &failed.reason,
+        };
         self.send_error(connections, request.connection, refused.failure(request.id), now);
     }
 
@@ -99,7 +116,12 @@ impl Sessions {
     }
 
     /// Encodes an update once for everybody who is told.
-    fn handle_status_update(&mut self, connections: &mut Connections<Session>, update: &StatusUpdateRecord, now: Now) {
+    fn handle_status_update(
+        &mut self,
+        connections: &mut Connections<Session>,
+        update: &StatusUpdateRecord,
+        now: Now,
+    ) {
         let event = Event::StatusUpdate(StatusUpdate {
             conversation: update.conversation,
             user: update.user,
@@ -110,7 +132,10 @@ impl Sessions {
         self.scratch.clear();
         encode_event(&event, &mut self.scratch);
         for &id in &update.to {
-            if connections.session(id).is_some_and(|session| session.stage == Stage::Live) {
+            if connections
+                .session(id)
+                .is_some_and(|session| session.stage == Stage::Live)
+            {
                 connections.send_object(id, &self.scratch, now);
             }
         }
@@ -118,8 +143,11 @@ impl Sessions {
 
     /// Sends a page of history, cut so that it fits a frame.
     fn handle_history(&mut self, connections: &mut Connections<Session>, page: &HistoryPageRecord, now: Now) {
-        let Some(request) = self.take_request(connections, page.request, now) else { return };
-        let mut messages: Vec<Message<'_>> = page.messages.iter().map(|message| shown(message, None)).collect();
+        let Some(request) = self.take_request(connections, page.request, now) else {
+            return;
+        };
+        let mut messages: Vec<Message<'_>> =
+            page.messages.iter().map(|message| shown(message, None)).collect();
         let mut more = page.more;
         loop {
             let count = messages.len();
@@ -137,7 +165,10 @@ impl Sessions {
                 break;
             }
             // The router counts the bytes that were written; escaped in JSON they can be six times as many.
-            messages = page.messages[..count / 2].iter().map(|message| shown(message, None)).collect();
+            messages = page.messages[..count / 2]
+                .iter()
+                .map(|message| shown(message, None))
+                .collect();
             more = true;
         }
         connections.send_object(request.connection, &self.scratch, now);
@@ -149,14 +180,19 @@ impl Sessions {
         page: &ConversationsPageRecord,
         now: Now,
     ) {
-        let Some(request) = self.take_request(connections, page.request, now) else { return };
+        let Some(request) = self.take_request(connections, page.request, now) else {
+            return;
+        };
         let conversations = page.conversations.iter().map(|summary| ConversationSummary {
             conversation: summary.conversation,
             with: Target::User(summary.peer),
-            last_message: summary.last_body.as_ref().and_then(|body| match body.decode().content {
-                Content::Text(text) => Some(text),
-                Content::Ciphertext(_) => None,
-            }),
+            last_message: summary
+                .last_body
+                .as_ref()
+                .and_then(|body| match body.decode().content {
+                    Content::Text(text) => Some(text),
+                    Content::Ciphertext(_) => None,
+                }),
             last_message_at: summary.last_time,
             last_seq: summary.last_seq,
             unread_count: summary.unread,
@@ -171,7 +207,10 @@ impl Sessions {
         self.scratch.clear();
         encode_event(&event, &mut self.scratch);
         if self.scratch.len() > FRAME_BYTES_MAX {
-            let refused = Refused { code: Code::TooLong, reason: "limit: the page does not fit a frame; ask for fewer" };
+            let refused = Refused {
+                code: Code::TooLong,
+                reason: "limit: the page does not fit a frame; ask for fewer",
+            };
             self.send_error(connections, request.connection, refused.failure(request.id), now);
         } else {
             connections.send_object(request.connection, &self.scratch, now);
@@ -179,7 +218,12 @@ impl Sessions {
     }
 
     /// Takes the request of an answer; `None` if nobody waits for it any more.
-    fn take_request(&mut self, connections: &mut Connections<Session>, request: RequestId, now: Now) -> Option<Request> {
+    fn take_request(
+        &mut self,
+        connections: &mut Connections<Session>,
+        request: RequestId,
+        now: Now,
+    ) -> Option<Request> {
         let Some(request) = self.pending.take(request) else {
             connections.stats.answers_late += 1;
             return None;
@@ -190,7 +234,9 @@ impl Sessions {
 
     /// Notes that a request has its answer; a connection that had too many without one is read again.
     pub(super) fn end_request(&self, connections: &mut Connections<Session>, request: &Request, now: Now) {
-        let Some(session) = connections.session_mut(request.connection) else { return };
+        let Some(session) = connections.session_mut(request.connection) else {
+            return;
+        };
         session.pending = session.pending.saturating_sub(1);
         if session.pending <= CONNECTION_PENDING_LOW {
             connections.resume(request.connection, Pauses::PENDING, now);

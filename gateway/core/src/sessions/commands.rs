@@ -49,19 +49,38 @@ impl Sessions {
         now: Now,
     ) {
         connections.stats.commands += 1;
-        let Some(stage) = connections.session(id).map(|session| session.stage) else { return };
-        let said = Said { connection: id, id: request.id, kind: Kind::Other };
+        let Some(stage) = connections.session(id).map(|session| session.stage) else {
+            return;
+        };
+        let said = Said {
+            connection: id,
+            id: request.id,
+            kind: Kind::Other,
+        };
         match request.command {
             Command::Hello(hello) => self.hello(connections, id, request.id, &hello, now),
             _ if stage == Stage::Hello => connections.close(id, Reason::CommandBeforeHello, now),
             Command::Send(send) => {
-                self.send(connections, Said { kind: Kind::Send(send.message_id), ..said }, send, now);
+                self.send(
+                    connections,
+                    Said {
+                        kind: Kind::Send(send.message_id),
+                        ..said
+                    },
+                    send,
+                    now,
+                );
             }
             Command::Ack(position) => self.ack(connections, id, position),
             Command::Status(command) => {
                 self.ask(connections, said, now, |request, session| {
                     let (user, device) = (session.user()?, session.device()?);
-                    Some(ToRouter::Status(StatusRecord { request, user, device, command }))
+                    Some(ToRouter::Status(StatusRecord {
+                        request,
+                        user,
+                        device,
+                        command,
+                    }))
                 });
             }
             Command::History(history) => {
@@ -79,12 +98,25 @@ impl Sessions {
                 self.ask(connections, said, now, |request, session| {
                     let before = page.before.map(str::to_owned);
                     let user = session.user()?;
-                    Some(ToRouter::Conversations(ConversationsRecord { request, user, limit: page.limit, before }))
+                    Some(ToRouter::Conversations(ConversationsRecord {
+                        request,
+                        user,
+                        limit: page.limit,
+                        before,
+                    }))
                 });
             }
             Command::Refresh(token) => self.refresh(connections, id, request.id, token, now),
             Command::Ping => {
-                self.send_event(connections, id, &Event::Pong { id: request.id, server_time: now.unix }, now);
+                self.send_event(
+                    connections,
+                    id,
+                    &Event::Pong {
+                        id: request.id,
+                        server_time: now.unix,
+                    },
+                    now,
+                );
             }
             Command::Typing(_) => self.answer_unsupported(connections, said, "type: typing", now),
             Command::Presence(_) => self.answer_unsupported(connections, said, "type: presence", now),
@@ -136,18 +168,28 @@ impl Sessions {
     ) {
         let Said { connection, id, kind } = said;
         if !self.uplink.is_up() {
-            let refused = Refused { code: Code::Unavailable, reason: "no router" };
+            let refused = Refused {
+                code: Code::Unavailable,
+                reason: "no router",
+            };
             self.answer_refused(connections, said, refused, None, now);
             return;
         }
         if !self.uplink.has_room() || self.pending.is_full() {
             connections.stats.busy += 1;
-            let refused = Refused { code: Code::Busy, reason: "too many requests wait for the router" };
+            let refused = Refused {
+                code: Code::Busy,
+                reason: "too many requests wait for the router",
+            };
             self.answer_refused(connections, said, refused, Some(BUSY_RETRY_MS), now);
             return;
         }
-        let Some(session) = connections.session_mut(connection) else { return };
-        let request = self.pending.insert(pending::Request { connection, id, kind }, now);
+        let Some(session) = connections.session_mut(connection) else {
+            return;
+        };
+        let request = self
+            .pending
+            .insert(pending::Request { connection, id, kind }, now);
         let Some(record) = record(request, session) else {
             unreachable!("a session that is live has a user and a device");
         };
@@ -163,9 +205,24 @@ impl Sessions {
         self.update_gauges(connections);
     }
 
-    fn answer_unsupported(&mut self, connections: &mut Connections<Session>, said: Said, what: &str, now: Now) {
+    fn answer_unsupported(
+        &mut self,
+        connections: &mut Connections<Session>,
+        said: Said,
+        what: &str,
+        now: Now,
+    ) {
         let reason = format!("{what} not supported by this version");
-        self.answer_refused(connections, said, Refused { code: Code::BadRequest, reason: &reason }, None, now);
+        self.answer_refused(
+            connections,
+            said,
+            Refused {
+                code: Code::BadRequest,
+                reason: &reason,
+            },
+            None,
+            now,
+        );
     }
 
     fn answer_refused(
@@ -194,8 +251,21 @@ impl Sessions {
         now: Now,
     ) {
         self.end_request(connections, &request, now);
-        let said = Said { connection: request.connection, id: request.id, kind: request.kind };
-        self.answer_refused(connections, said, Refused { code: Code::Unavailable, reason }, None, now);
+        let said = Said {
+            connection: request.connection,
+            id: request.id,
+            kind: request.kind,
+        };
+        self.answer_refused(
+            connections,
+            said,
+            Refused {
+                code: Code::Unavailable,
+                reason,
+            },
+            None,
+            now,
+        );
     }
 
     fn handle_bad_command(
@@ -206,9 +276,26 @@ impl Sessions {
         now: Now,
     ) {
         connections.stats.commands += 1;
-        let kind = if bad.is_send { Kind::Send(bad.message_id) } else { Kind::Other };
-        let refused = Refused { code: bad.code, reason: &bad.reason };
-        self.answer_refused(connections, Said { connection: id, id: bad.id, kind }, refused, None, now);
+        let kind = if bad.is_send {
+            Kind::Send(bad.message_id)
+        } else {
+            Kind::Other
+        };
+        let refused = Refused {
+            code: bad.code,
+            reason: &bad.reason,
+        };
+        self.answer_refused(
+            connections,
+            Said {
+                connection: id,
+                id: bad.id,
+                kind,
+            },
+            refused,
+            None,
+            now,
+        );
         connections.stats.bad_commands += 1;
         if bad.code == Code::BadRequest {
             self.count_bad_request(connections, id, now);
@@ -224,18 +311,29 @@ impl Sessions {
         reason: &str,
         now: Now,
     ) {
-        let refused = Refused { code: Code::BadRequest, reason };
+        let refused = Refused {
+            code: Code::BadRequest,
+            reason,
+        };
         self.send_error(connections, id, refused.failure(request_id), now);
         connections.stats.bad_commands += 1;
         self.count_bad_request(connections, id, now);
     }
 
     /// Counts a bad request of a client; too many end the connection.
-    pub(super) fn count_bad_request(&self, connections: &mut Connections<Session>, id: ConnectionHandle, now: Now) {
+    pub(super) fn count_bad_request(
+        &self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        now: Now,
+    ) {
         if matches!(self.config.auth, Auth::InsecureDev) {
             return;
         }
-        if connections.session_mut(id).is_some_and(|session| !session.count_bad_request(now)) {
+        if connections
+            .session_mut(id)
+            .is_some_and(|session| !session.count_bad_request(now))
+        {
             connections.close(id, Reason::TooManyBadRequests, now);
         }
     }

@@ -14,12 +14,20 @@ use crate::time::Now;
 impl Sessions {
     /// Forwards a message to every connection that is named and has not had it.
     pub(super) fn deliver(&mut self, connections: &mut Connections<Session>, deliver: &Deliver, now: Now) {
-        let Some(&(_, first)) = deliver.to.first() else { return };
+        let Some(&(_, first)) = deliver.to.first() else {
+            return;
+        };
         self.scratch.clear();
-        encode_event(&Event::Message(shown(&deliver.message, Some(first))), &mut self.scratch);
+        encode_event(
+            &Event::Message(shown(&deliver.message, Some(first))),
+            &mut self.scratch,
+        );
         let cursor_at = cursor_at(&self.scratch);
         for &(id, position) in &deliver.to {
-            let Some(session) = connections.session_mut(id).filter(|session| session.stage == Stage::Live) else {
+            let Some(session) = connections
+                .session_mut(id)
+                .filter(|session| session.stage == Stage::Live)
+            else {
                 continue;
             };
             if !session.forward(position) {
@@ -37,7 +45,9 @@ impl Sessions {
 ///
 /// Shape: a quote inside of a JSON string is escaped, so no content can look like the field.
 fn cursor_at(object: &[u8]) -> usize {
-    let field = object.windows(CURSOR_FIELD.len()).position(|window| window == CURSOR_FIELD);
+    let field = object
+        .windows(CURSOR_FIELD.len())
+        .position(|window| window == CURSOR_FIELD);
     field.expect("a message encoded with a cursor has the field") + CURSOR_FIELD.len()
 }
 

@@ -95,11 +95,15 @@ impl Sessions {
             return;
         }
         let opening = self.opening.get(&id);
-        let Some(session) = connections.session_mut(id) else { return };
+        let Some(session) = connections.session_mut(id) else {
+            return;
+        };
         if session.stage == Stage::Hello || session.has(Flag::Announced) {
             return;
         }
-        let (Some(user), Some(device)) = (session.user(), session.device()) else { return };
+        let (Some(user), Some(device)) = (session.user(), session.device()) else {
+            return;
+        };
         let is_live = session.stage == Stage::Live;
         session.set(Flag::Announced, true);
         self.uplink.push(&ToRouter::SessionOpen(SessionOpen {
@@ -107,7 +111,11 @@ impl Sessions {
             user,
             device,
             session: is_live.then(|| session.number()),
-            cursor: if is_live { session.acked() } else { opening.and_then(|opening| opening.cursor) },
+            cursor: if is_live {
+                session.acked()
+            } else {
+                opening.and_then(|opening| opening.cursor)
+            },
             forwarded: session.forwarded(),
             window: session.window,
         }));
@@ -117,11 +125,20 @@ impl Sessions {
     }
 
     fn push_ack(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle) {
-        let Some(session) = connections.session_mut(id) else { return };
+        let Some(session) = connections.session_mut(id) else {
+            return;
+        };
         session.set(Flag::AckQueued, false);
-        if let (Some(user), Some(device), Some(position)) = (session.user(), session.device(), session.acked()) {
+        if let (Some(user), Some(device), Some(position)) =
+            (session.user(), session.device(), session.acked())
+        {
             let session = session.number();
-            self.uplink.push(&ToRouter::Ack(AckRecord { user, device, session, position }));
+            self.uplink.push(&ToRouter::Ack(AckRecord {
+                user,
+                device,
+                session,
+                position,
+            }));
         }
     }
 

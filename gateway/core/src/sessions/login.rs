@@ -42,7 +42,9 @@ impl Sessions {
         hello: &Hello<'_>,
         now: Now,
     ) {
-        let Some(session) = connections.session_mut(id) else { return };
+        let Some(session) = connections.session_mut(id) else {
+            return;
+        };
         if session.stage != Stage::Hello {
             self.bad_request(connections, id, request_id, "type: hello was said before", now);
             return;
@@ -52,7 +54,14 @@ impl Sessions {
                 session.stage = Stage::Opening;
                 session.window = hello.window;
                 let due_ms = now.mono_ms + ROUTER_MS_MAX;
-                self.opening.insert(id, Opening { id: request_id, cursor: hello.cursor, due_ms });
+                self.opening.insert(
+                    id,
+                    Opening {
+                        id: request_id,
+                        cursor: hello.cursor,
+                        due_ms,
+                    },
+                );
                 connections.pause(id, Pauses::ANSWER);
                 connections.wake_at(id, due_ms);
                 self.announce_from(id.slot);
@@ -63,35 +72,64 @@ impl Sessions {
     }
 
     /// Takes the router's consent: a welcome, or for a session announced again nothing the client sees.
-    pub(super) fn handle_opened(&mut self, connections: &mut Connections<Session>, opened: &SessionOpened, now: Now) {
+    pub(super) fn handle_opened(
+        &mut self,
+        connections: &mut Connections<Session>,
+        opened: &SessionOpened,
+        now: Now,
+    ) {
         let id = opened.connection;
-        let Some(session) = connections.session_mut(id).filter(|session| session.has(Flag::Announced)) else { return };
+        let is_asked = |session: &&mut Session| session.has(Flag::Announced);
+        let Some(session) = connections.session_mut(id).filter(is_asked) else {
+            return;
+        };
+        let oldest = opened.resync.as_ref().map(|&(_, oldest)| oldest);
         match session.stage {
             Stage::Hello => return,
-            Stage::Live if opened.resync.is_none() => {
+            Stage::Live if oldest.is_none() => {
                 session.set_number(opened.session);
                 return;
             }
-            Stage::Live => session.restart(opened.session, opened.cursor),
+            Stage::Live => session.restart(opened.session, opened.cursor, oldest),
             Stage::Opening => {
-                let Some(opening) = self.opening.remove(&id) else { return };
-                let acked = opening.cursor.filter(|_| opened.resync.is_none());
-                session.begin(opened.session, opened.cursor, acked, opened.resumed);
+                let Some(opening) = self.opening.remove(&id) else {
+                    return;
+                };
+                let accepted = opening.cursor.filter(|_| opened.resumed);
+                session.begin(opened.session, opened.cursor, oldest.or(accepted), opened.resumed);
                 connections.stats.sessions += 1;
                 connections.stats.sessions_opened += 1;
                 self.send_welcome(connections, id, opening.id, opened.cursor, now);
             }
         }
         if let Some((reason, oldest)) = &opened.resync {
-            self.send_event(connections, id, &Event::Resync { reason, oldest: *oldest }, now);
+            self.send_event(
+                connections,
+                id,
+                &Event::Resync {
+                    reason,
+                    oldest: *oldest,
+                },
+                now,
+            );
         }
         connections.resume(id, Pauses::ANSWER, now);
     }
 
     /// Takes the router's refusal: hello may be said again.
-    pub(super) fn handle_refused(&mut self, connections: &mut Connections<Session>, refused: &SessionRefused, now: Now) {
+    pub(super) fn handle_refused(
+        &mut self,
+        connections: &mut Connections<Session>,
+        refused: &SessionRefused,
+        now: Now,
+    ) {
         let id = refused.connection;
-        let Some(session) = connections.session_mut(id).filter(|session| session.has(Flag::Announced)) else { return };
+        let Some(session) = connections
+            .session_mut(id)
+            .filter(|session| session.has(Flag::Announced))
+        else {
+            return;
+        };
         session.set(Flag::Announced, false);
         match session.stage {
             Stage::Hello => {}
@@ -99,8 +137,16 @@ impl Sessions {
             Stage::Opening => {
                 session.stage = Stage::Hello;
                 let opening = self.opening.remove(&id);
-                let refused = Refused { code: refused.code, reason: &refused.reason };
-                self.send_error(connections, id, refused.failure(opening.and_then(|opening| opening.id)), now);
+                let refused = Refused {
+                    code: refused.code,
+                    reason: &refused.reason,
+                };
+                self.send_error(
+                    connections,
+                    id,
+                    refused.failure(opening.and_then(|opening| opening.id)),
+                    now,
+                );
                 if let Some(at_ms) = connections.after_upgrade_ms(id, HELLO_MS_MAX, now) {
                     connections.wake_at(id, at_ms);
                 }
@@ -110,7 +156,12 @@ impl Sessions {
     }
 
     /// Takes the news that a newer connection of the device has the session.
-    pub(super) fn handle_replaced(&mut self, connections: &mut Connections<Session>, replaced: &SessionRef, now: Now) {
+    pub(super) fn handle_replaced(
+        &mut self,
+        connections: &mut Connections<Session>,
+        replaced: &SessionRef,
+        now: Now,
+    ) {
         let is_meant = |session: &&mut Session| {
             session.stage != Stage::Hello
                 && session.user() == Some(replaced.user)
@@ -131,11 +182,15 @@ impl Sessions {
         token: &str,
         now: Now,
     ) {
-        let Some(session) = connections.session_mut(id) else { return };
+        let Some(session) = connections.session_mut(id) else {
+            return;
+        };
         if let Auth::Tokens(verifier) = &self.config.auth {
             let failure = match verifier.verify(token, now.unix) {
                 Err(error) => Some(format!("token: {error}")),
-                Ok(claims) if session.user() != Some(claims.user) => Some("token: of another user".to_owned()),
+                Ok(claims) if session.user() != Some(claims.user) => {
+                    Some("token: of another user".to_owned())
+                }
                 Ok(claims) if claims.device.is_some() && claims.device != session.device() => {
                     Some("token: of another device".to_owned())
                 }
@@ -145,7 +200,10 @@ impl Sessions {
                 }
             };
             if let Some(reason) = failure {
-                let refused = Refused { code: Code::Forbidden, reason: &reason };
+                let refused = Refused {
+                    code: Code::Forbidden,
+                    reason: &reason,
+                };
                 self.send_error(connections, id, refused.failure(request_id), now);
                 self.count_bad_request(connections, id, now);
                 return;
@@ -165,13 +223,18 @@ impl Sessions {
     ) -> Option<(u64, Reason)> {
         let session = connections.session(id)?;
         let stage = match session.stage {
-            Stage::Hello => {
-                connections.after_upgrade_ms(id, HELLO_MS_MAX, now).map(|at_ms| (at_ms, Reason::NoHello))
-            }
-            Stage::Opening => self.opening.get(&id).map(|opening| (opening.due_ms, Reason::NoRouter)),
+            Stage::Hello => connections
+                .after_upgrade_ms(id, HELLO_MS_MAX, now)
+                .map(|at_ms| (at_ms, Reason::NoHello)),
+            Stage::Opening => self
+                .opening
+                .get(&id)
+                .map(|opening| (opening.due_ms, Reason::NoRouter)),
             Stage::Live => None,
         };
-        let token = session.expires_in_ms(now).map(|ms| (now.mono_ms + ms, Reason::TokenExpired));
+        let token = session
+            .expires_in_ms(now)
+            .map(|ms| (now.mono_ms + ms, Reason::TokenExpired));
         stage.into_iter().chain(token).min_by_key(|&(at_ms, _)| at_ms)
     }
 
@@ -183,8 +246,12 @@ impl Sessions {
         cursor: Position,
         now: Now,
     ) {
-        let Some(session) = connections.session(id) else { return };
-        let (Some(user), Some(device)) = (session.user(), session.device()) else { return };
+        let Some(session) = connections.session(id) else {
+            return;
+        };
+        let (Some(user), Some(device)) = (session.user(), session.device()) else {
+            return;
+        };
         self.scratch.clear();
         let session_id = format!("{:016x}", session.number().0);
         let welcome = Event::Welcome(Welcome {
@@ -210,7 +277,10 @@ impl Sessions {
     }
 
     fn wake_for_token(&self, connections: &mut Connections<Session>, id: ConnectionHandle, now: Now) {
-        if let Some(ms) = connections.session(id).and_then(|session| session.expires_in_ms(now)) {
+        if let Some(ms) = connections
+            .session(id)
+            .and_then(|session| session.expires_in_ms(now))
+        {
             connections.wake_at(id, now.mono_ms + ms);
         }
     }
@@ -221,7 +291,9 @@ fn identify(session: &mut Session, auth: &Auth, hello: &Hello<'_>, now: Now) -> 
     match (auth, hello.token) {
         (Auth::InsecureDev, _) => {}
         (Auth::Tokens(verifier), Some(token)) => {
-            let claims = verifier.verify(token, now.unix).map_err(|_| BadHello::Close(Reason::TokenInvalid))?;
+            let claims = verifier
+                .verify(token, now.unix)
+                .map_err(|_| BadHello::Close(Reason::TokenInvalid))?;
             take_claims(session, &claims).map_err(BadHello::Close)?;
         }
         (Auth::Tokens(_), None) if session.has_token() => {}
@@ -233,7 +305,11 @@ fn identify(session: &mut Session, auth: &Auth, hello: &Hello<'_>, now: Now) -> 
         }
         Some(user) => session.set_user(user),
         None if session.has(Flag::UserFixed) => {}
-        None => return Err(BadHello::Error("user_id: neither the path nor hello names a user")),
+        None => {
+            return Err(BadHello::Error(
+                "user_id: neither the path nor hello names a user",
+            ));
+        }
     }
     match hello.device {
         Some(device) if session.has(Flag::DeviceFixed) && session.device() != Some(device) => {

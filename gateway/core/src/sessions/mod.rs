@@ -32,8 +32,8 @@ use crate::output::LinkId;
 use crate::time::Now;
 
 use login::Opening;
-use pending::Pending;
 pub(crate) use pending::PENDING_BYTES;
+use pending::Pending;
 pub use session::Session;
 use session::{Flag, Stage};
 use uplink::Uplink;
@@ -101,7 +101,13 @@ impl Sessions {
         }
     }
 
-    fn send_event(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, event: &Event<'_>, now: Now) {
+    fn send_event(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        event: &Event<'_>,
+        now: Now,
+    ) {
         self.scratch.clear();
         encode_event(event, &mut self.scratch);
         connections.send_object(id, &self.scratch, now);
@@ -147,21 +153,39 @@ impl Application for Sessions {
         upgrade::decide(&self.config, request, now)
     }
 
-    fn handle_text(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, text: &str, now: Now) {
+    fn handle_text(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        text: &str,
+        now: Now,
+    ) {
         self.handle_frame(connections, id, text, now);
     }
 
-    fn handle_binary(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, _: &[u8], now: Now) {
+    fn handle_binary(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        _: &[u8],
+        now: Now,
+    ) {
         connections.close(id, Reason::UnsupportedData, now);
     }
 
     fn handle_ended(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, _: Now) {
         self.opening.remove(&id);
-        let Some(session) = connections.session(id) else { return };
+        let Some(session) = connections.session(id) else {
+            return;
+        };
         if session.has(Flag::Announced)
             && let (Some(user), Some(device)) = (session.user(), session.device())
         {
-            self.gone.push(SessionRef { connection: id, user, device });
+            self.gone.push(SessionRef {
+                connection: id,
+                user,
+                device,
+            });
         }
         if session.stage == Stage::Live {
             connections.stats.sessions -= 1;
@@ -169,7 +193,10 @@ impl Application for Sessions {
     }
 
     fn handle_farewell(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, now: Now) {
-        if connections.session(id).is_some_and(|session| session.stage == Stage::Live) {
+        if connections
+            .session(id)
+            .is_some_and(|session| session.stage == Stage::Live)
+        {
             let event = Event::Reconnect {
                 after_ms: connections.config.reconnect_after_ms,
                 jitter_ms: connections.config.reconnect_jitter_ms,
@@ -184,15 +211,26 @@ impl Application for Sessions {
     }
 
     fn handle_deadline(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, now: Now) {
-        if let Some((_, reason)) = self.next_deadline(connections, id, now).filter(|&(at_ms, _)| at_ms <= now.mono_ms) {
+        if let Some((_, reason)) = self
+            .next_deadline(connections, id, now)
+            .filter(|&(at_ms, _)| at_ms <= now.mono_ms)
+        {
             connections.close(id, reason, now);
         }
     }
 
-    fn handle_link(&mut self, connections: &mut Connections<Session>, link: LinkId, news: LinkNews, now: Now) {
+    fn handle_link(
+        &mut self,
+        connections: &mut Connections<Session>,
+        link: LinkId,
+        news: LinkNews,
+        now: Now,
+    ) {
         match news {
             LinkNews::Up => self.handle_link_up(connections, link, now),
-            LinkNews::Batch(batch) if self.uplink.is(link) => self.handle_batch(connections, link, batch, now),
+            LinkNews::Batch(batch) if self.uplink.is(link) => {
+                self.handle_batch(connections, link, batch, now)
+            }
             LinkNews::Room if self.uplink.is(link) => self.handle_link_room(connections, now),
             LinkNews::Down if self.uplink.is(link) => self.handle_link_down(connections, now),
             LinkNews::Batch(_) | LinkNews::Room | LinkNews::Down => {}
@@ -219,7 +257,11 @@ impl Application for Sessions {
     fn poll_timeout(&self) -> Option<u64> {
         // What found no room in the batches of this tick goes on with the next, at once.
         let has_state = self.announce_from.is_some() || !self.gone.is_empty() || !self.acks.is_empty();
-        if has_state && self.uplink.is_up() && !self.uplink.is_refused() { Some(0) } else { self.pending.next_ms() }
+        if has_state && self.uplink.is_up() && !self.uplink.is_refused() {
+            Some(0)
+        } else {
+            self.pending.next_ms()
+        }
     }
 
     fn handle_tick_end(&mut self, connections: &mut Connections<Session>, _: Now) {
@@ -245,11 +287,26 @@ struct Refused<'a> {
 
 impl Refused<'_> {
     const fn failure(&self, id: Option<u32>) -> Failure<'_> {
-        Failure { id, code: self.code, reason: self.reason }
+        Failure {
+            id,
+            code: self.code,
+            reason: self.reason,
+        }
     }
 
-    const fn rejected(&self, id: Option<u32>, message_id: Option<MessageId>, retry_after_ms: Option<u32>) -> Rejected<'_> {
-        Rejected { id, message_id, code: self.code, reason: self.reason, retry_after_ms }
+    const fn rejected(
+        &self,
+        id: Option<u32>,
+        message_id: Option<MessageId>,
+        retry_after_ms: Option<u32>,
+    ) -> Rejected<'_> {
+        Rejected {
+            id,
+            message_id,
+            code: self.code,
+            reason: self.reason,
+            retry_after_ms,
+        }
     }
 }
 
@@ -257,7 +314,10 @@ impl Refused<'_> {
 impl Sessions {
     /// Returns whether nothing is kept for any connection.
     fn is_idle(&self) -> bool {
-        self.pending.len() == 0 && self.opening.is_empty() && self.acks.is_empty() && self.gone.is_empty()
+        self.pending.len() == 0
+            && self.opening.is_empty()
+            && self.acks.is_empty()
+            && self.gone.is_empty()
             && self.behind.is_empty()
     }
 }

@@ -52,7 +52,13 @@ pub(crate) const PENDING_BYTES: usize = size_of::<Entry>();
 
 impl Pending {
     pub(super) const fn new() -> Self {
-        Self { entries: Vec::new(), free: NONE, oldest: NONE, newest: NONE, len: 0 }
+        Self {
+            entries: Vec::new(),
+            free: NONE,
+            oldest: NONE,
+            newest: NONE,
+            len: 0,
+        }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -71,7 +77,13 @@ impl Pending {
         assert!(!self.is_full(), "the caller looked");
         if self.free == NONE {
             self.free = self.entries.len() as u32;
-            self.entries.push(Entry { generation: 0, prev: NONE, next: NONE, due_ms: 0, request: None });
+            self.entries.push(Entry {
+                generation: 0,
+                prev: NONE,
+                next: NONE,
+                due_ms: 0,
+                request: None,
+            });
         }
         let index = self.free;
         let newest = std::mem::replace(&mut self.newest, index);
@@ -93,7 +105,9 @@ impl Pending {
     /// Removes the request of an answer; `None` when nobody waits for it any more.
     pub(super) fn take(&mut self, id: RequestId) -> Option<Request> {
         let index = id.0 as u32;
-        self.entries.get(index as usize).filter(|entry| entry.generation == (id.0 >> 32) as u32)?;
+        self.entries
+            .get(index as usize)
+            .filter(|entry| entry.generation == (id.0 >> 32) as u32)?;
         self.remove(index)
     }
 
@@ -141,11 +155,21 @@ mod tests {
     use super::*;
 
     fn request(n: u32) -> Request {
-        Request { connection: ConnectionHandle { slot: n, generation: 1 }, id: Some(n), kind: Kind::Other }
+        Request {
+            connection: ConnectionHandle {
+                slot: n,
+                generation: 1,
+            },
+            id: Some(n),
+            kind: Kind::Other,
+        }
     }
 
     const fn at(mono_ms: u64) -> Now {
-        Now { mono_ms, unix: UnixMs(0) }
+        Now {
+            mono_ms,
+            unix: UnixMs(0),
+        }
     }
 
     #[test]

@@ -107,7 +107,9 @@ impl Session {
     }
 
     pub(super) fn set_expires(&mut self, expires: UnixMs) {
-        self.expires_s = u32::try_from(expires.0.div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
+        self.expires_s = u32::try_from(expires.0.div_ceil(1_000))
+            .unwrap_or(u32::MAX)
+            .max(1);
     }
 
     /// Returns how long the token is still honoured; `None` without one.
@@ -116,22 +118,30 @@ impl Session {
         self.has_token().then(|| expires_ms.saturating_sub(now.unix.0))
     }
 
-    /// Begins the session that the router gave a number to.
-    pub(super) fn begin(&mut self, number: SessionNumber, head: Position, acked: Option<Position>, resumed: bool) {
+    /// Begins the session that the router gave a number to, behind `from` if that is known.
+    pub(super) fn begin(
+        &mut self,
+        number: SessionNumber,
+        head: Position,
+        from: Option<Position>,
+        resumed: bool,
+    ) {
         self.stage = Stage::Live;
         self.set(Flag::Resumed, resumed);
-        self.restart(number, head);
-        if let Some(acked) = acked.filter(|acked| resumed && acked.generation == head.generation) {
-            self.set_acked(acked);
-        }
+        self.restart(number, head, from);
     }
 
-    /// Forgets both positions: the inbox is read anew.
-    pub(super) fn restart(&mut self, number: SessionNumber, head: Position) {
+    /// Forgets how far the client was: the inbox is read anew, behind `from`.
+    ///
+    /// Order: `from` counts as acked, so that an announcement after a broken link goes on from there.
+    pub(super) fn restart(&mut self, number: SessionNumber, head: Position, from: Option<Position>) {
         self.number = number;
         self.generation = head.generation;
         self.set(Flag::Acked, false);
         self.set(Flag::Forwarded, false);
+        if let Some(from) = from.filter(|from| from.generation == head.generation) {
+            self.set_acked(from);
+        }
     }
 
     pub(super) const fn set_number(&mut self, number: SessionNumber) {
@@ -140,17 +150,21 @@ impl Session {
 
     /// Returns the last position that the client acked.
     pub(super) fn acked(&self) -> Option<Position> {
-        self.has(Flag::Acked).then(|| self.position(self.acked_offset, self.acked_index))
+        self.has(Flag::Acked)
+            .then(|| self.position(self.acked_offset, self.acked_index))
     }
 
     /// Returns the last position that was forwarded to the client.
     pub(super) fn forwarded(&self) -> Option<Position> {
-        self.has(Flag::Forwarded).then(|| self.position(self.forwarded_offset, self.forwarded_index))
+        self.has(Flag::Forwarded)
+            .then(|| self.position(self.forwarded_offset, self.forwarded_index))
     }
 
     /// Returns where the client is: everything behind this is still to come.
     pub(super) fn cursor(&self) -> Position {
-        self.forwarded().or(self.acked()).unwrap_or(Position::start(self.generation))
+        self.forwarded()
+            .or(self.acked())
+            .unwrap_or(Position::start(self.generation))
     }
 
     /// Takes an ack; `false` if it says nothing new, or speaks of what was not forwarded.
@@ -195,7 +209,11 @@ impl Session {
     }
 
     const fn position(&self, offset: u64, index: u16) -> Position {
-        Position { generation: self.generation, offset: wire::ids::Offset(offset), index }
+        Position {
+            generation: self.generation,
+            offset: wire::ids::Offset(offset),
+            index,
+        }
     }
 }
 
@@ -206,7 +224,11 @@ mod tests {
     use super::*;
 
     const fn at(offset: u64) -> Position {
-        Position { generation: 3, offset: Offset(offset), index: 1 }
+        Position {
+            generation: 3,
+            offset: Offset(offset),
+            index: 1,
+        }
     }
 
     fn live() -> Session {
@@ -221,7 +243,10 @@ mod tests {
         assert!(!session.ack(at(5)));
         assert!(session.forward(at(5)) && session.forward(at(7)));
         assert!(!session.ack(at(8)));
-        assert!(!session.ack(Position { generation: 2, ..at(5) }));
+        assert!(!session.ack(Position {
+            generation: 2,
+            ..at(5)
+        }));
         assert!(session.ack(at(5)) && session.ack(at(7)));
         assert!(!session.ack(at(5)) && !session.ack(at(7)));
         assert_eq!(session.acked(), Some(at(7)));
@@ -232,22 +257,36 @@ mod tests {
         let mut session = live();
         assert!(session.forward(at(5)));
         assert!(!session.forward(at(5)) && !session.forward(at(4)));
-        assert!(session.forward(Position { generation: 4, ..at(1) }));
+        assert!(session.forward(Position {
+            generation: 4,
+            ..at(1)
+        }));
         assert!(!session.forward(at(9)));
     }
 
     #[test]
-    fn the_cursor_of_hello_counts_as_acked_only_where_it_was_accepted() {
+    fn a_session_begins_behind_a_cursor_of_its_own_generation() {
         let mut session = Session::default();
         session.begin(SessionNumber(1), at(100), Some(at(40)), true);
         assert_eq!((session.acked(), session.cursor()), (Some(at(40)), at(40)));
-        session.begin(SessionNumber(2), at(100), Some(at(40)), false);
+        session.begin(
+            SessionNumber(2),
+            at(100),
+            Some(Position {
+                generation: 2,
+                ..at(40)
+            }),
+            false,
+        );
         assert_eq!((session.acked(), session.cursor()), (None, Position::start(3)));
     }
 
     #[test]
     fn ten_bad_requests_a_minute_are_borne() {
-        let now = |s: u64| Now { mono_ms: s * 1_000, unix: UnixMs(0) };
+        let now = |s: u64| Now {
+            mono_ms: s * 1_000,
+            unix: UnixMs(0),
+        };
         let mut session = live();
         assert!((0..10).all(|_| session.count_bad_request(now(100))));
         assert!(!session.count_bad_request(now(159)));

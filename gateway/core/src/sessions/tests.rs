@@ -13,8 +13,12 @@ mod tokens;
 use serde_json::Value;
 use uuid::Uuid;
 use wire::body::{Body, Content, EncodedBody};
-use wire::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UserId};
-use wire::link::{Deliver, FromRouter, MessageRecord, SendRecord, SessionOpen, SessionOpened, SessionRef, Synced, ToRouter};
+use wire::ids::{
+    ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UserId,
+};
+use wire::link::{
+    Deliver, FromRouter, MessageRecord, SendRecord, SessionOpen, SessionOpened, SessionRef, Synced, ToRouter,
+};
 use wire::token::{Claims, Verifier, issue_hs256};
 
 use super::*;
@@ -24,7 +28,14 @@ use crate::testing::{LINK, START, World, batch};
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 fn config(auth: Auth) -> SessionsConfig {
-    SessionsConfig { gateway: "gw-1".to_owned(), epoch: 5, worker: 2, auth, origins: Vec::new(), sends_per_s: 20 }
+    SessionsConfig {
+        gateway: "gw-1".to_owned(),
+        epoch: 5,
+        worker: 2,
+        auth,
+        origins: Vec::new(),
+        sends_per_s: 20,
+    }
 }
 
 /// A worker with a link, where users are known by their word.
@@ -41,7 +52,10 @@ fn dev() -> World<Sessions> {
 /// A worker with a link, where users are known by tokens.
 fn tokens() -> World<Sessions> {
     let verifier = Verifier::hs256(SECRET).unwrap();
-    let mut world = World::new(HubConfig::default(), Sessions::new(config(Auth::Tokens(verifier))));
+    let mut world = World::new(
+        HubConfig::default(),
+        Sessions::new(config(Auth::Tokens(verifier))),
+    );
     link_up(&mut world);
     world
 }
@@ -51,7 +65,9 @@ fn link_up(world: &mut World<Sessions>) {
     world.hub.handle_link_up(LINK, world.now);
     world.tick();
     let records = world.router.take_records();
-    assert!(matches!(&records[0], ToRouter::Hello(hello) if hello.node == "gw-1" && hello.epoch == 5 && hello.worker == 2));
+    assert!(
+        matches!(&records[0], ToRouter::Hello(hello) if hello.node == "gw-1" && hello.epoch == 5 && hello.worker == 2)
+    );
     world.router.records = records[1..].to_vec();
 }
 
@@ -64,11 +80,19 @@ fn device(id: u32) -> DeviceId {
 }
 
 fn at(offset: u64) -> Position {
-    Position { generation: 6, offset: Offset(offset), index: 1 }
+    Position {
+        generation: 6,
+        offset: Offset(offset),
+        index: 1,
+    }
 }
 
 /// Where every session begins to be live.
-const HEAD: Position = Position { generation: 6, offset: Offset(1_000), index: 1 };
+const HEAD: Position = Position {
+    generation: 6,
+    offset: Offset(1_000),
+    index: 1,
+};
 
 fn token_for(user_id: u64, device: Option<u32>, lives_s: u64) -> String {
     let claims = Claims {
@@ -87,7 +111,13 @@ fn from_router(world: &mut World<Sessions>, records: &[FromRouter]) {
 
 /// Returns the sessions that the router is asked for, and forgets everything else.
 fn opens(world: &mut World<Sessions>) -> Vec<SessionOpen> {
-    let open = |record| if let ToRouter::SessionOpen(open) = record { Some(open) } else { None };
+    let open = |record| {
+        if let ToRouter::SessionOpen(open) = record {
+            Some(open)
+        } else {
+            None
+        }
+    };
     world.router.take_records().into_iter().filter_map(open).collect()
 }
 
@@ -105,10 +135,16 @@ fn opened(connection: ConnectionHandle) -> SessionOpened {
 fn login(world: &mut World<Sessions>, id: ConnectionHandle, hello: &str) -> Value {
     world.send_text(id, hello);
     assert_eq!(opens(world).len(), 1, "{hello}");
-    let synced = FromRouter::Synced(Synced { connection: id, cursor: HEAD });
+    let synced = FromRouter::Synced(Synced {
+        connection: id,
+        cursor: HEAD,
+    });
     from_router(world, &[FromRouter::SessionOpened(opened(id)), synced]);
     let welcome = world.client(id).event().unwrap();
-    assert_eq!((&welcome["type"], &world.client(id).event().unwrap()["type"]), (&"welcome".into(), &"synced".into()));
+    assert_eq!(
+        (&welcome["type"], &world.client(id).event().unwrap()["type"]),
+        (&"welcome".into(), &"synced".into())
+    );
     welcome
 }
 
@@ -120,7 +156,12 @@ fn live(world: &mut World<Sessions>, user_id: u64) -> ConnectionHandle {
 }
 
 fn body(text: &str) -> EncodedBody {
-    Body { content: Content::Text(text), media_url: None, kind: None }.encode()
+    Body {
+        content: Content::Text(text),
+        media_url: None,
+        kind: None,
+    }
+    .encode()
 }
 
 fn message_id(n: u128) -> MessageId {
@@ -141,12 +182,21 @@ fn message(seq: u64, text: &str) -> MessageRecord {
 
 fn deliver(to: &[(ConnectionHandle, u64)], seq: u64, text: &str) -> FromRouter {
     let to = to.iter().map(|&(id, offset)| (id, at(offset))).collect();
-    FromRouter::Deliver(Deliver { message: message(seq, text), to })
+    FromRouter::Deliver(Deliver {
+        message: message(seq, text),
+        to,
+    })
 }
 
 /// Returns the sends that reached the router, and forgets everything else.
 fn sends(world: &mut World<Sessions>) -> Vec<SendRecord> {
-    let send = |record| if let ToRouter::Send(send) = record { Some(send) } else { None };
+    let send = |record| {
+        if let ToRouter::Send(send) = record {
+            Some(send)
+        } else {
+            None
+        }
+    };
     world.router.take_records().into_iter().filter_map(send).collect()
 }
 
@@ -155,7 +205,11 @@ fn send_command(id: u32, to: u64, content: &str) -> String {
 }
 
 fn session_ref(connection: ConnectionHandle, user_id: u64) -> SessionRef {
-    SessionRef { connection, user: user(user_id), device: DeviceId::DEFAULT }
+    SessionRef {
+        connection,
+        user: user(user_id),
+        device: DeviceId::DEFAULT,
+    }
 }
 
 fn assert_refused(event: &Value, kind: &str, id: Option<u32>, code: &str) {
@@ -166,5 +220,9 @@ fn assert_refused(event: &Value, kind: &str, id: Option<u32>, code: &str) {
 }
 
 fn close_reasons(world: &World<Sessions>) -> Vec<Reason> {
-    Reason::ALL.iter().copied().filter(|&reason| world.hub.stats().closes(reason) > 0).collect()
+    Reason::ALL
+        .iter()
+        .copied()
+        .filter(|&reason| world.hub.stats().closes(reason) > 0)
+        .collect()
 }

@@ -36,21 +36,34 @@ pub(super) fn endpoint(path: &str) -> Option<Endpoint> {
 ///
 /// Errors: what a program can correct is an HTTP status. A browser does not show one to its page, so what a page can
 /// cause (a bad token among the subprotocols) is accepted, and closed with a code.
-pub(super) fn decide(config: &SessionsConfig, request: &Request<'_>, now: Now) -> Result<Accepted<Session>, Refusal> {
+pub(super) fn decide(
+    config: &SessionsConfig,
+    request: &Request<'_>,
+    now: Now,
+) -> Result<Accepted<Session>, Refusal> {
     let endpoint = endpoint(request.path).ok_or(Refusal::NotFound)?;
-    let is_foreign = |origin: &str| !config.origins.is_empty() && config.origins.iter().all(|allowed| allowed != origin);
+    let is_foreign =
+        |origin: &str| !config.origins.is_empty() && config.origins.iter().all(|allowed| allowed != origin);
     if request.origin.is_some_and(is_foreign) {
         return Err(Refusal::Forbidden);
     }
     let (subprotocol, offered_token) = negotiate(request)?;
-    let mut accepted = Accepted { session: Session::default(), subprotocol, close: None };
+    let mut accepted = Accepted {
+        session: Session::default(),
+        subprotocol,
+        close: None,
+    };
     if let Endpoint::User(user) = endpoint {
         accepted.session.set_user(user);
         accepted.session.set(Flag::UserFixed, true);
     }
-    let Auth::Tokens(verifier) = &config.auth else { return Ok(accepted) };
+    let Auth::Tokens(verifier) = &config.auth else {
+        return Ok(accepted);
+    };
     if let Some(token) = request.bearer() {
-        let claims = verifier.verify(token, now.unix).map_err(|_| Refusal::Unauthorized)?;
+        let claims = verifier
+            .verify(token, now.unix)
+            .map_err(|_| Refusal::Unauthorized)?;
         take_claims(&mut accepted.session, &claims).map_err(|_| Refusal::Forbidden)?;
     } else if let Some(token) = offered_token {
         accepted.close = match verifier.verify(token, now.unix) {
@@ -118,8 +131,19 @@ mod tests {
         assert_eq!(endpoint("/ws"), Some(Endpoint::Any));
         assert_eq!(endpoint("/ws/7"), user(7));
         assert_eq!(endpoint("/ws/9007199254740991"), user(9_007_199_254_740_991));
-        for path in ["/", "/ws/", "/wss", "/ws/0", "/ws/07", "/ws/+7", "/ws/7/", "/ws/x", "/ws/9007199254740992",
-                     "/ws/99999999999999999999", "/WS"] {
+        for path in [
+            "/",
+            "/ws/",
+            "/wss",
+            "/ws/0",
+            "/ws/07",
+            "/ws/+7",
+            "/ws/7/",
+            "/ws/x",
+            "/ws/9007199254740992",
+            "/ws/99999999999999999999",
+            "/WS",
+        ] {
             assert_eq!(endpoint(path), None, "{path}");
         }
     }

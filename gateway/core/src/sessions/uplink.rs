@@ -23,7 +23,13 @@ pub(super) struct Uplink {
 
 impl Uplink {
     pub(super) fn new() -> Self {
-        Self { link: None, writer: BatchWriter::new(), ready: VecDeque::new(), ready_bytes: 0, is_refused: false }
+        Self {
+            link: None,
+            writer: BatchWriter::new(),
+            ready: VecDeque::new(),
+            ready_bytes: 0,
+            is_refused: false,
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {

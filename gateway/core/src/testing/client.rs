@@ -56,7 +56,11 @@ impl Default for Client {
             received: Vec::new(),
             reader: Reader::new(),
             events: VecDeque::new(),
-            rules: Rules { message_bytes_max: 1 << 30, frame_bytes_max: 1 << 30, ..Rules::client() },
+            rules: Rules {
+                message_bytes_max: 1 << 30,
+                frame_bytes_max: 1 << 30,
+                ..Rules::client()
+            },
         }
     }
 }
@@ -77,7 +81,9 @@ impl Client {
 
     /// Returns the status of the response; 0 without one.
     pub(crate) fn status(&self) -> u16 {
-        self.response.get(9..12).map_or(0, |status| status.parse().unwrap())
+        self.response
+            .get(9..12)
+            .map_or(0, |status| status.parse().unwrap())
     }
 
     /// Returns the next event, taken out of its batch.
@@ -96,7 +102,11 @@ impl Client {
             let object: Value = serde_json::from_str(&text).unwrap();
             if object["type"] == "batch" {
                 let messages = object["messages"].as_array().unwrap();
-                assert!((2..=100).contains(&messages.len()), "a batch of {}", messages.len());
+                assert!(
+                    (2..=100).contains(&messages.len()),
+                    "a batch of {}",
+                    messages.len()
+                );
                 self.events.extend(messages.iter().cloned());
             } else {
                 self.events.push_back(object);
@@ -112,7 +122,10 @@ impl Client {
 
     /// Returns the types of every event so far.
     pub(crate) fn types(&mut self) -> Vec<String> {
-        self.events().iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+        self.events()
+            .iter()
+            .map(|event| event["type"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Returns the code of the close frame, which is the last thing seen; 0 without one.
@@ -125,18 +138,28 @@ impl Client {
 
     fn parse(&mut self) {
         if self.response.is_empty() {
-            let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") else { return };
+            let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") else {
+                return;
+            };
             let head = String::from_utf8(self.received.drain(..end + 4).collect()).unwrap();
             self.response = head;
         }
         if self.status() != 101 {
-            self.response.push_str(std::str::from_utf8(&self.received).unwrap());
+            self.response
+                .push_str(std::str::from_utf8(&self.received).unwrap());
             self.received.clear();
             return;
         }
         let mut input = Input::new(&mut self.received);
-        while let Some(item) = self.reader.next(&mut input, &self.rules).expect("the server keeps to RFC 6455") {
-            assert!(!matches!(self.seen.back(), Some(Seen::Close(..))), "something behind a close frame");
+        while let Some(item) = self
+            .reader
+            .next(&mut input, &self.rules)
+            .expect("the server keeps to RFC 6455")
+        {
+            assert!(
+                !matches!(self.seen.back(), Some(Seen::Close(..))),
+                "something behind a close frame"
+            );
             self.seen.push_back(match item {
                 Item::Text(text) => {
                     self.text_bytes.push(text.len());
@@ -145,9 +168,9 @@ impl Client {
                 Item::Binary(bytes) => Seen::Binary(bytes.to_vec()),
                 Item::Ping(_) => Seen::Ping,
                 Item::Pong(payload) => Seen::Pong(payload.to_vec()),
-                Item::Close(frame) => {
-                    frame.map_or(Seen::Close(1005, String::new()), |frame| Seen::Close(frame.code, frame.reason.to_owned()))
-                }
+                Item::Close(frame) => frame.map_or(Seen::Close(1005, String::new()), |frame| {
+                    Seen::Close(frame.code, frame.reason.to_owned())
+                }),
             });
         }
         self.received.clear();

@@ -37,7 +37,10 @@ impl<A: Application> World<A> {
         config.check().unwrap();
         Self {
             hub: Hub::new(config, application, 7),
-            now: Now { mono_ms: 1_000, unix: START },
+            now: Now {
+                mono_ms: 1_000,
+                unix: START,
+            },
             clients: BTreeMap::new(),
             router: Router::default(),
             slots: Vec::new(),
@@ -46,13 +49,20 @@ impl<A: Application> World<A> {
 
     /// Connects a client in the first free slot.
     pub(crate) fn accept(&mut self) -> ConnectionHandle {
-        let is_taken = |slot: u32| self.clients.iter().any(|(id, client)| id.slot == slot && !client.is_closed);
+        let is_taken = |slot: u32| {
+            self.clients
+                .iter()
+                .any(|(id, client)| id.slot == slot && !client.is_closed)
+        };
         let slot = (0..).find(|&slot| !is_taken(slot)).unwrap();
         if slot as usize >= self.slots.len() {
             self.slots.resize(slot as usize + 1, 0);
         }
         self.slots[slot as usize] += 1;
-        let id = ConnectionHandle { slot, generation: self.slots[slot as usize] };
+        let id = ConnectionHandle {
+            slot,
+            generation: self.slots[slot as usize],
+        };
         self.clients.insert(id, Client::default());
         self.hub.handle_accepted(id, self.now);
         id
@@ -112,8 +122,12 @@ impl<A: Application> World<A> {
     pub(crate) fn tick(&mut self) {
         for _ in 0..10_000 {
             self.step();
-            let is_due = self.hub.poll_timeout().is_some_and(|at_ms| at_ms <= self.now.mono_ms);
-            let can_read = |client: &Client| !client.is_paused && !client.is_closed && !client.unread.is_empty();
+            let is_due = self
+                .hub
+                .poll_timeout()
+                .is_some_and(|at_ms| at_ms <= self.now.mono_ms);
+            let can_read =
+                |client: &Client| !client.is_paused && !client.is_closed && !client.unread.is_empty();
             if !is_due && !self.clients.values().any(can_read) {
                 return;
             }
@@ -125,7 +139,11 @@ impl<A: Application> World<A> {
     pub(crate) fn step(&mut self) {
         self.report_sockets();
         self.read_sockets();
-        if self.hub.poll_timeout().is_some_and(|at_ms| at_ms <= self.now.mono_ms) {
+        if self
+            .hub
+            .poll_timeout()
+            .is_some_and(|at_ms| at_ms <= self.now.mono_ms)
+        {
             self.hub.handle_timeout(self.now);
         }
         self.hub.handle_tick_end(self.now);
@@ -139,7 +157,10 @@ impl<A: Application> World<A> {
                 Output::Send { id, bytes } => {
                     let client = self.client(id);
                     assert!(!client.is_closed && !client.is_ended, "a send after the end");
-                    assert!(client.rest.is_none() && !client.is_full, "a send while an earlier one is unfinished");
+                    assert!(
+                        client.rest.is_none() && !client.is_full,
+                        "a send while an earlier one is unfinished"
+                    );
                     client.take(bytes.as_slice());
                     if let Buffer::Owned(buffer) = bytes {
                         self.hub.recycle(buffer);
@@ -147,7 +168,10 @@ impl<A: Application> World<A> {
                 }
                 Output::ShutdownWrite(id) => {
                     let client = self.client(id);
-                    assert!(client.rest.is_none() && !client.is_full, "an end of stream in the middle of a send");
+                    assert!(
+                        client.rest.is_none() && !client.is_full,
+                        "an end of stream in the middle of a send"
+                    );
                     client.is_ended = true;
                 }
                 Output::Close(id) => {
@@ -177,7 +201,8 @@ impl<A: Application> World<A> {
             }
             if let Some(rest) = client.rest.take() {
                 client.is_full = true;
-                self.hub.handle_send_short(id, Buffer::Shared(rest.into()), self.now);
+                self.hub
+                    .handle_send_short(id, Buffer::Shared(rest.into()), self.now);
             }
             let client = self.client(id);
             if client.is_full && client.room > 0 {

@@ -20,7 +20,8 @@ impl Router {
             return Err(batch);
         }
         self.batches += 1;
-        self.records.extend(decode_to_router(batch).map(|record| record.expect("the gateway keeps to the format")));
+        self.records
+            .extend(decode_to_router(batch).map(|record| record.expect("the gateway keeps to the format")));
         Ok(())
     }
 

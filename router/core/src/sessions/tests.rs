@@ -28,6 +28,19 @@ proptest! {
 
 const LINK: LinkId = LinkId(1);
 
+fn handle(slot: u32) -> ConnectionHandle {
+    ConnectionHandle { slot, generation: 0 }
+}
+
+/// The session of device 1 on a connection.
+fn session_ref(connection: u32) -> SessionRef {
+    SessionRef {
+        connection: handle(connection),
+        user: user(1),
+        device: device(1),
+    }
+}
+
 /// A receiver, user 1, with a window of 2 and entries from user 2.
 struct Inbox {
     sessions: Sessions,
@@ -73,10 +86,7 @@ impl Inbox {
 
     fn open(&mut self, connection: u32, session: Option<u64>, cursor: Option<Position>) -> Opened {
         let request = SessionOpen {
-            connection: ConnectionHandle {
-                slot: connection,
-                generation: 0,
-            },
+            connection: handle(connection),
             user: user(1),
             device: device(1),
             session: session.map(SessionNumber),
@@ -182,14 +192,7 @@ fn the_newest_session_of_a_device_wins_and_the_old_one_is_named() {
     let Opened::Opened { answer, replaced, .. } = inbox.open(2, None, None) else {
         panic!()
     };
-    let old = SessionRef {
-        connection: ConnectionHandle {
-            slot: 1,
-            generation: 0,
-        },
-        user: user(1),
-        device: device(1),
-    };
+    let old = session_ref(1);
     assert_eq!(replaced, Some((LINK, old)));
     assert!(answer.session > first);
     // What comes late of the old one changes nothing.
@@ -254,18 +257,7 @@ fn own_sends_at_the_end_count_as_acked_when_the_session_ends() {
     let mut inbox = Inbox::new();
     inbox.opened(1);
     inbox.append(1, 1);
-    let connection = ConnectionHandle {
-        slot: 1,
-        generation: 0,
-    };
-    inbox.sessions.close(
-        LINK,
-        &SessionRef {
-            connection,
-            user: user(1),
-            device: device(1),
-        },
-    );
+    inbox.sessions.close(LINK, &session_ref(1));
     let ack = inbox
         .sessions
         .poll_ack()
@@ -455,20 +447,16 @@ fn nothing_waits_for_a_session_that_ended() {
     inbox.opened(1);
     assert_eq!(inbox.sessions.behind(), 1);
     assert_eq!(inbox.pages(), [10, 20]);
-    let connection = ConnectionHandle {
-        slot: 1,
-        generation: 0,
-    };
+    // A session ends with an ack to log and a page to read, another one while its link is full.
     inbox.open(1, None, Some(position(30, 1)));
-    assert!(inbox.sessions.close(
-        LINK,
-        &SessionRef {
-            connection,
-            user: user(1),
-            device: device(1)
-        }
-    ));
+    assert_eq!((inbox.sessions.behind(), inbox.sessions.acks.len()), (1, 0));
+    assert!(inbox.sessions.close(LINK, &session_ref(1)));
     assert_eq!((inbox.sessions.behind(), inbox.sessions.acks.len()), (0, 0));
+    inbox.sessions.handle_link_full(LINK);
+    inbox.opened(1);
+    assert_eq!(inbox.sessions.behind(), 1);
+    assert!(inbox.sessions.close(LINK, &session_ref(1)));
+    assert_eq!(inbox.sessions.behind(), 0);
 }
 
 #[test]
@@ -577,10 +565,7 @@ fn status_updates_reach_all_devices_or_all_but_one() {
     let mut inbox = Inbox::new();
     inbox.opened(1);
     let request = SessionOpen {
-        connection: ConnectionHandle {
-            slot: 2,
-            generation: 0,
-        },
+        connection: handle(2),
         user: user(1),
         device: device(2),
         session: None,

@@ -46,6 +46,8 @@ pub struct ApiConfig {
     pub connections_max: usize,
     /// Most requests that wait for the router at once; further ones are answered `busy`. Default 1,024.
     pub in_flight_max: usize,
+    /// How long a request waits for the router. Default 15 s.
+    pub answer_timeout: Duration,
 }
 
 impl ApiConfig {
@@ -57,6 +59,7 @@ impl ApiConfig {
             epoch,
             connections_max: 1024,
             in_flight_max: 1024,
+            answer_timeout: ANSWER_TIMEOUT,
         }
     }
 }
@@ -99,7 +102,7 @@ impl ApiServer {
         self.address
     }
 
-    /// Takes no more connections, lets requests in flight finish for [`DRAIN_TIMEOUT`], and returns.
+    /// Takes no more connections, lets requests in flight finish for 5 s, and returns.
     pub fn stop(mut self) {
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {
@@ -127,7 +130,7 @@ async fn run(
         epoch: config.epoch,
         worker: 0,
     };
-    let (link, carrier) = LinkClient::new(endpoint, hello, config.in_flight_max, ANSWER_TIMEOUT);
+    let (link, carrier) = LinkClient::new(endpoint, hello, config.in_flight_max, config.answer_timeout);
     let carrier = tokio::spawn(carrier);
     let routes = routes(Arc::new(Api {
         auth: config.auth,
@@ -278,7 +281,7 @@ impl Api {
     }
 }
 
-/// How long a request waits for the router (DESIGN section 6).
+/// DESIGN section 6: after this a gateway answers by itself too.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -116,10 +116,7 @@ impl<D: Disk, S: Store> Router<D, S> {
         self.answer_unavailable(&askers);
         for record in std::mem::take(&mut self.forming.records) {
             match record.input {
-                Input::Ack(ack) => {
-                    self.sessions.restore_ack(ack);
-                    self.acks_due_ms.get_or_insert(self.now.mono_ms);
-                }
+                Input::Ack(ack) => self.sessions.restore_ack(ack),
                 Input::Device(device) => self.forming.unlogged_devices.push(device),
                 Input::Send(_) | Input::Status(_) => {}
             }
@@ -153,7 +150,9 @@ impl<D: Disk, S: Store> Router<D, S> {
     /// Adds the acks that sessions hold: along with other records, or when the oldest has waited long enough. Then they
     /// also go into a group that is full, or steady sends would hold them up for ever.
     fn add_acks(&mut self) {
-        let is_due = self.acks_due_ms.is_some_and(|due_ms| due_ms <= self.now.mono_ms);
+        self.set_acks_due();
+        let Some(due_ms) = self.acks_due_ms else { return };
+        let is_due = due_ms <= self.now.mono_ms;
         if !is_due && self.forming.records.is_empty() {
             return;
         }
@@ -174,6 +173,16 @@ impl<D: Disk, S: Store> Router<D, S> {
                 },
                 Asker::None,
             );
+        }
+    }
+
+    /// Starts the time that acks may linger, when there are some and it does not run yet.
+    pub(super) fn set_acks_due(&mut self) {
+        if self.sessions.acks_waiting() == 0 {
+            self.acks_due_ms = None;
+        } else {
+            let linger_ms = u64::from(self.config.ack_linger_ms);
+            self.acks_due_ms.get_or_insert(self.now.mono_ms + linger_ms);
         }
     }
 

@@ -3,16 +3,16 @@
 //! [`Router::tick`] does everything once and never waits, except for the disk. Its steps, and why in this order:
 //!
 //! 1. **Receive** what the links have. What needs no log is answered here; reads wait for step 5.
-//! 2. **Append** one group of records: one write, one sync ([`group`]).
-//! 3. **Fold** them and **apply** every row in one batch, together with the offset they reach ([`commit`]).
+//! 2. **Append** one group of records: one write, one sync (`group`).
+//! 3. **Fold** them and **apply** every row in one batch, together with the offset they reach (`commit`).
 //! 4. Only then **publish**: answers to senders, live entries and status updates; then pages for sessions that are
-//!    behind ([`sessions`]).
-//! 5. **Read** history and conversations: whatever the same connection sent before is in them ([`reads`]).
-//! 6. **Flush** the batches; what a link has no room for stays as state ([`links`]).
-//! 7. **Upkeep**: sync the store, delete what is past retention, a slice at a time ([`upkeep`]).
+//!    behind (`sessions`).
+//! 5. **Read** history and conversations: whatever the same connection sent before is in them (`reads`).
+//! 6. **Flush** the batches; what a link has no room for stays as state (`links`).
+//! 7. **Upkeep**: sync the store, delete what is past retention, a slice at a time (`upkeep`).
 //!
-//! A crash between any two steps is a crash: a start ([`start`]) reads the log from the last offset that the store has and
-//! folds the rest again, to the same rows. A disk that fails instead of crashing is a [`condition`].
+//! A crash between any two steps is a crash: a start (`start`) reads the log from the last offset that the store has and
+//! folds the rest again, to the same rows. A disk that fails instead of crashing is a `condition`.
 //!
 //! [`spawn`] puts a thin shell around `tick`: clocks, and a thread to park. A simulation drives the same `tick` in virtual
 //! time.
@@ -144,6 +144,7 @@ impl<D: Disk, S: Store> Router<D, S> {
         is_busy |= self.flush_links();
         self.keep_up()?;
         is_busy |= !self.forming.is_empty() && self.condition.takes_records();
+        self.set_acks_due();
         self.publish_gauges();
         Ok(Progress { is_busy })
     }
@@ -193,6 +194,10 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     fn publish_gauges(&self) {
         self.counters.sessions.set(self.sessions.len() as u64);
+        self.counters.sessions_behind.set(self.sessions.behind() as u64);
+        self.counters
+            .acks_waiting
+            .set(self.sessions.acks_waiting() as u64);
         self.counters.link_backlog.set(self.links.waiting_bytes() as u64);
         self.counters.store_lag.set(self.upkeep.lag(self.log.next()));
         self.counters.ready.set(u64::from(self.health.is_ready()));

@@ -2,8 +2,8 @@
 
 use router_backend::disk::Disk;
 use router_backend::store::Store;
-use router_core::sessions::{AckVerdict, LinkId};
-use wire::link::{AckRecord, LINK_VERSION, LinkHello, LinkKind, SendRecord, ToRouter};
+use router_core::sessions::LinkId;
+use wire::link::{LINK_VERSION, LinkHello, LinkKind, SendRecord, ToRouter};
 use wire::log::{Input, LogRecord, SendInput};
 
 use super::condition::UNAVAILABLE;
@@ -66,7 +66,9 @@ impl<D: Disk, S: Store> Router<D, S> {
                 self.sessions.close(id, &session);
             }
             (_, ToRouter::Send(send)) => self.take_send(id, send),
-            (_, ToRouter::Ack(ack)) => self.take_ack(id, &ack),
+            (_, ToRouter::Ack(ack)) => {
+                self.sessions.handle_ack(id, &ack); // It opens the window at once, and is logged later.
+            }
             (_, ToRouter::Status(status)) => link.reads.push_back(Read::Status(status)),
             (_, ToRouter::History(history)) => link.reads.push_back(Read::History(history)),
             (_, ToRouter::Conversations(conversations)) => {
@@ -118,18 +120,5 @@ impl<D: Disk, S: Store> Router<D, S> {
             },
             Asker::Send(id, send.request),
         );
-    }
-
-    /// Takes an ack: it opens the window at once, and is logged later.
-    fn take_ack(&mut self, id: LinkId, ack: &AckRecord) {
-        if self.sessions.handle_ack(id, ack) == AckVerdict::Taken {
-            self.note_ack();
-        }
-    }
-
-    /// Notes that a session holds an ack.
-    pub(super) fn note_ack(&mut self) {
-        self.acks_due_ms
-            .get_or_insert(self.now.mono_ms + u64::from(self.config.ack_linger_ms));
     }
 }

@@ -81,9 +81,6 @@ impl<D: Disk, S: Store> Router<D, S> {
                 if let Some((link, session)) = replaced {
                     self.links.push(link, &FromRouter::SessionReplaced(session));
                 }
-                if open.cursor.is_some() {
-                    self.note_ack();
-                }
             }
             Opened::Superseded => {
                 if admission == Admission::New {
@@ -211,7 +208,6 @@ impl<D: Disk, S: Store> Router<D, S> {
                 }
             }
         }
-        self.note_ack(); // What was acked before it was read is counted as it is read.
     }
 }
 

@@ -2,9 +2,12 @@ use super::*;
 
 #[test]
 fn a_close_frame_is_repeated_with_its_code_and_the_socket_closed_behind_it() {
-    for (payload, code, answered) in
-        [(&b""[..], 1005, 1000), (b"\x03\xe8", 1000, 1000), (b"\x03\xe9bye", 1001, 1001), (b"\x0f\xa0", 4000, 4000)]
-    {
+    for (payload, code, answered) in [
+        (&b""[..], 1005, 1000),
+        (b"\x03\xe8", 1000, 1000),
+        (b"\x03\xe9bye", 1001, 1001),
+        (b"\x0f\xa0", 4000, 4000),
+    ] {
         let mut world = echo(HubConfig::default());
         let id = world.connect();
         world.send_bytes(id, &frame(Opcode::Close, payload));
@@ -22,7 +25,9 @@ fn a_close_frame_is_repeated_with_its_code_and_the_socket_closed_behind_it() {
 fn a_close_frame_and_the_end_of_the_stream_in_one_read_still_get_an_answer() {
     let mut world = echo(HubConfig::default());
     let id = world.connect();
-    world.hub.handle_received(id, &mut frame(Opcode::Close, b"\x03\xe8"), world.now);
+    world
+        .hub
+        .handle_received(id, &mut frame(Opcode::Close, b"\x03\xe8"), world.now);
     world.hub.handle_end_of_stream(id, world.now);
     world.tick();
     assert_eq!(world.client(id).close_code(), 1000);
@@ -38,14 +43,22 @@ fn breaches_of_rfc_6455_close_with_their_code_and_reach_no_application() {
         (masked(b"\xc1\x80"), 1002, Reason::ProtocolError),
         (masked(b"\x83\x80"), 1002, Reason::ProtocolError),
         (masked(b"\x81\xfe\x00\x05"), 1002, Reason::ProtocolError),
-        (masked(b"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00"), 1002, Reason::ProtocolError),
+        (
+            masked(b"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00"),
+            1002,
+            Reason::ProtocolError,
+        ),
         (masked(b"\x09\x80"), 1002, Reason::ProtocolError),
         (masked(b"\x89\xfe\x00\x7e"), 1002, Reason::ProtocolError),
         (masked(b"\x80\x80"), 1002, Reason::ProtocolError),
         (frame(Opcode::Close, b"\x03"), 1002, Reason::ProtocolError),
         (frame(Opcode::Close, b"\x03\xed"), 1002, Reason::ProtocolError),
         (frame(Opcode::Text, b"\xff"), 1007, Reason::InvalidText),
-        (masked(b"\x81\xff\x00\x00\x00\x00\x10\x00\x00\x00"), 1009, Reason::MessageTooBig),
+        (
+            masked(b"\x81\xff\x00\x00\x00\x00\x10\x00\x00\x00"),
+            1009,
+            Reason::MessageTooBig,
+        ),
     ] {
         let mut world = echo(HubConfig::default());
         let id = world.connect();
@@ -93,7 +106,10 @@ fn pings_are_answered_between_fragments_and_a_flood_of_them_is_not() {
         ]
         .concat(),
     );
-    assert_eq!(seen(world.client(id)), [Seen::Pong(b"now".to_vec()), Seen::Text("one two".to_owned())]);
+    assert_eq!(
+        seen(world.client(id)),
+        [Seen::Pong(b"now".to_vec()), Seen::Text("one two".to_owned())]
+    );
 
     world.pass_ms(10_000);
     for _ in 0..100 {

@@ -89,7 +89,9 @@ fn a_silent_client_is_pinged_twice_and_then_given_up_within_75_s() {
         assert!(world.now.mono_ms - start <= 75_000);
     }
     let end = world.now.mono_ms - start;
-    assert!(matches!(pinged_at[..], [first, second] if (20_000..=25_000).contains(&first) && second == first + 25_000));
+    assert!(
+        matches!(pinged_at[..], [first, second] if (20_000..=25_000).contains(&first) && second == first + 25_000)
+    );
     assert_eq!(end, pinged_at[1] + 25_000);
     only_reason(&world, Reason::PingTimeout);
     assert!(world.client(id).is_ended);
@@ -107,7 +109,10 @@ fn a_client_that_is_heard_is_not_pinged() {
     world.pass_ms(30_000);
     world.send_bytes(id, &frame(Opcode::Pong, b""));
     world.pass_ms(74_000 - 5_000);
-    assert_eq!((world.hub.stats().pings_sent, world.hub.stats().closes_total()), (3, 0));
+    assert_eq!(
+        (world.hub.stats().pings_sent, world.hub.stats().closes_total()),
+        (3, 0)
+    );
 }
 
 #[test]
@@ -124,7 +129,10 @@ fn pings_of_many_connections_spread() {
         pings_by_second.push(world.hub.stats().pings_sent - before);
     }
     assert_eq!(world.hub.stats().pings_sent, 200);
-    assert!(pings_by_second.iter().all(|&pings| (15..=70).contains(&pings)), "{pings_by_second:?}");
+    assert!(
+        pings_by_second.iter().all(|&pings| (15..=70).contains(&pings)),
+        "{pings_by_second:?}"
+    );
 }
 
 #[test]

@@ -2,7 +2,10 @@ use super::*;
 
 #[test]
 fn a_drain_closes_every_client_with_4503_spread_over_its_time() {
-    let mut world = echo(HubConfig { drain_ms: 1_000, ..HubConfig::default() });
+    let mut world = echo(HubConfig {
+        drain_ms: 1_000,
+        ..HubConfig::default()
+    });
     let ids: Vec<_> = (0..100).map(|_| world.connect()).collect();
     let waiting = world.accept();
     world.hub.start_drain(world.now);
@@ -23,12 +26,20 @@ fn a_drain_closes_every_client_with_4503_spread_over_its_time() {
     world.send_end(waiting);
     assert!(world.hub.is_drained());
     assert_all_ended(&world);
-    assert!(world.hub.poll_timeout().is_none_or(|at_ms| at_ms > world.now.mono_ms));
+    assert!(
+        world
+            .hub
+            .poll_timeout()
+            .is_none_or(|at_ms| at_ms > world.now.mono_ms)
+    );
 }
 
 #[test]
 fn an_upgrade_during_a_drain_is_refused_with_503() {
-    let mut world = echo(HubConfig { drain_ms: 1_000, ..HubConfig::default() });
+    let mut world = echo(HubConfig {
+        drain_ms: 1_000,
+        ..HubConfig::default()
+    });
     world.hub.start_drain(world.now);
     world.tick();
     let id = world.accept();
@@ -39,7 +50,10 @@ fn an_upgrade_during_a_drain_is_refused_with_503() {
 
 #[test]
 fn clients_that_do_not_go_are_cut_off_at_the_hard_deadline() {
-    let mut world = echo(HubConfig { drain_ms: 1_000, ..HubConfig::default() });
+    let mut world = echo(HubConfig {
+        drain_ms: 1_000,
+        ..HubConfig::default()
+    });
     let id = world.connect();
     world.client(id).room = 0;
     world.hub.start_drain(world.now);

@@ -21,7 +21,10 @@ fn an_echo_that_is_not_taken_stops_the_reading_and_loses_nothing() {
         assert!(steps < 100);
     }
     assert_eq!(world.hub.stats().closes_total(), 0);
-    assert_eq!((world.hub.stats().outbox_bytes, world.hub.stats().input_bytes), (0, 0));
+    assert_eq!(
+        (world.hub.stats().outbox_bytes, world.hub.stats().input_bytes),
+        (0, 0)
+    );
     assert!(!world.client(id).is_paused);
 }
 
@@ -48,7 +51,10 @@ fn unsent_bytes_without_progress_for_thirty_seconds_end_a_connection() {
 
 #[test]
 fn while_the_worker_holds_too_much_the_largest_outboxes_are_closed_first() {
-    let config = HubConfig { outbox_total_bytes_max: 400 * 1024, ..HubConfig::default() };
+    let config = HubConfig {
+        outbox_total_bytes_max: 400 * 1024,
+        ..HubConfig::default()
+    };
     let mut world = echo(config);
     let ids = [world.connect(), world.connect(), world.connect()];
     for (id, kib) in ids.into_iter().zip([100, 200, 150]) {
@@ -64,7 +70,10 @@ fn while_the_worker_holds_too_much_the_largest_outboxes_are_closed_first() {
 
 #[test]
 fn input_of_a_worker_is_bounded_and_the_one_that_asks_for_more_is_closed_with_1013() {
-    let mut world = echo(HubConfig { input_total_bytes_max: 200 * 1024, ..HubConfig::default() });
+    let mut world = echo(HubConfig {
+        input_total_bytes_max: 200 * 1024,
+        ..HubConfig::default()
+    });
     let ids = [world.connect(), world.connect(), world.connect(), world.connect()];
     let message = text(&"x".repeat(61_500));
     for id in ids {

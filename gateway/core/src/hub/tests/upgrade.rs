@@ -10,10 +10,18 @@ fn a_request_in_any_pieces_becomes_a_websocket_and_frames_behind_it_are_not_lost
         let mut world = echo(HubConfig::default());
         let id = world.accept();
         world.send_bytes(id, &bytes[..cut]);
-        assert_eq!(world.client(id).status(), if cut < head_bytes { 0 } else { 101 }, "{cut}");
+        assert_eq!(
+            world.client(id).status(),
+            if cut < head_bytes { 0 } else { 101 },
+            "{cut}"
+        );
         world.send_bytes(id, &bytes[cut..]);
         let client = world.client(id);
-        assert!(client.response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert!(
+            client
+                .response
+                .contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
+        );
         assert_eq!(seen(client), [Seen::Text("hello".to_owned())], "{cut}");
         assert_eq!(world.hub.stats().input_bytes, 0, "{cut}");
     }
@@ -77,7 +85,10 @@ fn leaving_before_the_upgrade_is_complete_has_a_reason_of_its_own() {
 
 #[test]
 fn one_connection_too_many_is_told_so_with_4429() {
-    let mut world = echo(HubConfig { connections_max: 2, ..HubConfig::default() });
+    let mut world = echo(HubConfig {
+        connections_max: 2,
+        ..HubConfig::default()
+    });
     let (first, second) = (world.connect(), world.connect());
     let third = world.accept();
     assert_eq!(world.upgrade_with(third, "/ws", ""), 101);
@@ -99,11 +110,16 @@ fn facts_about_a_connection_that_is_gone_are_without_effect() {
     let new = world.connect();
     assert_eq!(new.slot, old.slot);
     let now = world.now;
-    assert_eq!(world.hub.handle_received(old, &mut text("late"), now), crate::Reading::Stopped);
+    assert_eq!(
+        world.hub.handle_received(old, &mut text("late"), now),
+        crate::Reading::Stopped
+    );
     world.hub.handle_end_of_stream(old, now);
     world.hub.handle_failed(old, now);
     world.hub.handle_writable(old, now);
-    world.hub.handle_send_short(old, crate::Buffer::Owned(vec![1]), now);
+    world
+        .hub
+        .handle_send_short(old, crate::Buffer::Owned(vec![1]), now);
     world.tick();
     assert_eq!((world.hub.connections(), world.hub.stats().outbox_bytes), (1, 0));
     assert_eq!(seen(world.client(new)), []);

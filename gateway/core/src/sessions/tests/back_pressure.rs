@@ -29,14 +29,23 @@ fn a_full_link_stops_the_reading_of_those_who_ask_and_loses_nothing() {
     world.send_text(busy, &send_command(3, 2, "third"));
     world.send_text(quiet, r#"{"type":"ping"}"#);
     assert!(world.client(busy).is_paused && !world.client(quiet).is_paused);
-    assert_eq!((world.client(quiet).types(), world.client(busy).types()), (vec!["pong".to_owned()], vec![]));
+    assert_eq!(
+        (world.client(quiet).types(), world.client(busy).types()),
+        (vec!["pong".to_owned()], vec![])
+    );
     world.router.is_full = false;
     world.pass_ms(10_000);
-    assert!(world.router.take_records().is_empty(), "nothing is tried before there is room");
+    assert!(
+        world.router.take_records().is_empty(),
+        "nothing is tried before there is room"
+    );
     world.hub.handle_link_room(LINK, world.now);
     world.tick();
     let sends = sends(&mut world);
-    assert_eq!(sends.iter().map(|send| send.body.clone()).collect::<Vec<_>>(), [body("first"), body("second"), body("third")]);
+    assert_eq!(
+        sends.iter().map(|send| send.body.clone()).collect::<Vec<_>>(),
+        [body("first"), body("second"), body("third")]
+    );
     assert!(!world.client(busy).is_paused);
     assert_eq!(world.hub.stats().link_bytes, 0);
 }
@@ -50,7 +59,10 @@ fn liveness_is_not_judged_while_a_connection_is_not_read() {
     world.send_text(id, &send_command(2, 2, "y"));
     assert!(world.client(id).is_paused);
     world.pass_ms(300_000);
-    assert_eq!((world.client(id).close_code(), world.hub.stats().pings_sent), (0, 0));
+    assert_eq!(
+        (world.client(id).close_code(), world.hub.stats().pings_sent),
+        (0, 0)
+    );
     world.router.is_full = false;
     world.hub.handle_link_room(LINK, world.now);
     world.tick();
@@ -76,7 +88,12 @@ fn when_the_room_is_used_up_too_sends_are_rejected_busy() {
     for &id in &ids {
         world.send_text(id, &batch_of(0..per_frame, &text));
         for event in world.client(id).events() {
-            assert_refused(&event, "rejected", event["id"].as_u64().map(|id| id as u32), "busy");
+            assert_refused(
+                &event,
+                "rejected",
+                event["id"].as_u64().map(|id| id as u32),
+                "busy",
+            );
             assert_eq!(event["retry_after_ms"], 1_000);
             rejected += 1;
         }
@@ -84,18 +101,29 @@ fn when_the_room_is_used_up_too_sends_are_rejected_busy() {
     assert!(rejected > 0);
     assert_eq!(world.hub.stats().busy, rejected);
     let waiting = world.hub.stats().link_bytes as usize;
-    assert!((LINK_BYTES_MAX..LINK_BYTES_MAX + 10_000).contains(&waiting), "{waiting}");
+    assert!(
+        (LINK_BYTES_MAX..LINK_BYTES_MAX + 10_000).contains(&waiting),
+        "{waiting}"
+    );
     world.router.is_full = false;
     world.hub.handle_link_room(LINK, world.now);
     world.tick();
-    assert_eq!(sends(&mut world).len() as u64 + rejected, clients as u64 * u64::from(per_frame));
+    assert_eq!(
+        sends(&mut world).len() as u64 + rejected,
+        clients as u64 * u64::from(per_frame)
+    );
 }
 
 #[test]
 fn acks_and_ends_wait_as_state_while_the_link_is_full() {
     let mut world = dev();
     let (one, two) = (live(&mut world, 1), live(&mut world, 2));
-    from_router(&mut world, &(1..=50).map(|n| deliver(&[(one, n), (two, n)], n, "x")).collect::<Vec<_>>());
+    from_router(
+        &mut world,
+        &(1..=50)
+            .map(|n| deliver(&[(one, n), (two, n)], n, "x"))
+            .collect::<Vec<_>>(),
+    );
     world.router.is_full = true;
     world.send_text(one, &send_command(1, 2, "x"));
     for n in 1..=50 {
@@ -107,8 +135,16 @@ fn acks_and_ends_wait_as_state_while_the_link_is_full() {
     world.hub.handle_link_room(LINK, world.now);
     world.tick();
     let records = world.router.take_records();
-    let acks: Vec<_> =
-        records.iter().filter_map(|record| if let ToRouter::Ack(ack) = record { Some(ack.position) } else { None }).collect();
+    let acks: Vec<_> = records
+        .iter()
+        .filter_map(|record| {
+            if let ToRouter::Ack(ack) = record {
+                Some(ack.position)
+            } else {
+                None
+            }
+        })
+        .collect();
     assert_eq!(acks, [at(50)]);
     assert!(records.contains(&ToRouter::SessionClose(session_ref(one, 1))));
 }

@@ -2,8 +2,8 @@ use super::*;
 use crate::limits::ANSWER_MS_MAX;
 use wire::client::{Code, StatusCommand, StatusOf};
 use wire::link::{
-    ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord, RejectedRecord,
-    RequestId, SentRecord, StatusRecord, SummaryRecord,
+    ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord,
+    RejectedRecord, RequestId, SentRecord, StatusRecord, SummaryRecord,
 };
 use wire::log::Status;
 
@@ -28,7 +28,12 @@ fn a_send_becomes_a_record_and_its_answer_sent() {
         &format!(r#"{{"type":"send","id":3,"message_id":"{mid}","receiver_id":2,"content":"gr\u00fc\n","kind":"k"}}"#),
     );
     let sends = sends(&mut world);
-    let body = Body { content: Content::Text("grü\n"), media_url: None, kind: Some("k") }.encode();
+    let body = Body {
+        content: Content::Text("grü\n"),
+        media_url: None,
+        kind: Some("k"),
+    }
+    .encode();
     let expected = SendRecord {
         request: sends[0].request,
         sender: user(1),
@@ -46,7 +51,10 @@ fn a_send_becomes_a_record_and_its_answer_sent() {
         "seq": 4, "timestamp": START.0, "duplicate": true,
     });
     assert_eq!(world.client(id).events(), [expected]);
-    assert_eq!((world.hub.stats().pending, world.hub.stats().answers_late), (0, 1));
+    assert_eq!(
+        (world.hub.stats().pending, world.hub.stats().answers_late),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -54,22 +62,43 @@ fn a_rejected_send_repeats_the_message_id_only_where_one_was_given() {
     let mut world = dev();
     let id = live(&mut world, 1);
     let mid = message_id(77);
-    world.send_text(id, &format!(r#"{{"type":"send","message_id":"{mid}","receiver_id":2,"content":"x"}}"#));
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"send","message_id":"{mid}","receiver_id":2,"content":"x"}}"#),
+    );
     world.send_text(id, &send_command(4, 2, "y"));
     let rejected = |request| {
         let (reason, retry_after_ms) = ("too fast".to_owned(), Some(50));
-        FromRouter::Rejected(RejectedRecord { request, code: Code::RateLimited, reason, retry_after_ms })
+        FromRouter::Rejected(RejectedRecord {
+            request,
+            code: Code::RateLimited,
+            reason,
+            retry_after_ms,
+        })
     };
-    let records: Vec<_> = sends(&mut world).iter().map(|send| rejected(send.request)).collect();
+    let records: Vec<_> = sends(&mut world)
+        .iter()
+        .map(|send| rejected(send.request))
+        .collect();
     from_router(&mut world, &records);
     let events = world.client(id).events();
     let common = |mut event: Value| {
         assert_eq!(event["retry_after_ms"], 50);
         event["type"].take().as_str().map(str::to_owned)
     };
-    assert_eq!((events[0]["message_id"].as_str(), events[0].get("id")), (Some(&*mid.to_string()), None));
-    assert_eq!((events[1].get("message_id"), events[1]["id"].as_u64()), (None, Some(4)));
-    assert!(events.into_iter().all(|event| common(event).as_deref() == Some("rejected")));
+    assert_eq!(
+        (events[0]["message_id"].as_str(), events[0].get("id")),
+        (Some(&*mid.to_string()), None)
+    );
+    assert_eq!(
+        (events[1].get("message_id"), events[1]["id"].as_u64()),
+        (None, Some(4))
+    );
+    assert!(
+        events
+            .into_iter()
+            .all(|event| common(event).as_deref() == Some("rejected"))
+    );
 }
 
 #[test]
@@ -77,21 +106,59 @@ fn status_history_and_conversations_become_records() {
     let mut world = dev();
     let id = live(&mut world, 1);
     let conversation = ConversationId::direct(user(1), user(2));
-    world.send_text(id, &format!(r#"{{"type":"status","status":"read","conversation_id":"{conversation}","seq":5}}"#));
-    world.send_text(id, &format!(r#"{{"type":"history","conversation_id":"{conversation}","before_seq":9,"limit":7}}"#));
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"status","status":"read","conversation_id":"{conversation}","seq":5}}"#),
+    );
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"history","conversation_id":"{conversation}","before_seq":9,"limit":7}}"#),
+    );
     world.send_text(id, r#"{"type":"conversations","limit":3,"before":"page2"}"#);
     let records = world.router.take_records();
-    let [ToRouter::Status(status), ToRouter::History(history), ToRouter::Conversations(conversations)] = &records[..]
+    let [
+        ToRouter::Status(status),
+        ToRouter::History(history),
+        ToRouter::Conversations(conversations),
+    ] = &records[..]
     else {
         panic!("{records:?}")
     };
-    let command = StatusCommand { status: Status::Read, of: StatusOf::Seq(conversation, Seq(5)) };
+    let command = StatusCommand {
+        status: Status::Read,
+        of: StatusOf::Seq(conversation, Seq(5)),
+    };
     let device = DeviceId::DEFAULT;
-    assert_eq!(*status, StatusRecord { request: status.request, user: user(1), device, command });
+    assert_eq!(
+        *status,
+        StatusRecord {
+            request: status.request,
+            user: user(1),
+            device,
+            command
+        }
+    );
     let (request, before) = (history.request, Some(Seq(9)));
-    assert_eq!(*history, HistoryRecord { request, user: user(1), conversation, before, limit: 7 });
+    assert_eq!(
+        *history,
+        HistoryRecord {
+            request,
+            user: user(1),
+            conversation,
+            before,
+            limit: 7
+        }
+    );
     let (request, before) = (conversations.request, Some("page2".to_owned()));
-    assert_eq!(*conversations, ConversationsRecord { request, user: user(1), limit: 3, before });
+    assert_eq!(
+        *conversations,
+        ConversationsRecord {
+            request,
+            user: user(1),
+            limit: 3,
+            before
+        }
+    );
 }
 
 #[test]
@@ -99,7 +166,10 @@ fn pages_are_shown_to_the_client_that_asked() {
     let mut world = dev();
     let id = live(&mut world, 1);
     let conversation = ConversationId::direct(user(1), user(2));
-    world.send_text(id, &format!(r#"{{"type":"history","id":1,"conversation_id":"{conversation}"}}"#));
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"history","id":1,"conversation_id":"{conversation}"}}"#),
+    );
     world.send_text(id, r#"{"type":"conversations","id":2}"#);
     world.send_text(id, r#"{"type":"conversations","id":3}"#);
     let requests = requests(&mut world);
@@ -121,22 +191,50 @@ fn pages_are_shown_to_the_client_that_asked() {
         delivered: Seq(6),
         read: Seq(5),
     };
-    let secret = Body { content: Content::Ciphertext(b"secret"), media_url: None, kind: None }.encode();
+    let secret = Body {
+        content: Content::Ciphertext(b"secret"),
+        media_url: None,
+        kind: None,
+    }
+    .encode();
     let page = ConversationsPageRecord {
         request: requests[1],
         conversations: vec![summary(Some(body("last"))), summary(Some(secret))],
         next: Some("page2".to_owned()),
     };
-    let failed = FailedRecord { request: requests[2], code: Code::Forbidden, reason: "no".to_owned() };
+    let failed = FailedRecord {
+        request: requests[2],
+        code: Code::Forbidden,
+        reason: "no".to_owned(),
+    };
     from_router(
         &mut world,
-        &[FromRouter::HistoryPage(history), FromRouter::ConversationsPage(page), FromRouter::Failed(failed)],
+        &[
+            FromRouter::HistoryPage(history),
+            FromRouter::ConversationsPage(page),
+            FromRouter::Failed(failed),
+        ],
     );
     let events = world.client(id).events();
-    assert_eq!((&events[0]["type"], &events[0]["id"], &events[0]["more"]), (&"history".into(), &1.into(), &true.into()));
-    assert_eq!((&events[0]["delivered_seq"], &events[0]["read_seq"]), (&6.into(), &5.into()));
-    assert_eq!((&events[0]["messages"][0]["content"], events[0]["messages"][0].get("cursor")), (&"new".into(), None));
-    assert_eq!((&events[1]["id"], &events[1]["next"]), (&2.into(), &"page2".into()));
+    assert_eq!(
+        (&events[0]["type"], &events[0]["id"], &events[0]["more"]),
+        (&"history".into(), &1.into(), &true.into())
+    );
+    assert_eq!(
+        (&events[0]["delivered_seq"], &events[0]["read_seq"]),
+        (&6.into(), &5.into())
+    );
+    assert_eq!(
+        (
+            &events[0]["messages"][0]["content"],
+            events[0]["messages"][0].get("cursor")
+        ),
+        (&"new".into(), None)
+    );
+    assert_eq!(
+        (&events[1]["id"], &events[1]["next"]),
+        (&2.into(), &"page2".into())
+    );
     assert_eq!(events[1]["conversations"][0]["last_message"], "last");
     assert_eq!(events[1]["conversations"][1]["last_message"], Value::Null);
     assert_eq!(events[1]["conversations"][0]["unread_count"], 2);
@@ -148,15 +246,31 @@ fn a_page_of_history_is_cut_to_fit_a_frame() {
     let mut world = dev();
     let id = live(&mut world, 1);
     let conversation = ConversationId::direct(user(1), user(2));
-    world.send_text(id, &format!(r#"{{"type":"history","id":1,"conversation_id":"{conversation}"}}"#));
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"history","id":1,"conversation_id":"{conversation}"}}"#),
+    );
     let request = requests(&mut world)[0];
     // Each control character is written as six.
-    let messages = (0..8).rev().map(|seq| message(seq + 1, &"\u{1}".repeat(9_000))).collect();
-    let page = HistoryPageRecord { request, conversation, messages, more: false, delivered: Seq(0), read: Seq(0) };
+    let messages = (0..8)
+        .rev()
+        .map(|seq| message(seq + 1, &"\u{1}".repeat(9_000)))
+        .collect();
+    let page = HistoryPageRecord {
+        request,
+        conversation,
+        messages,
+        more: false,
+        delivered: Seq(0),
+        read: Seq(0),
+    };
     from_router(&mut world, &[FromRouter::HistoryPage(page)]);
     let event = world.client(id).event().unwrap();
     assert_eq!(event["messages"].as_array().unwrap().len(), 2);
-    assert_eq!((&event["messages"][0]["seq"], &event["more"]), (&8.into(), &true.into()));
+    assert_eq!(
+        (&event["messages"][0]["seq"], &event["more"]),
+        (&8.into(), &true.into())
+    );
     assert!(world.client(id).text_bytes.iter().all(|&bytes| bytes <= 131_072));
 }
 
@@ -179,7 +293,11 @@ fn a_page_of_conversations_that_does_not_fit_a_frame_is_an_error() {
     let conversations = vec![summary; 4];
     from_router(
         &mut world,
-        &[FromRouter::ConversationsPage(ConversationsPageRecord { request, conversations, next: None })],
+        &[FromRouter::ConversationsPage(ConversationsPageRecord {
+            request,
+            conversations,
+            next: None,
+        })],
     );
     assert_refused(&world.client(id).event().unwrap(), "error", Some(1), "too_long");
 }
@@ -190,7 +308,8 @@ fn ping_is_answered_with_the_servers_time() {
     let id = live(&mut world, 1);
     world.pass_ms(250);
     world.send_text(id, r#"{"type":"ping","id":4294967295}"#);
-    let expected = serde_json::json!({"type": "pong", "id": 4_294_967_295u32, "server_time_ms": START.0 + 250});
+    let expected =
+        serde_json::json!({"type": "pong", "id": 4_294_967_295u32, "server_time_ms": START.0 + 250});
     assert_eq!(world.client(id).events(), [expected]);
 }
 
@@ -198,18 +317,34 @@ fn ping_is_answered_with_the_servers_time() {
 fn what_this_version_does_not_support_is_said_clearly_and_not_held_against_a_client() {
     let mut world = tokens();
     let id = world.connect();
-    login(&mut world, id, &format!(r#"{{"type":"hello","token":"{}"}}"#, token_for(1, None, 600)));
+    login(
+        &mut world,
+        id,
+        &format!(r#"{{"type":"hello","token":"{}"}}"#, token_for(1, None, 600)),
+    );
     let group = Uuid::from_u128(5);
     for _ in 0..20 {
         for (command, kind) in [
-            (r#"{"type":"typing","id":1,"receiver_id":2,"state":"start"}"#.to_owned(), "error"),
+            (
+                r#"{"type":"typing","id":1,"receiver_id":2,"state":"start"}"#.to_owned(),
+                "error",
+            ),
             (r#"{"type":"presence","id":1,"user_ids":[2]}"#.to_owned(), "error"),
-            (format!(r#"{{"type":"send","id":1,"group_id":"{group}","content":"x"}}"#), "rejected"),
+            (
+                format!(r#"{{"type":"send","id":1,"group_id":"{group}","content":"x"}}"#),
+                "rejected",
+            ),
         ] {
             world.send_text(id, &command);
             let event = world.client(id).event().unwrap();
             assert_refused(&event, kind, Some(1), "bad_request");
-            assert!(event["reason"].as_str().unwrap().contains("not supported by this version"), "{event}");
+            assert!(
+                event["reason"]
+                    .as_str()
+                    .unwrap()
+                    .contains("not supported by this version"),
+                "{event}"
+            );
         }
     }
     assert_eq!(world.client(id).close_code(), 0);
@@ -219,25 +354,57 @@ fn what_this_version_does_not_support_is_said_clearly_and_not_held_against_a_cli
 fn bad_commands_are_answered_and_more_than_ten_a_minute_end_the_connection_with_4413() {
     let mut world = tokens();
     let id = world.connect();
-    login(&mut world, id, &format!(r#"{{"type":"hello","token":"{}"}}"#, token_for(1, None, 600)));
+    login(
+        &mut world,
+        id,
+        &format!(r#"{{"type":"hello","token":"{}"}}"#, token_for(1, None, 600)),
+    );
     for (command, kind, request_id, code) in [
         ("{", "error", None, "bad_request"),
         (r#"{"type":"dance","id":2}"#, "error", Some(2), "bad_request"),
-        (r#"{"type":"send","id":3,"receiver_id":2}"#, "rejected", Some(3), "bad_request"),
-        (r#"{"type":"send","id":4,"receiver_id":2,"content":""}"#, "rejected", Some(4), "bad_request"),
-        (r#"{"type":"ack","id":5,"cursor":"nope"}"#, "error", Some(5), "bad_request"),
-        (r#"{"type":"history","id":6,"conversation_id":"x"}"#, "error", Some(6), "bad_request"),
+        (
+            r#"{"type":"send","id":3,"receiver_id":2}"#,
+            "rejected",
+            Some(3),
+            "bad_request",
+        ),
+        (
+            r#"{"type":"send","id":4,"receiver_id":2,"content":""}"#,
+            "rejected",
+            Some(4),
+            "bad_request",
+        ),
+        (
+            r#"{"type":"ack","id":5,"cursor":"nope"}"#,
+            "error",
+            Some(5),
+            "bad_request",
+        ),
+        (
+            r#"{"type":"history","id":6,"conversation_id":"x"}"#,
+            "error",
+            Some(6),
+            "bad_request",
+        ),
     ] {
         world.send_text(id, command);
         assert_refused(&world.client(id).event().unwrap(), kind, request_id, code);
     }
     let long = send_command(7, 2, &"x".repeat(10_001));
     world.send_text(id, &long);
-    assert_refused(&world.client(id).event().unwrap(), "rejected", Some(7), "too_long");
+    assert_refused(
+        &world.client(id).event().unwrap(),
+        "rejected",
+        Some(7),
+        "too_long",
+    );
     for _ in 0..4 {
         world.send_text(id, "null");
     }
-    assert_eq!((world.client(id).events().len(), world.client(id).close_code()), (4, 0));
+    assert_eq!(
+        (world.client(id).events().len(), world.client(id).close_code()),
+        (4, 0)
+    );
     world.send_text(id, "null");
     assert_eq!(world.client(id).close_code(), 4413);
     assert_eq!(close_reasons(&world), [Reason::TooManyBadRequests]);
@@ -250,17 +417,42 @@ fn in_dev_mode_bad_commands_are_not_counted() {
     for _ in 0..50 {
         world.send_text(id, "null");
     }
-    assert_eq!((world.client(id).events().len(), world.client(id).close_code()), (50, 0));
+    assert_eq!(
+        (world.client(id).events().len(), world.client(id).close_code()),
+        (50, 0)
+    );
 }
 
 #[test]
 fn a_batch_is_run_in_order_and_each_command_answered_alone() {
     let mut world = dev();
     let id = live(&mut world, 1);
-    let commands = [r#"{"type":"ping","id":1}"#.to_owned(), send_command(2, 2, "x"), r#"{"type":"x","id":3}"#.to_owned(), send_command(4, 2, "y")];
-    world.send_text(id, &format!(r#"{{"type":"batch","messages":[{}]}}"#, commands.join(",")));
-    assert_eq!(world.client(id).events().iter().map(|event| event["id"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(3)]);
-    assert_eq!(sends(&mut world).iter().map(|send| send.body.clone()).collect::<Vec<_>>(), [body("x"), body("y")]);
+    let commands = [
+        r#"{"type":"ping","id":1}"#.to_owned(),
+        send_command(2, 2, "x"),
+        r#"{"type":"x","id":3}"#.to_owned(),
+        send_command(4, 2, "y"),
+    ];
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"batch","messages":[{}]}}"#, commands.join(",")),
+    );
+    assert_eq!(
+        world
+            .client(id)
+            .events()
+            .iter()
+            .map(|event| event["id"].as_u64())
+            .collect::<Vec<_>>(),
+        [Some(1), Some(3)]
+    );
+    assert_eq!(
+        sends(&mut world)
+            .iter()
+            .map(|send| send.body.clone())
+            .collect::<Vec<_>>(),
+        [body("x"), body("y")]
+    );
 }
 
 #[test]
@@ -279,7 +471,10 @@ fn a_request_without_answer_is_unavailable_after_fifteen_seconds_and_a_late_answ
     let mut world = dev();
     let id = live(&mut world, 1);
     let mid = message_id(5);
-    world.send_text(id, &format!(r#"{{"type":"send","id":1,"message_id":"{mid}","receiver_id":2,"content":"x"}}"#));
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"send","id":1,"message_id":"{mid}","receiver_id":2,"content":"x"}}"#),
+    );
     world.send_text(id, r#"{"type":"conversations","id":2}"#);
     let requests = requests(&mut world);
     world.pass_ms(ANSWER_MS_MAX - 1);
@@ -291,7 +486,10 @@ fn a_request_without_answer_is_unavailable_after_fifteen_seconds_and_a_late_answ
     assert_refused(&events[1], "error", Some(2), "unavailable");
     from_router(&mut world, &[sent(requests[0]), FromRouter::Done(requests[1])]);
     assert!(world.client(id).events().is_empty());
-    assert_eq!((world.hub.stats().pending_timeouts, world.hub.stats().answers_late), (2, 2));
+    assert_eq!(
+        (world.hub.stats().pending_timeouts, world.hub.stats().answers_late),
+        (2, 2)
+    );
 }
 
 #[test]
@@ -303,7 +501,10 @@ fn an_answer_for_a_connection_that_is_gone_reaches_nobody() {
     world.send_end(old);
     let new = live(&mut world, 3);
     assert_eq!(new.slot, old.slot);
-    from_router(&mut world, &[sent(request), deliver(&[(old, 9)], 1, "not for you")]);
+    from_router(
+        &mut world,
+        &[sent(request), deliver(&[(old, 9)], 1, "not for you")],
+    );
     assert!(world.client(new).events().is_empty());
     assert_eq!(world.hub.stats().pending, 0);
 }
@@ -317,5 +518,10 @@ fn requests(world: &mut World<Sessions>) -> Vec<RequestId> {
         ToRouter::Status(status) => Some(status.request),
         _ => None,
     };
-    world.router.take_records().into_iter().filter_map(request).collect()
+    world
+        .router
+        .take_records()
+        .into_iter()
+        .filter_map(request)
+        .collect()
 }

@@ -22,7 +22,13 @@ fn hello_is_answered_by_welcome_once_the_router_agrees() {
     );
     assert_eq!(world.client(id).event(), None);
     assert!(world.client(id).is_paused);
-    from_router(&mut world, &[FromRouter::SessionOpened(SessionOpened { resumed: true, ..opened(id) })]);
+    from_router(
+        &mut world,
+        &[FromRouter::SessionOpened(SessionOpened {
+            resumed: true,
+            ..opened(id)
+        })],
+    );
     let welcome = world.client(id).event().unwrap();
     let expected = serde_json::json!({
         "type": "welcome", "id": 7, "server_time_ms": START.0, "session_id": "000000000000abc0", "user_id": 42,
@@ -31,7 +37,10 @@ fn hello_is_answered_by_welcome_once_the_router_agrees() {
     });
     assert_eq!(welcome, expected);
     assert!(!world.client(id).is_paused);
-    assert_eq!((world.hub.stats().sessions, world.hub.stats().sessions_opened), (1, 1));
+    assert_eq!(
+        (world.hub.stats().sessions, world.hub.stats().sessions_opened),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -57,8 +66,21 @@ fn hello_and_the_commands_behind_it_may_be_cut_anywhere() {
 fn a_session_that_is_idle_holds_nothing_on_the_heap() {
     let mut world = dev();
     let id = world.connect();
-    world.send_bytes(id, &[frame_of(r#"{"type":"hello","user_id":1}"#), frame_of(r#"{"type":"ping"}"#)].concat());
-    from_router(&mut world, &[FromRouter::SessionOpened(opened(id)), deliver(&[(id, 5)], 1, "hi")]);
+    world.send_bytes(
+        id,
+        &[
+            frame_of(r#"{"type":"hello","user_id":1}"#),
+            frame_of(r#"{"type":"ping"}"#),
+        ]
+        .concat(),
+    );
+    from_router(
+        &mut world,
+        &[
+            FromRouter::SessionOpened(opened(id)),
+            deliver(&[(id, 5)], 1, "hi"),
+        ],
+    );
     world.send_text(id, &format!(r#"{{"type":"ack","cursor":"{}"}}"#, at(5)));
     assert_eq!(world.client(id).types(), ["welcome", "message", "pong"]);
     assert!(world.hub.is_idle(id));
@@ -78,7 +100,11 @@ fn a_client_without_hello_has_five_seconds() {
 
 #[test]
 fn a_command_before_hello_closes_with_4400() {
-    for command in [r#"{"type":"ping"}"#, &send_command(1, 2, "hi"), r#"{"type":"batch","messages":[{"type":"ping"}]}"#] {
+    for command in [
+        r#"{"type":"ping"}"#,
+        &send_command(1, 2, "hi"),
+        r#"{"type":"batch","messages":[{"type":"ping"}]}"#,
+    ] {
         let mut world = dev();
         let id = world.connect();
         world.send_text(id, command);
@@ -97,10 +123,18 @@ fn what_is_no_command_before_hello_gets_an_error_and_hello_may_follow() {
         (r#"{"type":"hello","id":5}"#, Some(5)),
         (r#"{"type":"hello","user_id":1,"window":0}"#, None),
         (r#"{"type":"hello","user_id":1,"cursor":"x"}"#, None),
-        (r#"{"type":"batch","messages":[{"type":"hello","user_id":1}]}"#, None),
+        (
+            r#"{"type":"batch","messages":[{"type":"hello","user_id":1}]}"#,
+            None,
+        ),
     ] {
         world.send_text(id, bad);
-        assert_refused(&world.client(id).event().unwrap(), "error", request_id, "bad_request");
+        assert_refused(
+            &world.client(id).event().unwrap(),
+            "error",
+            request_id,
+            "bad_request",
+        );
     }
     login(&mut world, id, r#"{"type":"hello","user_id":1}"#);
 }
@@ -121,7 +155,12 @@ fn a_second_hello_is_a_bad_request() {
     let mut world = dev();
     let id = live(&mut world, 1);
     world.send_text(id, r#"{"type":"hello","id":9,"user_id":1}"#);
-    assert_refused(&world.client(id).event().unwrap(), "error", Some(9), "bad_request");
+    assert_refused(
+        &world.client(id).event().unwrap(),
+        "error",
+        Some(9),
+        "bad_request",
+    );
     assert!(opens(&mut world).is_empty());
 }
 
@@ -137,7 +176,12 @@ fn the_router_has_five_seconds_to_answer_hello() {
     assert_eq!(world.client(id).close_code(), 4503);
     assert_eq!(close_reasons(&world), [Reason::NoRouter]);
     // The router may have opened it: it is told.
-    assert!(world.router.take_records().contains(&ToRouter::SessionClose(session_ref(id, 1))));
+    assert!(
+        world
+            .router
+            .take_records()
+            .contains(&ToRouter::SessionClose(session_ref(id, 1)))
+    );
     from_router(&mut world, &[FromRouter::SessionOpened(opened(id))]);
     assert_eq!(world.hub.stats().sessions_opened, 0);
 }
@@ -151,10 +195,19 @@ fn without_a_link_hello_waits_five_seconds_for_one() {
     world.pass_ms(3_000);
     world.send_text(late, r#"{"type":"hello","user_id":2}"#);
     world.pass_ms(2_000);
-    assert_eq!((world.client(early).close_code(), world.client(late).close_code()), (4503, 0));
+    assert_eq!(
+        (world.client(early).close_code(), world.client(late).close_code()),
+        (4503, 0)
+    );
     link_up(&mut world);
     let opens = opens(&mut world);
-    assert_eq!(opens.iter().map(|open| (open.connection, open.session)).collect::<Vec<_>>(), [(late, None)]);
+    assert_eq!(
+        opens
+            .iter()
+            .map(|open| (open.connection, open.session))
+            .collect::<Vec<_>>(),
+        [(late, None)]
+    );
     from_router(&mut world, &[FromRouter::SessionOpened(opened(late))]);
     assert_eq!(world.client(late).types(), ["welcome"]);
 }
@@ -166,19 +219,38 @@ fn a_refused_hello_gets_its_code_and_may_be_repeated_within_the_five_seconds() {
     world.send_text(id, r#"{"type":"hello","id":1,"user_id":1,"device_id":9}"#);
     opens(&mut world);
     world.pass_ms(2_000);
-    let refused =
-        SessionRefused { connection: id, code: Code::TooManyDevices, reason: "at most 8 devices".to_owned() };
+    let refused = SessionRefused {
+        connection: id,
+        code: Code::TooManyDevices,
+        reason: "at most 8 devices".to_owned(),
+    };
     from_router(&mut world, &[FromRouter::SessionRefused(refused.clone())]);
-    assert_refused(&world.client(id).event().unwrap(), "error", Some(1), "too_many_devices");
+    assert_refused(
+        &world.client(id).event().unwrap(),
+        "error",
+        Some(1),
+        "too_many_devices",
+    );
     world.send_text(id, r#"{"type":"hello","id":2,"user_id":1,"device_id":8}"#);
     assert_eq!(opens(&mut world)[0].device, device(8));
     from_router(&mut world, &[FromRouter::SessionRefused(refused)]);
-    assert_refused(&world.client(id).event().unwrap(), "error", Some(2), "too_many_devices");
+    assert_refused(
+        &world.client(id).event().unwrap(),
+        "error",
+        Some(2),
+        "too_many_devices",
+    );
     world.pass_ms(2_999);
     assert_eq!(world.client(id).close_code(), 0);
     world.pass_ms(1);
     assert_eq!(world.client(id).close_code(), 4400);
-    assert!(!world.router.take_records().iter().any(|record| matches!(record, ToRouter::SessionClose(_))));
+    assert!(
+        !world
+            .router
+            .take_records()
+            .iter()
+            .any(|record| matches!(record, ToRouter::SessionClose(_)))
+    );
 }
 
 #[test]
@@ -199,12 +271,27 @@ fn a_newer_connection_of_the_device_closes_the_older_with_4409() {
 fn a_cursor_of_no_use_is_answered_by_resync_behind_welcome() {
     let mut world = dev();
     let id = world.connect();
-    world.send_text(id, r#"{"type":"hello","user_id":1,"cursor":"0000000100000000000000090001"}"#);
+    world.send_text(
+        id,
+        r#"{"type":"hello","user_id":1,"cursor":"0000000100000000000000090001"}"#,
+    );
     let resync = Some(("another generation".to_owned(), at(3)));
-    from_router(&mut world, &[FromRouter::SessionOpened(SessionOpened { resync, ..opened(id) }), deliver(&[(id, 4)], 1, "kept")]);
+    from_router(
+        &mut world,
+        &[
+            FromRouter::SessionOpened(SessionOpened { resync, ..opened(id) }),
+            deliver(&[(id, 4)], 1, "kept"),
+        ],
+    );
     let events = world.client(id).events();
-    assert_eq!((events[0]["type"].as_str(), events[0]["resumed"].as_bool()), (Some("welcome"), Some(false)));
-    assert_eq!(events[1], serde_json::json!({"type": "resync", "reason": "another generation", "oldest_cursor": at(3).to_string()}));
+    assert_eq!(
+        (events[0]["type"].as_str(), events[0]["resumed"].as_bool()),
+        (Some("welcome"), Some(false))
+    );
+    assert_eq!(
+        events[1],
+        serde_json::json!({"type": "resync", "reason": "another generation", "oldest_cursor": at(3).to_string()})
+    );
     assert_eq!(events[2]["cursor"], at(4).to_string());
 }
 
@@ -212,7 +299,13 @@ fn a_cursor_of_no_use_is_answered_by_resync_behind_welcome() {
 fn synced_is_told_once() {
     let mut world = dev();
     let id = live(&mut world, 1);
-    from_router(&mut world, &[FromRouter::Synced(Synced { connection: id, cursor: HEAD })]);
+    from_router(
+        &mut world,
+        &[FromRouter::Synced(Synced {
+            connection: id,
+            cursor: HEAD,
+        })],
+    );
     assert_eq!(world.client(id).event(), None);
 }
 
@@ -221,7 +314,10 @@ fn the_end_of_a_connection_is_the_end_of_its_session() {
     let mut world = dev();
     let id = live(&mut world, 1);
     world.send_end(id);
-    assert_eq!(world.router.take_records(), [ToRouter::SessionClose(session_ref(id, 1))]);
+    assert_eq!(
+        world.router.take_records(),
+        [ToRouter::SessionClose(session_ref(id, 1))]
+    );
     assert_eq!(world.hub.stats().sessions, 0);
     let other = world.connect();
     world.send_end(other);

@@ -12,17 +12,43 @@ use wire::ws::Opcode;
 enum Fact {
     Accept,
     /// A client does something that its protocol allows, or not.
-    Say { client: prop::sample::Index, what: usize, cut: prop::sample::Index },
-    Bytes { client: prop::sample::Index, bytes: Vec<u8> },
-    End { client: prop::sample::Index },
-    Fail { client: prop::sample::Index },
-    Room { client: prop::sample::Index, bytes: usize },
-    Pass { ms: u64 },
+    Say {
+        client: prop::sample::Index,
+        what: usize,
+        cut: prop::sample::Index,
+    },
+    Bytes {
+        client: prop::sample::Index,
+        bytes: Vec<u8>,
+    },
+    End {
+        client: prop::sample::Index,
+    },
+    Fail {
+        client: prop::sample::Index,
+    },
+    Room {
+        client: prop::sample::Index,
+        bytes: usize,
+    },
+    Pass {
+        ms: u64,
+    },
     /// The router answers what it was asked, some of it badly.
-    Answer { bad: bool },
-    Deliver { client: prop::sample::Index, offset: u64, chars: usize },
-    Replace { client: prop::sample::Index },
-    LinkFull { is_full: bool },
+    Answer {
+        bad: bool,
+    },
+    Deliver {
+        client: prop::sample::Index,
+        offset: u64,
+        chars: usize,
+    },
+    Replace {
+        client: prop::sample::Index,
+    },
+    LinkFull {
+        is_full: bool,
+    },
     LinkDown,
     LinkUp,
     Drain,
@@ -96,12 +122,18 @@ proptest! {
 }
 
 fn open_clients(world: &World<Sessions>) -> Vec<ConnectionHandle> {
-    world.clients.iter().filter(|(_, client)| !client.is_closed).map(|(&id, _)| id).collect()
+    world
+        .clients
+        .iter()
+        .filter(|(_, client)| !client.is_closed)
+        .map(|(&id, _)| id)
+        .collect()
 }
 
 fn play(world: &mut World<Sessions>, fact: Fact) {
     let clients = open_clients(world);
-    let pick = |index: prop::sample::Index| (!clients.is_empty()).then(|| clients[index.index(clients.len())]);
+    let pick =
+        |index: prop::sample::Index| (!clients.is_empty()).then(|| clients[index.index(clients.len())]);
     match fact {
         Fact::Accept => {
             world.accept();
@@ -115,7 +147,11 @@ fn play(world: &mut World<Sessions>, fact: Fact) {
                 None => frame(Opcode::Ping, b"p"),
             };
             let upgrade = crate::testing::request("/ws", "");
-            let bytes = if world.client(id).response.is_empty() { [upgrade.as_bytes(), &bytes].concat() } else { bytes };
+            let bytes = if world.client(id).response.is_empty() {
+                [upgrade.as_bytes(), &bytes].concat()
+            } else {
+                bytes
+            };
             let cut = cut.index(bytes.len());
             world.client(id).unread.extend_from_slice(&bytes[..cut]);
             world.step();
@@ -145,10 +181,19 @@ fn play(world: &mut World<Sessions>, fact: Fact) {
         }
         Fact::Pass { ms } => world.pass_ms(ms),
         Fact::Answer { bad } => {
-            let answers: Vec<_> = world.router.take_records().iter().filter_map(|record| answer(record, bad)).collect();
+            let answers: Vec<_> = world
+                .router
+                .take_records()
+                .iter()
+                .filter_map(|record| answer(record, bad))
+                .collect();
             from_router(world, &answers);
         }
-        Fact::Deliver { client, offset, chars } => {
+        Fact::Deliver {
+            client,
+            offset,
+            chars,
+        } => {
             if let Some(id) = pick(client) {
                 from_router(world, &[deliver(&[(id, offset)], offset, &"x".repeat(chars))]);
             }
@@ -187,7 +232,11 @@ fn answer(record: &ToRouter, bad: bool) -> Option<FromRouter> {
     Some(match record {
         ToRouter::SessionOpen(open) if bad => {
             let (connection, code) = (open.connection, Code::TooManyDevices);
-            FromRouter::SessionRefused(SessionRefused { connection, code, reason })
+            FromRouter::SessionRefused(SessionRefused {
+                connection,
+                code,
+                reason,
+            })
         }
         ToRouter::SessionOpen(open) => FromRouter::SessionOpened(opened(open.connection)),
         ToRouter::Send(send) if bad => FromRouter::Rejected(RejectedRecord {

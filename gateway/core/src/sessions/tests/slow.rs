@@ -16,11 +16,17 @@ fn a_slow_reader_is_closed_with_4408_when_its_outbox_is_full_and_others_are_undi
     }
     assert!(n * 9_000 > OUTBOX_BYTES_MAX as u64 - 20_000);
     assert_eq!(world.client(good).events().len() as u64, n);
-    assert_eq!(world.router.take_records(), [ToRouter::SessionClose(session_ref(slow, 1))]);
+    assert_eq!(
+        world.router.take_records(),
+        [ToRouter::SessionClose(session_ref(slow, 1))]
+    );
     // The message that was begun is completed, then the close frame; nothing between.
     world.client(slow).room = usize::MAX;
     world.tick();
-    assert_eq!((world.client(slow).events().len(), world.client(slow).close_code()), (1, 4408));
+    assert_eq!(
+        (world.client(slow).events().len(), world.client(slow).close_code()),
+        (1, 4408)
+    );
     world.send_end(slow);
     assert_eq!((world.hub.stats().outbox_bytes, world.hub.connections()), (0, 1));
 }
@@ -31,8 +37,16 @@ fn one_tick_may_bring_more_than_the_outbox_holds_if_the_socket_takes_it() {
     let id = live(&mut world, 1);
     // A whole window, every byte of it escaped: the most that a router forwards at once.
     let text = "\u{1}".repeat(9_300);
-    from_router(&mut world, &(1..=14).map(|n| deliver(&[(id, n)], n, &text)).collect::<Vec<_>>());
-    assert_eq!((world.client(id).events().len(), world.client(id).close_code()), (14, 0));
+    from_router(
+        &mut world,
+        &(1..=14)
+            .map(|n| deliver(&[(id, n)], n, &text))
+            .collect::<Vec<_>>(),
+    );
+    assert_eq!(
+        (world.client(id).events().len(), world.client(id).close_code()),
+        (14, 0)
+    );
 }
 
 #[test]
@@ -41,7 +55,12 @@ fn a_tick_is_bounded_too() {
     let id = live(&mut world, 1);
     let text = "\u{1}".repeat(9_300);
     let count = OUTBOX_TICK_BYTES_MAX as u64 / (9_300 * 6) + 1;
-    from_router(&mut world, &(1..=count).map(|n| deliver(&[(id, n)], n, &text)).collect::<Vec<_>>());
+    from_router(
+        &mut world,
+        &(1..=count)
+            .map(|n| deliver(&[(id, n)], n, &text))
+            .collect::<Vec<_>>(),
+    );
     assert_eq!(world.client(id).close_code(), 4408);
     assert_eq!(close_reasons(&world), [Reason::SlowOutbox]);
 }
@@ -58,7 +77,12 @@ fn a_reader_that_is_slow_but_steady_stays() {
     }
     world.client(id).room = usize::MAX;
     world.tick();
-    let seqs: Vec<_> = world.client(id).events().iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    let seqs: Vec<_> = world
+        .client(id)
+        .events()
+        .iter()
+        .map(|event| event["seq"].as_u64().unwrap())
+        .collect();
     assert_eq!(seqs, (1..=200).collect::<Vec<_>>());
     assert_eq!(world.hub.stats().closes_total(), 0);
     world.pass_ms(1);

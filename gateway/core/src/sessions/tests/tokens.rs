@@ -31,13 +31,19 @@ fn subprotocols_are_negotiated() {
         (None, 101, None),
         (Some("tidegate.json.v1"), 101, Some("tidegate.json.v1")),
         (Some("chat, tidegate.json.v1"), 101, Some("tidegate.json.v1")),
-        (Some("tidegate.protobuf.v1, tidegate.json.v1"), 101, Some("tidegate.json.v1")),
+        (
+            Some("tidegate.protobuf.v1, tidegate.json.v1"),
+            101,
+            Some("tidegate.json.v1"),
+        ),
         (Some("tidegate.protobuf.v1"), 400, None),
         (Some("chat"), 400, None),
         (Some("tidegate.token.abc"), 400, None),
     ] {
         let mut world = dev();
-        let headers = offer.map_or(String::new(), |offer| format!("Sec-WebSocket-Protocol: {offer}\r\n"));
+        let headers = offer.map_or(String::new(), |offer| {
+            format!("Sec-WebSocket-Protocol: {offer}\r\n")
+        });
         let (id, got) = upgrade(&mut world, "/ws", &headers);
         assert_eq!(got, status, "{offer:?}");
         let line = answer.map(|answer| format!("\r\nSec-WebSocket-Protocol: {answer}\r\n"));
@@ -56,7 +62,10 @@ fn a_token_among_the_subprotocols_is_never_echoed() {
     assert_eq!(status, 101);
     assert!(!world.client(id).response.contains("token"));
     let welcome = login(&mut world, id, r#"{"type":"hello"}"#);
-    assert_eq!((&welcome["user_id"], &welcome["device_id"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&welcome["user_id"], &welcome["device_id"]),
+        (&1.into(), &1.into())
+    );
 }
 
 #[test]
@@ -77,39 +86,101 @@ fn a_bad_token_in_the_header_is_401_and_another_users_is_403() {
 #[test]
 fn a_bad_token_among_the_subprotocols_is_101_and_then_4401_or_4403() {
     let mut world = tokens();
-    for (path, token, code) in [("/ws", "nonsense".to_owned(), 4401), ("/ws/2", token_for(1, None, 60), 4403)] {
+    for (path, token, code) in [
+        ("/ws", "nonsense".to_owned(), 4401),
+        ("/ws/2", token_for(1, None, 60), 4403),
+    ] {
         let (id, status) = upgrade(&mut world, path, &offer(&token));
         assert_eq!((status, world.client(id).close_code()), (101, code), "{path}");
     }
-    assert_eq!(close_reasons(&world), [Reason::TokenInvalid, Reason::UserMismatch]);
+    assert_eq!(
+        close_reasons(&world),
+        [Reason::TokenInvalid, Reason::UserMismatch]
+    );
 }
 
 #[test]
 fn tokens_in_hello_are_checked_against_everything_known() {
     let bad = "a.b.c";
-    let (one, one_on_3, two) = (&token_for(1, None, 60), &token_for(1, Some(3), 60), &token_for(2, None, 60));
+    let (one, one_on_3, two) = (
+        &token_for(1, None, 60),
+        &token_for(1, Some(3), 60),
+        &token_for(2, None, 60),
+    );
     for (path, header, hello, code) in [
         ("/ws", None, r#"{"type":"hello"}"#.to_owned(), 4401),
         ("/ws", None, r#"{"type":"hello","user_id":1}"#.to_owned(), 4401),
-        ("/ws", None, format!(r#"{{"type":"hello","token":"{bad}"}}"#), 4401),
-        ("/ws/1", None, format!(r#"{{"type":"hello","token":"{two}"}}"#), 4403),
-        ("/ws", Some(one), format!(r#"{{"type":"hello","token":"{two}"}}"#), 4403),
-        ("/ws", Some(one), r#"{"type":"hello","user_id":2}"#.to_owned(), 4403),
-        ("/ws", Some(one_on_3), r#"{"type":"hello","device_id":4}"#.to_owned(), 4403),
-        ("/ws", None, format!(r#"{{"type":"hello","token":"{one_on_3}","device_id":4}}"#), 4403),
-        ("/ws", None, format!(r#"{{"type":"hello","token":"{one_on_3}","device_id":3}}"#), 0),
+        (
+            "/ws",
+            None,
+            format!(r#"{{"type":"hello","token":"{bad}"}}"#),
+            4401,
+        ),
+        (
+            "/ws/1",
+            None,
+            format!(r#"{{"type":"hello","token":"{two}"}}"#),
+            4403,
+        ),
+        (
+            "/ws",
+            Some(one),
+            format!(r#"{{"type":"hello","token":"{two}"}}"#),
+            4403,
+        ),
+        (
+            "/ws",
+            Some(one),
+            r#"{"type":"hello","user_id":2}"#.to_owned(),
+            4403,
+        ),
+        (
+            "/ws",
+            Some(one_on_3),
+            r#"{"type":"hello","device_id":4}"#.to_owned(),
+            4403,
+        ),
+        (
+            "/ws",
+            None,
+            format!(r#"{{"type":"hello","token":"{one_on_3}","device_id":4}}"#),
+            4403,
+        ),
+        (
+            "/ws",
+            None,
+            format!(r#"{{"type":"hello","token":"{one_on_3}","device_id":3}}"#),
+            0,
+        ),
         ("/ws", Some(one_on_3), r#"{"type":"hello"}"#.to_owned(), 0),
-        ("/ws/1", None, format!(r#"{{"type":"hello","token":"{one}","user_id":1}}"#), 0),
+        (
+            "/ws/1",
+            None,
+            format!(r#"{{"type":"hello","token":"{one}","user_id":1}}"#),
+            0,
+        ),
     ] {
         let mut world = tokens();
-        let (id, _) = upgrade(&mut world, path, &header.map_or(String::new(), |token| bearer(token)));
+        let (id, _) = upgrade(
+            &mut world,
+            path,
+            &header.map_or(String::new(), |token| bearer(token)),
+        );
         world.send_text(id, &hello);
         assert_eq!(world.client(id).close_code(), code, "{path} {hello}");
         let opens = opens(&mut world);
         assert_eq!(opens.len(), usize::from(code == 0), "{path} {hello}");
         if let [open] = opens[..] {
-            let expected = if hello.contains(one_on_3) || header == Some(one_on_3) { 3 } else { 1 };
-            assert_eq!((open.user, open.device), (user(1), device(expected)), "{path} {hello}");
+            let expected = if hello.contains(one_on_3) || header == Some(one_on_3) {
+                3
+            } else {
+                1
+            };
+            assert_eq!(
+                (open.user, open.device),
+                (user(1), device(expected)),
+                "{path} {hello}"
+            );
         }
     }
 }
@@ -128,7 +199,10 @@ fn in_dev_mode_the_path_and_hello_must_not_contradict_each_other() {
 #[test]
 fn origins_outside_the_allow_list_are_403() {
     let origins = vec!["https://chat.example".to_owned()];
-    let sessions = Sessions::new(SessionsConfig { origins, ..config(Auth::InsecureDev) });
+    let sessions = Sessions::new(SessionsConfig {
+        origins,
+        ..config(Auth::InsecureDev)
+    });
     let mut world = World::new(HubConfig::default(), sessions);
     for (headers, status) in [
         ("Origin: https://chat.example\r\n", 101),
@@ -162,9 +236,18 @@ fn refresh_extends_a_session_and_answers_welcome() {
     login(&mut world, id, r#"{"type":"hello","window":9}"#);
     from_router(&mut world, &[deliver(&[(id, 12)], 1, "x")]);
     world.client(id).events();
-    world.send_text(id, &format!(r#"{{"type":"refresh","id":8,"token":"{}"}}"#, token_for(1, None, 200)));
+    world.send_text(
+        id,
+        &format!(
+            r#"{{"type":"refresh","id":8,"token":"{}"}}"#,
+            token_for(1, None, 200)
+        ),
+    );
     let welcome = world.client(id).event().unwrap();
-    assert_eq!((&welcome["type"], &welcome["id"], &welcome["limits"]["window"]), (&"welcome".into(), &8.into(), &9.into()));
+    assert_eq!(
+        (&welcome["type"], &welcome["id"], &welcome["limits"]["window"]),
+        (&"welcome".into(), &8.into(), &9.into())
+    );
     assert_eq!(welcome["cursor"], at(12).to_string());
     let left = START.0 + 205_000 - world.now.unix.0;
     pass_alive(&mut world, id, left - 1);
@@ -178,7 +261,10 @@ fn a_shorter_token_ends_the_session_earlier() {
     let mut world = tokens();
     let (id, _) = upgrade(&mut world, "/ws", &bearer(&token_for(1, None, 600)));
     login(&mut world, id, r#"{"type":"hello"}"#);
-    world.send_text(id, &format!(r#"{{"type":"refresh","token":"{}"}}"#, token_for(1, None, 2)));
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"refresh","token":"{}"}}"#, token_for(1, None, 2)),
+    );
     world.pass_ms(7_000);
     assert_eq!(world.client(id).close_code(), 4402);
 }
@@ -188,7 +274,11 @@ fn refresh_with_a_bad_token_or_anothers_is_forbidden_and_changes_nothing() {
     let mut world = tokens();
     let (id, _) = upgrade(&mut world, "/ws", &bearer(&token_for(1, None, 60)));
     login(&mut world, id, r#"{"type":"hello","device_id":2}"#);
-    for token in ["x.y.z".to_owned(), token_for(2, None, 600), token_for(1, Some(3), 600)] {
+    for token in [
+        "x.y.z".to_owned(),
+        token_for(2, None, 600),
+        token_for(1, Some(3), 600),
+    ] {
         world.send_text(id, &format!(r#"{{"type":"refresh","id":1,"token":"{token}"}}"#));
         assert_refused(&world.client(id).event().unwrap(), "error", Some(1), "forbidden");
     }
