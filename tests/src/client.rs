@@ -45,7 +45,10 @@ pub struct ConnectOptions {
 impl Client {
     /// Connects to `/ws` with the JSON subprotocol and no token.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
-        let options = ConnectOptions { protocols: vec!["tidegate.json.v1".into()], ..Default::default() };
+        let options = ConnectOptions {
+            protocols: vec!["tidegate.json.v1".into()],
+            ..Default::default()
+        };
         Ok(Self::connect_with(address, &options).await?)
     }
 
@@ -53,19 +56,27 @@ impl Client {
     ///
     /// Errors: tungstenite's own, so that a test can look at the HTTP status of a refusal.
     pub async fn connect_with(address: SocketAddr, options: &ConnectOptions) -> Result<Self, Error> {
-        let path = if options.path.is_empty() { "/ws" } else { &options.path };
+        let path = if options.path.is_empty() {
+            "/ws"
+        } else {
+            &options.path
+        };
         let mut request = format!("ws://{address}{path}").into_client_request()?;
         let headers = request.headers_mut();
         if !options.protocols.is_empty() {
             headers.insert("sec-websocket-protocol", options.protocols.join(", ").parse()?);
         }
         for (name, value) in &options.headers {
-            let name: tokio_tungstenite::tungstenite::http::HeaderName = name.parse().map_err(|_| Error::AttackAttempt)?;
+            let name: tokio_tungstenite::tungstenite::http::HeaderName =
+                name.parse().map_err(|_| Error::AttackAttempt)?;
             headers.insert(name, value.parse()?);
         }
         let config = WebSocketConfig::default();
         let (socket, _) = tokio_tungstenite::connect_async_with_config(request, Some(config), true).await?;
-        Ok(Self { socket, unread: VecDeque::new() })
+        Ok(Self {
+            socket,
+            unread: VecDeque::new(),
+        })
     }
 
     /// Connects and says hello in development mode; returns the client and its `welcome`.
@@ -74,7 +85,12 @@ impl Client {
     }
 
     /// As [`Client::hello`], continuing from a cursor.
-    pub async fn resume(address: SocketAddr, user: u64, device: u32, cursor: Option<&str>) -> Result<(Self, Value)> {
+    pub async fn resume(
+        address: SocketAddr,
+        user: u64,
+        device: u32,
+        cursor: Option<&str>,
+    ) -> Result<(Self, Value)> {
         let mut client = Self::connect(address).await?;
         let mut hello = json!({"type": "hello", "user_id": user, "device_id": device, "id": 1});
         if let Some(cursor) = cursor {
@@ -163,7 +179,8 @@ impl Client {
             match next {
                 None | Some(Err(_)) => return Ok(Some(Arrival::Closed(None))),
                 Some(Ok(Message::Text(text))) => {
-                    let value: Value = serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))?;
+                    let value: Value =
+                        serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))?;
                     self.take_apart(value)?;
                 }
                 Some(Ok(Message::Close(frame))) => {
@@ -239,7 +256,9 @@ impl Client {
             self.unread.push_back(value);
             return Ok(());
         }
-        let Value::Array(messages) = value["messages"].clone() else { bail!("a batch without messages: {value}") };
+        let Value::Array(messages) = value["messages"].clone() else {
+            bail!("a batch without messages: {value}")
+        };
         if messages.is_empty() || messages.len() > 100 {
             bail!("a batch of {} messages", messages.len());
         }

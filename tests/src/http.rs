@@ -35,13 +35,24 @@ fn agent() -> ureq::Agent {
 }
 
 fn answer(response: ureq::http::Response<ureq::Body>) -> Result<Answer> {
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name: &str| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let content_type = header("content-type").unwrap_or_default();
     let retry_after = header("retry-after");
     let status = response.status().as_u16();
     let text = response.into_body().read_to_string()?;
     let content_type = content_type.split(';').next().unwrap_or_default().to_owned();
-    Ok(Answer { status, content_type, retry_after, text })
+    Ok(Answer {
+        status,
+        content_type,
+        retry_after,
+        text,
+    })
 }
 
 /// Gets a path.
@@ -70,7 +81,9 @@ pub fn metric(admin: SocketAddr, name: &str, labels: &str) -> Result<f64> {
     }
     let mut sum = None;
     for line in answer.text.lines().filter(|line| !line.starts_with('#')) {
-        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let Some((series, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
         let (metric, found) = series.split_once('{').unwrap_or((series, ""));
         if metric == name && found.contains(labels) {
             *sum.get_or_insert(0.0) += value.parse::<f64>().with_context(|| line.to_owned())?;

@@ -51,7 +51,14 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// Returns the options most tests start from: one worker, development mode, a fresh directory.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, workers: 1, insecure_dev: true, extra: Vec::new(), environment: Vec::new(), data: None }
+        Self {
+            engine,
+            workers: 1,
+            insecure_dev: true,
+            extra: Vec::new(),
+            environment: Vec::new(),
+            data: None,
+        }
     }
 
     /// Adds a flag with its value.
@@ -62,7 +69,8 @@ impl ServerOptions {
 
     /// Adds a setting by its environment name, for example `GATEWAY__BATCH_LINGER_MS`.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((format!("TIDEGATE_{name}"), value.to_owned()));
+        self.environment
+            .push((format!("TIDEGATE_{name}"), value.to_owned()));
         self
     }
 
@@ -84,8 +92,21 @@ impl ServerOptions {
             }
         };
         let mut command = Command::new(binary());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        command.args(["--engine", self.engine.flag(), "--workers", &self.workers.to_string()]);
+        command.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ]);
+        command.args([
+            "--engine",
+            self.engine.flag(),
+            "--workers",
+            &self.workers.to_string(),
+        ]);
         command.arg("--data").arg(&data).args(&self.extra);
         if self.insecure_dev {
             command.arg("--insecure-dev");
@@ -154,8 +175,13 @@ pub struct Process {
 impl Process {
     /// Starts a command with its output captured.
     pub fn spawn(mut command: Command) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut stderr = child.stderr.take().context("no standard error")?;
         let (sender, lines) = std::sync::mpsc::channel();
@@ -171,7 +197,9 @@ impl Process {
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(count @ 1..) = stderr.read(&mut chunk) {
-                sink.lock().expect("no panic holds it").push_str(&String::from_utf8_lossy(&chunk[..count]));
+                sink.lock()
+                    .expect("no panic holds it")
+                    .push_str(&String::from_utf8_lossy(&chunk[..count]));
             }
         });
         Ok(Self { child, lines, errors })
@@ -186,12 +214,18 @@ impl Process {
     pub fn ready_line(&mut self, within: Duration) -> Result<String> {
         let deadline = Instant::now() + within;
         loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) if line.starts_with("ready ") => return Ok(line),
                 Ok(_) => {}
                 Err(_) => {
                     let status = self.child.try_wait()?;
-                    bail!("not ready within {within:?} (status {status:?}): {}", self.errors());
+                    bail!(
+                        "not ready within {within:?} (status {status:?}): {}",
+                        self.errors()
+                    );
                 }
             }
         }
@@ -209,7 +243,9 @@ impl Process {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status()?;
+        let status = Command::new("kill")
+            .args(["-s", name, &self.id().to_string()])
+            .status()?;
         if !status.success() {
             bail!("kill -s {name} {} failed", self.id());
         }
@@ -260,13 +296,21 @@ fn sibling(variable: &str, name: &str) -> PathBuf {
         return path.into();
     }
     let test = std::env::current_exe().expect("a running test has a path");
-    let profile = test.parent().and_then(Path::parent).expect("tests run from target/<profile>/deps");
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests run from target/<profile>/deps");
     let here = profile.join(name);
     let release = profile.with_file_name("release").join(name);
-    if release.exists() && !here.exists() { release } else { here }
+    if release.exists() && !here.exists() {
+        release
+    } else {
+        here
+    }
 }
 
 /// Returns the value of `name=value` in a line of such words.
 pub fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    line.split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }

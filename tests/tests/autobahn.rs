@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tidegate_tests::server::{Process, binary, field};
 use tidegate_tests::Engine;
+use tidegate_tests::server::{Process, binary, field};
 
 /// Number of cases in the sections 1 to 10 of autobahntestsuite 0.8.2.
 const CASES: usize = 301;
@@ -26,12 +26,22 @@ fn every_case_passes_on_poll() -> Result<()> {
 
 fn conforms(engine: Engine) -> Result<()> {
     let Some(wstest) = std::env::var_os("WSTEST") else {
-        println!("SKIPPED: Autobahn on {engine:?}: WSTEST is not set (it needs CPython 2.7; see ./tests/install)");
+        println!(
+            "SKIPPED: Autobahn on {engine:?}: WSTEST is not set (it needs CPython 2.7; see ./tests/install)"
+        );
         return Ok(());
     };
     let cases = std::env::var("AUTOBAHN_CASES").unwrap_or_else(|_| "*".to_owned());
     let mut command = Command::new(binary());
-    command.args(["echo", "--listen", "127.0.0.1:0", "--workers", "1", "--engine", engine.flag()]);
+    command.args([
+        "echo",
+        "--listen",
+        "127.0.0.1:0",
+        "--workers",
+        "1",
+        "--engine",
+        engine.flag(),
+    ]);
     let mut echo = Process::spawn(command)?;
     let ready = echo.ready_line(Duration::from_secs(20))?;
     let address = field(&ready, "listen").context("no listen in the ready line")?;
@@ -46,12 +56,20 @@ fn conforms(engine: Engine) -> Result<()> {
     });
     let spec_path = directory.path().join("spec.json");
     std::fs::write(&spec_path, spec.to_string())?;
-    let output = Command::new(wstest).args(["-m", "fuzzingclient", "-s"]).arg(&spec_path).output()?;
+    let output = Command::new(wstest)
+        .args(["-m", "fuzzingclient", "-s"])
+        .arg(&spec_path)
+        .output()?;
     let index = std::fs::read_to_string(reports.join("index.json")).with_context(|| {
-        format!("wstest made no report: {}", String::from_utf8_lossy(&output.stderr))
+        format!(
+            "wstest made no report: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
     })?;
     let index: Value = serde_json::from_str(&index)?;
-    let results = index["tidegate"].as_object().context("no results for the agent")?;
+    let results = index["tidegate"]
+        .as_object()
+        .context("no results for the agent")?;
     let mut bad = Vec::new();
     for (case, result) in results {
         let (behaviour, close) = (result["behavior"].as_str(), result["behaviorClose"].as_str());
@@ -65,7 +83,11 @@ fn conforms(engine: Engine) -> Result<()> {
             bad.push(format!("{case}: {behaviour:?}, close {close:?}"));
         }
     }
-    println!("Autobahn on {engine:?}: {} cases, {} bad", results.len(), bad.len());
+    println!(
+        "Autobahn on {engine:?}: {} cases, {} bad",
+        results.len(),
+        bad.len()
+    );
     if cases == "*" && results.len() != CASES {
         bail!("{} cases ran instead of {CASES}", results.len());
     }

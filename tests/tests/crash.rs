@@ -25,9 +25,12 @@ impl Ledger {
         let id = answer["message_id"].as_str().unwrap_or_default();
         let seq = answer["seq"].as_u64();
         match self.sends.entry(sender).or_default().get_mut(id) {
-            None => self.violations.push(format!("`sent` for an id that user {sender} never sent: {answer}")),
+            None => self.violations.push(format!(
+                "`sent` for an id that user {sender} never sent: {answer}"
+            )),
             Some(Some(before)) if Some(*before) != seq => {
-                self.violations.push(format!("{id} of user {sender} had seq {before}, now {answer}"));
+                self.violations
+                    .push(format!("{id} of user {sender} had seq {before}, now {answer}"));
             }
             Some(known) => *known = seq,
         }
@@ -44,7 +47,10 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed_at_random_momen
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     for round in 0..rounds {
         let engine = Engine::BOTH[round as usize % 2];
-        let mut server = ServerOptions::new(engine).data(directory.path()).start().context("restart")?;
+        let mut server = ServerOptions::new(engine)
+            .data(directory.path())
+            .start()
+            .context("restart")?;
         let tasks: Vec<_> = (1..=PAIRS)
             .map(|pair| tokio::spawn(chatter(server.listen, pair, Arc::clone(&ledger))))
             .collect();
@@ -55,10 +61,18 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed_at_random_momen
         }
         let known = ledger.lock().expect("no panic holds it");
         assert_eq!(known.violations, [""; 0], "round {round}");
-        let acknowledged: usize = known.sends.values().flat_map(BTreeMap::values).filter(|seq| seq.is_some()).count();
+        let acknowledged: usize = known
+            .sends
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter(|seq| seq.is_some())
+            .count();
         println!("round {round} on {engine:?}: {acknowledged} acknowledged so far");
     }
-    let server = ServerOptions::new(Engine::Uring).data(directory.path()).start().context("last start")?;
+    let server = ServerOptions::new(Engine::Uring)
+        .data(directory.path())
+        .start()
+        .context("last start")?;
     audit(&server, &ledger).await
 }
 
@@ -69,7 +83,12 @@ async fn chatter(address: std::net::SocketAddr, pair: u64, ledger: Arc<Mutex<Led
     let unknown: Vec<String> = {
         let ledger = ledger.lock().expect("no panic holds it");
         let sends = ledger.sends.get(&user);
-        sends.into_iter().flatten().filter(|(_, seq)| seq.is_none()).map(|(id, _)| id.clone()).collect()
+        sends
+            .into_iter()
+            .flatten()
+            .filter(|(_, seq)| seq.is_none())
+            .map(|(id, _)| id.clone())
+            .collect()
     };
     let mut pending: usize = 0;
     for number in 0.. {
@@ -77,9 +96,18 @@ async fn chatter(address: std::net::SocketAddr, pair: u64, ledger: Arc<Mutex<Led
             Some(id) => id.clone(),
             None => uuid::Uuid::now_v7().to_string(),
         };
-        ledger.lock().expect("no panic holds it").sends.entry(user).or_default().entry(id.clone()).or_insert(None);
+        ledger
+            .lock()
+            .expect("no panic holds it")
+            .sends
+            .entry(user)
+            .or_default()
+            .entry(id.clone())
+            .or_insert(None);
         // The content is the id, so that a resend never conflicts.
-        client.send(&json!({"type": "send", "receiver_id": peer, "message_id": id, "content": id})).await?;
+        client
+            .send(&json!({"type": "send", "receiver_id": peer, "message_id": id, "content": id}))
+            .await?;
         pending += 1;
         while pending >= 16 {
             match client.arrival().await? {
@@ -123,20 +151,35 @@ async fn audit(server: &Server, ledger: &Mutex<Ledger>) -> Result<()> {
         }
         // Dense from 1, in order, each id once.
         for (at, (seq, id)) in inbox.iter().enumerate() {
-            assert_eq!(*seq, at as u64 + 1, "gap or reorder in the inbox of {peer} at {id}");
+            assert_eq!(
+                *seq,
+                at as u64 + 1,
+                "gap or reorder in the inbox of {peer} at {id}"
+            );
             assert!(known.contains_key(id), "{id} was never sent");
         }
         let placed: HashMap<&str, u64> = inbox.iter().map(|(seq, id)| (id.as_str(), *seq)).collect();
-        assert_eq!(placed.len(), inbox.len(), "an id has two seqs in the inbox of {peer}");
+        assert_eq!(
+            placed.len(),
+            inbox.len(),
+            "an id has two seqs in the inbox of {peer}"
+        );
         for (id, seq) in &known {
             let Some(seq) = seq else { continue };
             acknowledged += 1;
-            assert_eq!(placed.get(id.as_str()), Some(seq), "acknowledged {id} of {user} is not where `sent` said");
+            assert_eq!(
+                placed.get(id.as_str()),
+                Some(seq),
+                "acknowledged {id} of {user} is not where `sent` said"
+            );
         }
         history_agrees(server, user, &inbox).await?;
     }
     println!("audited {acknowledged} acknowledged messages: all present, in order, once");
-    assert!(acknowledged > 100, "the load was too small to prove anything: {acknowledged}");
+    assert!(
+        acknowledged > 100,
+        "the load was too small to prove anything: {acknowledged}"
+    );
     Ok(())
 }
 
@@ -160,7 +203,10 @@ async fn history_agrees(server: &Server, user: u64, inbox: &[(u64, String)]) -> 
         for message in messages {
             before -= 1;
             let (seq, id) = &inbox[before as usize - 1];
-            assert_eq!((message["seq"].as_u64(), message["message_id"].as_str()), (Some(*seq), Some(id.as_str())));
+            assert_eq!(
+                (message["seq"].as_u64(), message["message_id"].as_str()),
+                (Some(*seq), Some(id.as_str()))
+            );
         }
     }
     Ok(())
@@ -169,7 +215,9 @@ async fn history_agrees(server: &Server, user: u64, inbox: &[(u64, String)]) -> 
 fn variable<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
     match std::env::var(name) {
         Err(_) => Ok(default),
-        Ok(text) => text.parse().map_err(|_| anyhow::anyhow!("{name}={text} is not a number")),
+        Ok(text) => text
+            .parse()
+            .map_err(|_| anyhow::anyhow!("{name}={text} is not a number")),
     }
 }
 

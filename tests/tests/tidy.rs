@@ -16,28 +16,57 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("router-backend", &["wire"]),
     ("router-server", &["router-backend", "router-core", "wire"]),
     ("loadtest", &["runtime", "wire"]),
-    ("tidegate", &["gateway-core", "gateway-server", "loadtest", "router-server", "wire"]),
+    (
+        "tidegate",
+        &[
+            "gateway-core",
+            "gateway-server",
+            "loadtest",
+            "router-server",
+            "wire",
+        ],
+    ),
     ("tidegate-tests", &["*"]),
 ];
 
 /// Crates that decide: they may not even be able to do I/O.
 const PURE: [&str; 3] = ["wire", "gateway-core", "router-core"];
-const IO_CRATES: [&str; 7] = ["tokio", "monoio", "glommio", "libc", "io-uring", "rustix", "socket2"];
+const IO_CRATES: [&str; 7] = [
+    "tokio", "monoio", "glommio", "libc", "io-uring", "rustix", "socket2",
+];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the root").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ is in the root")
+        .to_owned()
 }
 
 #[test]
 fn crate_arrows_are_those_of_the_design() {
-    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
-    let members: BTreeSet<String> = metadata.packages.iter().map(|package| package.name.to_string()).collect();
+    let metadata = MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .unwrap();
+    let members: BTreeSet<String> = metadata
+        .packages
+        .iter()
+        .map(|package| package.name.to_string())
+        .collect();
     let expected: BTreeSet<String> = ARROWS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(members, expected, "a crate came or went: decide its arrows in ARROWS and in ARCHITECTURE.md");
+    assert_eq!(
+        members, expected,
+        "a crate came or went: decide its arrows in ARROWS and in ARCHITECTURE.md"
+    );
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
     for package in &metadata.packages {
         let arrows = allowed[package.name.as_str()];
-        for dependency in package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal) {
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|d| d.kind == DependencyKind::Normal)
+        {
             let inside = members.contains(&dependency.name);
             assert!(
                 !inside || arrows.contains(&"*") || arrows.contains(&dependency.name.as_str()),
@@ -61,9 +90,16 @@ fn only_runtime_contains_unsafe_code() {
         let in_runtime = path.starts_with("gateway/runtime");
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
-            let found = ["unsafe {", "unsafe fn", "unsafe impl"].iter().any(|word| code.contains(word));
+            let found = ["unsafe {", "unsafe fn", "unsafe impl"]
+                .iter()
+                .any(|word| code.contains(word));
             let quoted = code.contains('"');
-            assert!(in_runtime || quoted || !found, "{}:{}: {line}", path.display(), number + 1);
+            assert!(
+                in_runtime || quoted || !found,
+                "{}:{}: {line}",
+                path.display(),
+                number + 1
+            );
         }
     }
 }
@@ -72,7 +108,12 @@ fn only_runtime_contains_unsafe_code() {
 fn source_files_stay_small_enough_to_be_one_idea() {
     for (path, text) in sources(&["rs"]) {
         let tests = path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs");
-        let lines = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
+        let lines = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default()
+            .lines()
+            .count();
         assert!(tests || lines <= 1_000, "{} has {lines} lines", path.display());
     }
 }
@@ -80,7 +121,11 @@ fn source_files_stay_small_enough_to_be_one_idea() {
 #[test]
 fn nothing_names_one_machine_or_leaves_work_undone() {
     let markers = ["todo!(", "unimplemented!(", "FIXME", "XXX:"];
-    let places = ["/ho".to_owned() + "me/", "/ro".to_owned() + "ot/", "/wo".to_owned() + "rk/"];
+    let places = [
+        "/ho".to_owned() + "me/",
+        "/ro".to_owned() + "ot/",
+        "/wo".to_owned() + "rk/",
+    ];
     for (path, text) in sources(&["rs", "md", "toml", "sh", "yml", "json", ""]) {
         if path.ends_with("tidy.rs") || path.ends_with("Cargo.lock") {
             continue;
@@ -105,7 +150,10 @@ fn sources(extensions: &[&str]) -> Vec<(PathBuf, String)> {
     for name in names.lines() {
         let path = PathBuf::from(name);
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        if let (true, Ok(text)) = (extensions.contains(&extension), std::fs::read_to_string(root().join(&path))) {
+        if let (true, Ok(text)) = (
+            extensions.contains(&extension),
+            std::fs::read_to_string(root().join(&path)),
+        ) {
             files.push((path, text));
         }
     }

@@ -62,7 +62,11 @@ impl Node {
         let (health, router_metrics) = (router.health(), router.metrics());
         let router = embedded::spawn(router, started)?;
 
-        let name = if settings.gateway.name.is_empty() { host_name() } else { settings.gateway.name.clone() };
+        let name = if settings.gateway.name.is_empty() {
+            host_name()
+        } else {
+            settings.gateway.name.clone()
+        };
         let epoch = now.unix.0;
         let plan = Plan {
             listen: settings.gateway.listen,
@@ -143,7 +147,9 @@ fn serve_admin(
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let serve = move || {
         let served = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -157,7 +163,9 @@ fn serve_admin(
             tracing::error!(%error, "the admin listener ended");
         }
     };
-    Ok(std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?)
+    Ok(std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(serve)?)
 }
 
 fn api_auth(verifier: Option<Verifier>) -> api::Auth {

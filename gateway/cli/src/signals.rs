@@ -5,7 +5,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Blocks until the process is asked to end.
 pub(crate) fn wait() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

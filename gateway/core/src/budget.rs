@@ -74,3 +74,31 @@ impl fmt::Display for MemoryBudget {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sessions::Session;
+
+    #[test]
+    fn the_sum_is_that_of_its_lines_and_a_million_idle_sessions_take_under_128_mib() {
+        let config = HubConfig {
+            connections_max: 1_000_000,
+            ..HubConfig::default()
+        };
+        let budget = MemoryBudget::of::<Session>(&config);
+        assert!(budget.entries_bytes <= 128_000_000);
+        let text = budget.to_string();
+        assert_eq!(text.lines().count(), 7);
+        let mib = |line: &str| {
+            line.split_whitespace()
+                .rev()
+                .nth(1)
+                .unwrap()
+                .parse::<f64>()
+                .unwrap()
+        };
+        let lines: Vec<f64> = text.lines().map(mib).collect();
+        assert!((lines[..6].iter().sum::<f64>() - lines[6]).abs() < 0.5, "{text}");
+    }
+}

@@ -146,6 +146,8 @@ reasons! {
     UpgradeDraining: None, Gateway, true, "upgrade_draining", "";
     /// No router answered hello within 5 s.
     NoRouter: Some(4503), Router, true, "no_router", "no router within 5 s of hello";
+    /// The router's storage takes nothing now, so it opens no session of a new device.
+    StorageUnavailable: Some(4503), Backend, true, "storage_unavailable", "storage takes no new session now";
     /// The router would not take the session back after a broken link.
     SessionLost: Some(4503), Router, true, "session_lost", "the session could not be continued";
 }

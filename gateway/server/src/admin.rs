@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::collector::Collector;
@@ -74,7 +74,9 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stopped)
+        .await
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
@@ -82,24 +84,74 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     if reasons.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reasons.join("; ")))
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {}\n", reasons.join("; ")),
+        )
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoResponse {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(admin)));
     let mut body = String::new();
     match text::encode(&mut body, &registry) {
-        Ok(()) => {
+        Ok(()) if accepts_openmetrics(&headers) => {
             let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], body)
         }
+        Ok(()) => {
+            let content_type = "text/plain; version=0.0.4; charset=utf-8";
+            (
+                StatusCode::OK,
+                [(header::CONTENT_TYPE, content_type)],
+                classic(&body),
+            )
+        }
         Err(error) => {
             let content_type = "text/plain; charset=utf-8";
-            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, content_type)], error.to_string())
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                [(header::CONTENT_TYPE, content_type)],
+                error.to_string(),
+            )
         }
     }
+}
+
+fn accepts_openmetrics(headers: &HeaderMap) -> bool {
+    let accepted = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    accepted
+        .into_iter()
+        .any(|value| value.contains("application/openmetrics-text"))
+}
+
+/// Turns OpenMetrics text into the older Prometheus text: there the descriptions of a counter carry its whole name, and
+/// nothing marks the end.
+fn classic(openmetrics: &str) -> String {
+    let mut text = String::with_capacity(openmetrics.len() + 1024);
+    let mut help = None;
+    for line in openmetrics.lines() {
+        if let Some(described) = line.strip_prefix("# HELP ") {
+            help = described.split_once(' ');
+        } else if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|typed| typed.split_once(' '))
+        {
+            let total = if kind == "counter" { "_total" } else { "" };
+            let sentence = help.take().map_or("", |(_, sentence)| sentence);
+            text.push_str(&format!(
+                "# HELP {name}{total} {sentence}\n# TYPE {name}{total} {kind}\n"
+            ));
+        } else if line != "# EOF" {
+            text.push_str(&line.replacen("{} ", " ", 1));
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// One scrape: the samples of all sources, the series of a metric together.
@@ -124,7 +176,11 @@ impl Collector for Scrape {
                 Value::Histogram { .. } => MetricType::Histogram,
             };
             // The library appends `_total` to counters itself.
-            let name = if matches!(kind, MetricType::Counter) { name.trim_end_matches("_total") } else { name };
+            let name = if matches!(kind, MetricType::Counter) {
+                name.trim_end_matches("_total")
+            } else {
+                name
+            };
             let mut family = encoder.encode_descriptor(name, samples[0].help, None, kind)?;
             for sample in samples {
                 let mut series = family.encode_family(&sample.labels)?;
@@ -146,7 +202,10 @@ mod tests {
     use super::*;
 
     fn scrape(samples: Vec<Sample>) -> String {
-        let admin = Admin { metrics: vec![Arc::new(move || samples.clone())], readiness: Vec::new() };
+        let admin = Admin {
+            metrics: vec![Arc::new(move || samples.clone())],
+            readiness: Vec::new(),
+        };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Scrape(admin)));
         let mut text = String::new();
@@ -163,16 +222,49 @@ mod tests {
             value: Value::Counter(count),
         };
         let text = scrape(vec![sample(0, 3), sample(1, 4)]);
-        assert_eq!(text.matches("# TYPE gateway_accepts counter").count(), 1, "{text}");
+        assert_eq!(
+            text.matches("# TYPE gateway_accepts counter").count(),
+            1,
+            "{text}"
+        );
         assert!(text.contains("gateway_accepts_total{worker=\"0\"} 3"), "{text}");
         assert!(text.contains("gateway_accepts_total{worker=\"1\"} 4"), "{text}");
     }
 
     #[test]
+    fn the_older_text_describes_a_counter_by_its_whole_name() {
+        let value = Value::Counter(3);
+        let openmetrics = scrape(vec![Sample {
+            name: "router_sends_total",
+            help: "Sends.",
+            labels: vec![],
+            value,
+        }]);
+        let expected =
+            "# HELP router_sends_total Sends.\n# TYPE router_sends_total counter\nrouter_sends_total 3\n";
+        assert_eq!(classic(&openmetrics), expected);
+    }
+
+    #[test]
     fn histograms_are_cumulative_and_end_at_infinity() {
-        let value = Value::Histogram { sum: 2.5, count: 3, buckets: vec![(1.0, 2), (f64::INFINITY, 1)] };
-        let text = scrape(vec![Sample { name: "router_commit_seconds", help: "Commits.", labels: vec![], value }]);
-        assert!(text.contains("router_commit_seconds_bucket{le=\"1.0\"} 2"), "{text}");
-        assert!(text.contains("router_commit_seconds_bucket{le=\"+Inf\"} 3"), "{text}");
+        let value = Value::Histogram {
+            sum: 2.5,
+            count: 3,
+            buckets: vec![(1.0, 2), (f64::INFINITY, 1)],
+        };
+        let text = scrape(vec![Sample {
+            name: "router_commit_seconds",
+            help: "Commits.",
+            labels: vec![],
+            value,
+        }]);
+        assert!(
+            text.contains("router_commit_seconds_bucket{le=\"1.0\"} 2"),
+            "{text}"
+        );
+        assert!(
+            text.contains("router_commit_seconds_bucket{le=\"+Inf\"} 3"),
+            "{text}"
+        );
     }
 }

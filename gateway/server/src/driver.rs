@@ -89,7 +89,10 @@ impl<R: Reactor, A: Application> Driver<R, A> {
             hub,
             clock: Clock::new(),
             control,
-            link: link.map(|endpoint| Link { endpoint, refused: false }),
+            link: link.map(|endpoint| Link {
+                endpoint,
+                refused: false,
+            }),
             ready: VecDeque::new(),
             reads: Vec::new(),
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
@@ -132,7 +135,10 @@ impl<R: Reactor, A: Application> Driver<R, A> {
 
     fn now(&self) -> Now {
         let now = self.clock.now();
-        Now { mono_ms: now.mono_ms, unix: UnixMs(now.unix_ms) }
+        Now {
+            mono_ms: now.mono_ms,
+            unix: UnixMs(now.unix_ms),
+        }
     }
 
     /// How long the reactor may sleep: not at all while something waits, else until the Hub's next deadline.
@@ -166,7 +172,9 @@ impl<R: Reactor, A: Application> Driver<R, A> {
                     self.reads[id.slot as usize].to_end = true;
                     self.queue(handle(id));
                 }
-                Event::SendShort { id, rest } => self.hub.handle_send_short(handle(id), from_reactor(rest), now),
+                Event::SendShort { id, rest } => {
+                    self.hub.handle_send_short(handle(id), from_reactor(rest), now)
+                }
                 Event::Writable(id) => self.hub.handle_writable(handle(id), now),
                 Event::Failed { id, .. } => self.hub.handle_failed(handle(id), now),
                 // Counted by the reactor, which tries again by itself.
@@ -310,11 +318,17 @@ impl<R: Reactor, A: Application> Driver<R, A> {
 }
 
 fn handle(id: SocketId) -> ConnectionHandle {
-    ConnectionHandle { slot: id.slot, generation: id.generation }
+    ConnectionHandle {
+        slot: id.slot,
+        generation: id.generation,
+    }
 }
 
 fn socket(id: ConnectionHandle) -> SocketId {
-    SocketId { slot: id.slot, generation: id.generation }
+    SocketId {
+        slot: id.slot,
+        generation: id.generation,
+    }
 }
 
 fn to_reactor(buffer: Buffer) -> SendBuf {

@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 use gateway_core::{Application, Hub, HubConfig};
-use runtime::{EngineChoice, ListenerBuilder, MailboxSender, Reactor, ReactorConfig, Report, mailbox, worker};
+use runtime::{
+    EngineChoice, ListenerBuilder, MailboxSender, Reactor, ReactorConfig, Report, mailbox, worker,
+};
 use wire::link::pipe::Endpoint;
 
 use crate::admin::Metrics;
@@ -69,7 +71,11 @@ impl Gateway {
             let shown = Arc::clone(&published);
             let application = application(number);
             let link = links.next();
-            let (engine, hub, seed) = (plan.engine, plan.hub.clone(), plan.seed.wrapping_add(number.into()));
+            let (engine, hub, seed) = (
+                plan.engine,
+                plan.hub.clone(),
+                plan.seed.wrapping_add(number.into()),
+            );
             let run = move |pinning: worker::Pinning| -> io::Result<()> {
                 let opened = runtime::open(engine, ReactorConfig::default()).map_err(anyhow::Error::from);
                 let opened = opened.and_then(|(mut reactor, report)| {
@@ -94,12 +100,23 @@ impl Gateway {
             };
             let thread = worker::spawn(&format!("gateway-{number}"), number.into(), run)?;
             match opened.recv().context("a worker ended before it was ready")? {
-                Ok((report, control)) => started.push((report, Worker { thread, control, published })),
+                Ok((report, control)) => started.push((
+                    report,
+                    Worker {
+                        thread,
+                        control,
+                        published,
+                    },
+                )),
                 Err(error) => return Err(error),
             }
         }
         let report = started[0].0.clone();
-        Ok(Self { address, report, workers: started.into_iter().map(|(_, worker)| worker).collect() })
+        Ok(Self {
+            address,
+            report,
+            workers: started.into_iter().map(|(_, worker)| worker).collect(),
+        })
     }
 
     /// Returns where clients connect.
@@ -119,8 +136,11 @@ impl Gateway {
 
     /// Returns the source of this gateway's metrics.
     pub fn metrics(&self) -> Metrics {
-        let published: Vec<Arc<Published>> =
-            self.workers.iter().map(|worker| Arc::clone(&worker.published)).collect();
+        let published: Vec<Arc<Published>> = self
+            .workers
+            .iter()
+            .map(|worker| Arc::clone(&worker.published))
+            .collect();
         Arc::new(move || published.iter().flat_map(|worker| worker.samples()).collect())
     }
 

@@ -21,13 +21,20 @@ pub struct Published {
 impl Published {
     /// Returns an empty publication of a worker.
     pub fn new(worker: u16) -> Self {
-        Self { worker, metrics: OnceLock::new(), values: OnceLock::new(), mark: AtomicU64::new(u64::MAX) }
+        Self {
+            worker,
+            metrics: OnceLock::new(),
+            values: OnceLock::new(),
+            mark: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// Copies the counters.
     pub(crate) fn publish(&self, hub: &Stats, reactor: ReactorStats) {
         let metrics = self.metrics.get_or_init(|| all(hub, reactor).collect());
-        let values = self.values.get_or_init(|| metrics.iter().map(|_| AtomicU64::new(0)).collect());
+        let values = self
+            .values
+            .get_or_init(|| metrics.iter().map(|_| AtomicU64::new(0)).collect());
         for (metric, value) in all(hub, reactor).zip(values) {
             value.store(metric.value, Ordering::Relaxed);
         }
@@ -41,16 +48,28 @@ impl Published {
 
     /// Returns the samples of this worker.
     pub fn samples(&self) -> Vec<Sample> {
-        let (Some(metrics), Some(values)) = (self.metrics.get(), self.values.get()) else { return Vec::new() };
+        let (Some(metrics), Some(values)) = (self.metrics.get(), self.values.get()) else {
+            return Vec::new();
+        };
         let sample = |(metric, value): (&Metric, &AtomicU64)| {
             let value = value.load(Ordering::Relaxed);
             let mut labels = vec![("worker", self.worker.to_string())];
-            labels.extend(metric.labels.iter().map(|(name, value)| (*name, (*value).to_owned())));
+            labels.extend(
+                metric
+                    .labels
+                    .iter()
+                    .map(|(name, value)| (*name, (*value).to_owned())),
+            );
             let value = match metric.kind {
                 Kind::Counter => Value::Counter(value),
                 Kind::Gauge => Value::Gauge(value as f64),
             };
-            Sample { name: metric.name, help: metric.help, labels, value }
+            Sample {
+                name: metric.name,
+                help: metric.help,
+                labels,
+                value,
+            }
         };
         metrics.iter().zip(values).map(sample).collect()
     }
@@ -58,17 +77,50 @@ impl Published {
 
 /// Everything the reactor does ends in a completion or an event, a sleep that merely timed out does not.
 fn mark(reactor: ReactorStats) -> u64 {
-    reactor.completions.wrapping_add(reactor.accepted).wrapping_add(reactor.sends)
+    reactor
+        .completions
+        .wrapping_add(reactor.accepted)
+        .wrapping_add(reactor.sends)
 }
 
 fn all(hub: &Stats, reactor: ReactorStats) -> impl Iterator<Item = Metric> {
-    let counter = |name, help, value| Metric { name, labels: &[], kind: Kind::Counter, help, value };
+    let counter = |name, help, value| Metric {
+        name,
+        labels: &[],
+        kind: Kind::Counter,
+        help,
+        value,
+    };
     hub.metrics().chain([
-        counter("gateway_reactor_waits_total", "Ticks: times the reactor was asked to wait.", reactor.waits),
-        counter("gateway_reactor_completions_total", "Completions or readiness events taken.", reactor.completions),
-        counter("gateway_accepts_failed_total", "Connections the kernel could not hand over.", reactor.accepts_failed),
-        counter("gateway_sends_total", "Writes handed to the kernel.", reactor.sends),
-        counter("gateway_sends_short_total", "Writes the kernel took only in part.", reactor.sends_short),
-        counter("gateway_cq_overflows_total", "Times the completion queue overflowed.", reactor.cq_overflows),
+        counter(
+            "gateway_reactor_waits_total",
+            "Ticks: times the reactor was asked to wait.",
+            reactor.waits,
+        ),
+        counter(
+            "gateway_reactor_completions_total",
+            "Completions or readiness events taken.",
+            reactor.completions,
+        ),
+        counter(
+            "gateway_accepts_failed_total",
+            "Connections the kernel could not hand over.",
+            reactor.accepts_failed,
+        ),
+        counter(
+            "gateway_sends_total",
+            "Writes handed to the kernel.",
+            reactor.sends,
+        ),
+        counter(
+            "gateway_sends_short_total",
+            "Writes the kernel took only in part.",
+            reactor.sends_short,
+        ),
+        counter(
+            "gateway_cq_overflows_total",
+            "Times the completion queue overflowed.",
+            reactor.cq_overflows,
+        ),
     ])
 }

@@ -14,8 +14,8 @@ use wire::row::Row;
 pub struct Effects {
     /// To be written.
     pub rows: Vec<Row>,
-    /// One for each send, by the offset of its record. A send whose effects were done before, so long ago that the index
-    /// has forgotten it, has none; nobody waits for it.
+    /// One for each send, by the offset of its record. A send whose effects were done before, so long ago that the
+    /// index has forgotten it, has none; nobody waits for it.
     pub outcomes: Vec<(Offset, SendOutcome)>,
     /// Messages that took a seq, with the inbox entries they made.
     pub messages: Vec<NewMessage>,

@@ -72,8 +72,8 @@ impl Default for FoldsConfig {
 
 /// Every fold over one log.
 ///
-/// Order: at start, [`observe`](Self::observe) the last 15 minutes of records whose effects are in the store; then for each
-/// record [`missing`](Self::missing) and [`handle_loaded`](Self::handle_loaded) until nothing is missing, and
+/// Order: at start, [`observe`](Self::observe) the last 15 minutes of records whose effects are in the store; then for
+/// each record [`missing`](Self::missing) and [`handle_loaded`](Self::handle_loaded) until nothing is missing, and
 /// [`fold`](Self::fold). [`handle_applied`](Self::handle_applied) once a tick.
 #[derive(Debug)]
 pub struct Folds {
@@ -87,8 +87,8 @@ pub struct Folds {
 impl Folds {
     /// Returns the folds before the first record of a replay.
     ///
-    /// `generation` is the store's. `evicted` is log time at that record: 0 when no record was ever logged before it, else
-    /// the time of that record, which no earlier one exceeds.
+    /// `generation` is the store's. `evicted` is log time at that record: 0 when no record was ever logged before it,
+    /// else the time of that record, which no earlier one exceeds.
     pub fn new(config: FoldsConfig, generation: u32, evicted: UnixMs) -> Self {
         Self {
             conversations: ConversationFold::new(config.conversations, evicted),

@@ -1,19 +1,20 @@
 //! The router's decisions: pure functions and state machines, without I/O.
 //!
 //! Facts go in (a log record and its offset, a row that was read, a page, an ack, `now`), intentions come out (rows,
-//! outcomes, deliveries, look-ups). The embedded driver in `router-server` and, later, the cluster's drive the same code.
+//! outcomes, deliveries, look-ups). The embedded driver in `router-server` and, later, the cluster's drive the same
+//! code.
 //!
 //! Reading order:
 //! 1. [`prelog`]: what is refused before it becomes an input.
-//! 2. [`fold`]: one log record at a time, as [`effects`]. Its parts: [`conversation`] gives seqs, [`dedupe`] spares look-ups,
-//!    [`inbox`] gives positions, [`receipts`] moves watermarks.
+//! 2. [`fold`]: one log record at a time, as [`effects`]. Its parts: [`conversation`] gives seqs, [`dedupe`] spares
+//!    look-ups, [`inbox`] gives positions, [`receipts`] moves watermarks.
 //! 3. [`sessions`]: devices reading inboxes, up to their windows.
 //!
 //! Invariants:
-//! - A fold is a pure function of the records in log order: any owner, at any time, with any bounds of memory, gives the same
-//!   rows and outcomes.
-//! - A row that the record being folded, or a later one, has written counts as absent; a conversation whose state is at or past
-//!   the record is done with it.
+//! - A fold is a pure function of the records in log order: any owner, at any time, with any bounds of memory, gives
+//!   the same rows and outcomes.
+//! - A row that the record being folded, or a later one, has written counts as absent; a conversation whose state is at
+//!   or past the record is done with it.
 //! - A reader takes each entry of its inbox once, strictly by position, and is never sent more than its window.
 //! - Everything held is bounded, by configuration or by the sessions there are.
 //!

@@ -35,8 +35,8 @@ impl Refusal {
 
 /// Checks what a send says about itself. Its body was bounded when it was decoded, and any user may be written to.
 ///
-/// Units: `now` is the clock that stamps the record, read no later than for the stamp: the dedupe window relies on an id
-/// being at most 60 s ahead of its record.
+/// Units: `now` is the clock that stamps the record, read no later than for the stamp: the dedupe window relies on an
+/// id being at most 60 s ahead of its record.
 /// Errors: the sender's fault; `bad_request`.
 pub fn check_send(send: &SendRecord, now: UnixMs) -> Result<(), Refusal> {
     let Some(time) = send.message_id.and_then(|id| id.unix_ms()) else {

@@ -117,8 +117,8 @@ impl ReceiptFold {
         }
     }
 
-    /// Moves a watermark, at most to the last seq that `conversation` has as of the record. Nothing when it stands there
-    /// already, or when the user is no member.
+    /// Moves a watermark, at most to the last seq that `conversation` has as of the record. Nothing when it stands
+    /// there already, or when the user is no member.
     ///
     /// Panics: when the row [`is_missing`](Self::is_missing).
     pub fn fold(

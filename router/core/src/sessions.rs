@@ -131,8 +131,8 @@ pub enum Step {
 
 /// The sessions of the users of this node.
 ///
-/// Shape: 112 bytes for each idle session and a place in a map for its user; more only while messages are in flight. Every
-/// queue holds a session at most once.
+/// Shape: about 200 bytes for each idle session (measured over a million users with one device each), more only while
+/// messages are in flight. Every queue holds a session at most once.
 #[derive(Debug)]
 pub struct Sessions {
     config: SessionsConfig,
@@ -459,8 +459,8 @@ impl Sessions {
         }
     }
 
-    /// Cuts an ack to what fits a record. The position comes with the last part: were it logged before the rest, a crash
-    /// between them would lose news that nobody repeats.
+    /// Cuts an ack to what fits a record. The position comes with the last part: were it logged before the rest, a
+    /// crash between them would lose news that nobody repeats.
     fn split(&self, mut ack: AckInput) -> (AckInput, Option<AckInput>) {
         if ack.delivered.len() <= ACK_DELIVERED_MAX {
             return (ack, None);

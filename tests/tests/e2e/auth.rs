@@ -19,7 +19,8 @@ fn guarded(engine: Engine, extra: &[(&str, &str)]) -> Result<(Server, tempfile::
     let directory = tempfile::tempdir()?;
     let secret = directory.path().join("secret");
     std::fs::write(&secret, format!("{SECRET}\n"))?;
-    let mut options = ServerOptions::new(engine).flag("--jwt-hs256-secret-file", &secret.display().to_string());
+    let mut options =
+        ServerOptions::new(engine).flag("--jwt-hs256-secret-file", &secret.display().to_string());
     options.insecure_dev = false;
     for (name, value) in extra {
         options = options.flag(name, value);
@@ -70,12 +71,17 @@ async fn a_token_is_taken_from_the_header_the_subprotocol_or_hello() -> Result<(
         client.send(&json!({"type": "hello"})).await?;
         assert_eq!(client.expect("welcome").await?["user_id"], 5);
         let offers = vec!["tidegate.json.v1".to_owned(), format!("tidegate.token.{good}")];
-        let options = ConnectOptions { protocols: offers, ..Default::default() };
+        let options = ConnectOptions {
+            protocols: offers,
+            ..Default::default()
+        };
         let mut client = Client::connect_with(server.listen, &options).await?;
         client.send(&json!({"type": "hello", "device_id": 2})).await?;
         assert_eq!(client.expect("welcome").await?["user_id"], 5);
         let mut client = Client::connect(server.listen).await?;
-        client.send(&json!({"type": "hello", "token": good, "device_id": 3})).await?;
+        client
+            .send(&json!({"type": "hello", "token": good, "device_id": 3}))
+            .await?;
         assert_eq!(client.expect("welcome").await?["user_id"], 5);
     }
     Ok(())
@@ -85,12 +91,27 @@ async fn a_token_is_taken_from_the_header_the_subprotocol_or_hello() -> Result<(
 async fn a_bad_token_in_the_header_is_401_and_anothers_path_403() -> Result<()> {
     let (server, directory) = guarded(Engine::Uring, &[])?;
     let good = token(directory.path(), &["--user", "5"])?;
-    assert_eq!(refused(Client::connect_with(server.listen, &bearer("/ws", "nonsense")).await)?, 401);
-    assert_eq!(refused(Client::connect_with(server.listen, &bearer("/ws/6", &good)).await)?, 403);
+    assert_eq!(
+        refused(Client::connect_with(server.listen, &bearer("/ws", "nonsense")).await)?,
+        401
+    );
+    assert_eq!(
+        refused(Client::connect_with(server.listen, &bearer("/ws/6", &good)).await)?,
+        403
+    );
     let tampered = format!("{}x", &good[..good.len() - 1]);
-    assert_eq!(refused(Client::connect_with(server.listen, &bearer("/ws", &tampered)).await)?, 401);
-    let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", good.split('.').nth(1).context("claims")?);
-    assert_eq!(refused(Client::connect_with(server.listen, &bearer("/ws", &unsigned)).await)?, 401);
+    assert_eq!(
+        refused(Client::connect_with(server.listen, &bearer("/ws", &tampered)).await)?,
+        401
+    );
+    let unsigned = format!(
+        "eyJhbGciOiJub25lIn0.{}.",
+        good.split('.').nth(1).context("claims")?
+    );
+    assert_eq!(
+        refused(Client::connect_with(server.listen, &bearer("/ws", &unsigned)).await)?,
+        401
+    );
     Ok(())
 }
 
@@ -141,11 +162,15 @@ async fn a_session_ends_with_its_token_and_refresh_prolongs_it() -> Result<()> {
         stays.send(&hello(2)).await?;
         stays.until("synced").await?;
         let longer = token(directory.path(), &["--user", "5"])?;
-        stays.send(&json!({"type": "refresh", "token": longer, "id": 3})).await?;
+        stays
+            .send(&json!({"type": "refresh", "token": longer, "id": 3}))
+            .await?;
         let welcome = stays.expect("welcome").await?;
         assert_eq!((&welcome["id"], &welcome["user_id"]), (&json!(3), &json!(5)));
         let foreign = token(directory.path(), &["--user", "6"])?;
-        stays.send(&json!({"type": "refresh", "token": foreign, "id": 4})).await?;
+        stays
+            .send(&json!({"type": "refresh", "token": foreign, "id": 4}))
+            .await?;
         let answer = stays.expect("error").await?;
         assert_eq!((&answer["id"], &answer["code"]), (&json!(4), &json!("forbidden")));
         assert_eq!(ends.close_code().await?, Some(4402));
@@ -159,9 +184,17 @@ async fn issuer_and_audience_are_checked_where_configured() -> Result<()> {
     let (server, directory) = guarded(Engine::Poll, &[("--jwt-issuer", "me"), ("--jwt-audience", "you")])?;
     let flags = ["--user", "5", "--jwt-issuer", "me", "--jwt-audience", "you"];
     Client::connect_with(server.listen, &bearer("/ws", &token(directory.path(), &flags)?)).await?;
-    for flags in [&flags[..2], &flags[..4], &["--user", "5", "--jwt-issuer", "you", "--jwt-audience", "me"]] {
+    for flags in [
+        &flags[..2],
+        &flags[..4],
+        &["--user", "5", "--jwt-issuer", "you", "--jwt-audience", "me"],
+    ] {
         let bad = token(directory.path(), flags)?;
-        assert_eq!(refused(Client::connect_with(server.listen, &bearer("/ws", &bad)).await)?, 401, "{flags:?}");
+        assert_eq!(
+            refused(Client::connect_with(server.listen, &bearer("/ws", &bad)).await)?,
+            401,
+            "{flags:?}"
+        );
     }
     Ok(())
 }
@@ -173,14 +206,32 @@ async fn the_api_wants_a_token_of_the_same_user_or_of_a_service() -> Result<()> 
     let service = token(directory.path(), &["--user", "1", "--service"])?;
     let body = json!({"sender_id": 5, "receiver_id": 6, "content": "x", "message_id": message_id()});
     assert_eq!(http::post(server.api, "/messages/send", None, &body)?.status, 401);
-    assert_eq!(http::post(server.api, "/messages/send", Some("nonsense"), &body)?.status, 401);
-    assert_eq!(http::post(server.api, "/messages/send", Some(&own), &body)?.status, 200);
-    assert_eq!(http::post(server.api, "/messages/send", Some(&service), &body)?.status, 200);
+    assert_eq!(
+        http::post(server.api, "/messages/send", Some("nonsense"), &body)?.status,
+        401
+    );
+    assert_eq!(
+        http::post(server.api, "/messages/send", Some(&own), &body)?.status,
+        200
+    );
+    assert_eq!(
+        http::post(server.api, "/messages/send", Some(&service), &body)?.status,
+        200
+    );
     let foreign = token(directory.path(), &["--user", "6"])?;
     let answer = http::post(server.api, "/messages/send", Some(&foreign), &body)?;
-    assert_eq!((answer.status, answer.content_type.as_str()), (403, "application/problem+json"));
+    assert_eq!(
+        (answer.status, answer.content_type.as_str()),
+        (403, "application/problem+json")
+    );
     assert_eq!(http::get(server.api, "/conversations", Some(&own))?.status, 200);
-    assert_eq!(http::get(server.api, "/conversations?user_id=6", Some(&own))?.status, 403);
-    assert_eq!(http::get(server.api, "/conversations?user_id=6", Some(&service))?.status, 200);
+    assert_eq!(
+        http::get(server.api, "/conversations?user_id=6", Some(&own))?.status,
+        403
+    );
+    assert_eq!(
+        http::get(server.api, "/conversations?user_id=6", Some(&service))?.status,
+        200
+    );
     Ok(())
 }

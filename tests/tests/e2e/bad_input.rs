@@ -60,7 +60,10 @@ impl Raw {
 
     fn session(address: SocketAddr, user: u64) -> Result<Self> {
         let mut raw = Self::connect(address)?;
-        raw.write(&frame(0x81, format!("{{\"type\":\"hello\",\"user_id\":{user}}}").as_bytes()))?;
+        raw.write(&frame(
+            0x81,
+            format!("{{\"type\":\"hello\",\"user_id\":{user}}}").as_bytes(),
+        ))?;
         loop {
             let (opcode, payload) = raw.read_frame()?;
             if opcode == 1 && String::from_utf8_lossy(&payload).contains("\"synced\"") {
@@ -112,7 +115,10 @@ impl Raw {
             bail!("{} bytes after the close frame", rest.len());
         }
         if started.elapsed() > Duration::from_secs(8) {
-            bail!("TCP stayed open for {:?} after the close frame", started.elapsed());
+            bail!(
+                "TCP stayed open for {:?} after the close frame",
+                started.elapsed()
+            );
         }
         Ok(code)
     }
@@ -125,7 +131,11 @@ async fn closes(cases: Vec<(&'static str, Vec<u8>, u16)>) -> Result<()> {
         for (name, bytes, code) in &cases {
             let mut raw = Raw::session(server.listen, 901)?;
             raw.write(bytes)?;
-            assert_eq!(raw.close_code().with_context(|| (*name).to_owned())?, *code, "{name}");
+            assert_eq!(
+                raw.close_code().with_context(|| (*name).to_owned())?,
+                *code,
+                "{name}"
+            );
         }
         // No payload of a bad frame reached the application, and the bystander is served.
         bystander.quiet(Duration::from_millis(50)).await?;
@@ -155,11 +165,31 @@ async fn frames_against_the_rules_close_with_1002() -> Result<()> {
         ("control frame over 125 bytes", frame(0x89, &[0; 126]), 1002),
         ("fragmented ping", frame(0x09, b"x"), 1002),
         ("fragmented close", frame(0x08, &[3, 232]), 1002),
-        ("continuation without start", frame(0x80, poison().as_bytes()), 1002),
-        ("new message inside a message", [frame(0x01, b"{"), frame(0x81, poison().as_bytes())].concat(), 1002),
-        ("16-bit length that fits 7", vec![0x81, 0xfe, 0, 5, 1, 2, 3, 4], 1002),
-        ("64-bit length that fits 16", [vec![0x81, 0xff], 300_u64.to_be_bytes().to_vec()].concat(), 1002),
-        ("64-bit length with the top bit", [vec![0x81, 0xff], (1_u64 << 63 | 5).to_be_bytes().to_vec()].concat(), 1002),
+        (
+            "continuation without start",
+            frame(0x80, poison().as_bytes()),
+            1002,
+        ),
+        (
+            "new message inside a message",
+            [frame(0x01, b"{"), frame(0x81, poison().as_bytes())].concat(),
+            1002,
+        ),
+        (
+            "16-bit length that fits 7",
+            vec![0x81, 0xfe, 0, 5, 1, 2, 3, 4],
+            1002,
+        ),
+        (
+            "64-bit length that fits 16",
+            [vec![0x81, 0xff], 300_u64.to_be_bytes().to_vec()].concat(),
+            1002,
+        ),
+        (
+            "64-bit length with the top bit",
+            [vec![0x81, 0xff], (1_u64 << 63 | 5).to_be_bytes().to_vec()].concat(),
+            1002,
+        ),
         ("close of one byte", frame(0x88, &[3]), 1002),
     ];
     for reserved in [0xc1_u8, 0xa1, 0x91] {
@@ -168,8 +198,14 @@ async fn frames_against_the_rules_close_with_1002() -> Result<()> {
     for opcode in [3_u8, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
         cases.push(("reserved opcode", frame(0x80 | opcode, b""), 1002));
     }
-    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
-        cases.push(("close code that may not be sent", frame(0x88, &code.to_be_bytes()), 1002));
+    for code in [
+        0_u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
+    ] {
+        cases.push((
+            "close code that may not be sent",
+            frame(0x88, &code.to_be_bytes()),
+            1002,
+        ));
     }
     closes(cases).await
 }
@@ -195,7 +231,11 @@ async fn text_that_is_not_utf8_closes_with_1007_at_the_first_bad_byte() -> Resul
     closes(vec![
         ("whole", frame(0x81, &[0xff]), 1007),
         ("inside an incomplete frame", incomplete, 1007),
-        ("split over fragments", [frame(0x01, &[0xf0, 0x9f]), frame(0x80, &[0x28])].concat(), 1007),
+        (
+            "split over fragments",
+            [frame(0x01, &[0xf0, 0x9f]), frame(0x80, &[0x28])].concat(),
+            1007,
+        ),
         ("truncated at the end", frame(0x81, &[0xf0, 0x9f, 0x98]), 1007),
         ("surrogate", frame(0x81, &[0xed, 0xa0, 0x80]), 1007),
         ("close reason", frame(0x88, &[3, 232, 0xff]), 1007),
@@ -251,7 +291,14 @@ async fn endless_fragments_of_one_byte_are_stopped() -> Result<()> {
 async fn a_ping_between_fragments_is_echoed_and_a_flood_of_them_closes_with_1008() -> Result<()> {
     on_both(async |server| {
         let mut raw = Raw::session(server.listen, 901)?;
-        raw.write(&[frame(0x01, b"{\"type\":"), frame(0x89, b"are you there"), frame(0x80, b"\"ping\"}")].concat())?;
+        raw.write(
+            &[
+                frame(0x01, b"{\"type\":"),
+                frame(0x89, b"are you there"),
+                frame(0x80, b"\"ping\"}"),
+            ]
+            .concat(),
+        )?;
         assert_eq!(raw.read_frame()?, (10, b"are you there".to_vec()));
         let (opcode, payload) = raw.read_frame()?;
         assert!(opcode == 1 && String::from_utf8_lossy(&payload).contains("pong"));
@@ -339,11 +386,19 @@ async fn who_never_says_hello_or_never_finishes_the_upgrade_is_cut_after_5_s() -
         dripping.write_all(b"GET /ws HTTP/1.1\r\nHo")?;
         let mut bystander = Client::live(server.listen, 900, 1).await?;
         assert_eq!(silent.close_code()?, 4400);
-        assert!(started.elapsed() >= Duration::from_secs(4), "too early: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() >= Duration::from_secs(4),
+            "too early: {:?}",
+            started.elapsed()
+        );
         dripping.set_read_timeout(Some(Duration::from_secs(5)))?;
         let mut rest = Vec::new();
         let _ = dripping.read_to_end(&mut rest);
-        assert!(started.elapsed() < Duration::from_secs(12), "too late: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(12),
+            "too late: {:?}",
+            started.elapsed()
+        );
         bystander.send(&json!({"type": "ping"})).await?;
         bystander.expect("pong").await?;
         Ok(())
@@ -358,7 +413,11 @@ async fn a_frame_that_never_ends_is_cut_after_30_s() -> Result<()> {
         let started = Instant::now();
         raw.write(&frame(0x81, &[b'x'; 1_000])[..500])?;
         let code = raw.close_code()?;
-        assert!(started.elapsed() >= Duration::from_secs(28), "too early: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() >= Duration::from_secs(28),
+            "too early: {:?}",
+            started.elapsed()
+        );
         assert_eq!(code, 1008);
         Ok(())
     })
@@ -387,7 +446,8 @@ async fn a_reader_that_stops_is_closed_with_4408_and_loses_nothing() -> Result<(
         }
         let deadline = Instant::now() + Duration::from_secs(45);
         loop {
-            let closed = http::metric(server.admin, "gateway_closes_total", "reason=\"slow_outbox\"").unwrap_or(0.0);
+            let closed =
+                http::metric(server.admin, "gateway_closes_total", "reason=\"slow_outbox\"").unwrap_or(0.0);
             if closed >= 1.0 {
                 break;
             }
@@ -421,7 +481,10 @@ async fn a_reader_that_stops_is_closed_with_4408_and_loses_nothing() -> Result<(
 impl Raw {
     fn session_without_reading(address: SocketAddr, user: u64) -> Result<Self> {
         let mut raw = Self::connect(address)?;
-        raw.write(&frame(0x81, format!("{{\"type\":\"hello\",\"user_id\":{user},\"window\":1}}").as_bytes()))?;
+        raw.write(&frame(
+            0x81,
+            format!("{{\"type\":\"hello\",\"user_id\":{user},\"window\":1}}").as_bytes(),
+        ))?;
         Ok(raw)
     }
 }

@@ -16,7 +16,10 @@ async fn hello_is_answered_by_welcome_with_every_field_then_synced() -> Result<(
         assert_eq!(welcome["user_id"], 41);
         assert_eq!(welcome["device_id"], 3);
         assert_eq!(welcome["resumed"], false);
-        assert!(welcome["server_time_ms"].as_u64().unwrap() > 1_700_000_000_000, "{welcome}");
+        assert!(
+            welcome["server_time_ms"].as_u64().unwrap() > 1_700_000_000_000,
+            "{welcome}"
+        );
         assert!(!welcome["session_id"].as_str().unwrap().is_empty());
         assert!(!welcome["gateway"].as_str().unwrap().is_empty());
         assert_eq!(welcome["cursor"].as_str().unwrap().len(), 28);
@@ -35,11 +38,17 @@ async fn hello_is_answered_by_welcome_with_every_field_then_synced() -> Result<(
 #[tokio::test]
 async fn hello_takes_the_user_from_the_path_and_the_default_device() -> Result<()> {
     on_both(async |server| {
-        let options = tidegate_tests::client::ConnectOptions { path: "/ws/77".into(), ..Default::default() };
+        let options = tidegate_tests::client::ConnectOptions {
+            path: "/ws/77".into(),
+            ..Default::default()
+        };
         let mut client = Client::connect_with(server.listen, &options).await?;
         client.send(&json!({"type": "hello", "window": 5})).await?;
         let welcome = client.expect("welcome").await?;
-        assert_eq!((&welcome["user_id"], &welcome["device_id"]), (&json!(77), &json!(1)));
+        assert_eq!(
+            (&welcome["user_id"], &welcome["device_id"]),
+            (&json!(77), &json!(1))
+        );
         assert_eq!(welcome["limits"]["window"], 5);
         Ok(())
     })
@@ -50,14 +59,25 @@ async fn hello_takes_the_user_from_the_path_and_the_default_device() -> Result<(
 async fn a_bad_hello_may_be_repeated_and_a_second_one_is_an_error() -> Result<()> {
     on_both(async |server| {
         let mut client = Client::connect(server.listen).await?;
-        client.send(&json!({"type": "hello", "user_id": 0, "id": 9})).await?;
+        client
+            .send(&json!({"type": "hello", "user_id": 0, "id": 9}))
+            .await?;
         let error = client.expect("error").await?;
         assert_eq!((&error["code"], &error["id"]), (&json!("bad_request"), &json!(9)));
-        client.send(&json!({"type": "hello", "user_id": 5, "window": 257})).await?;
-        assert!(client.expect("error").await?["reason"].as_str().unwrap().contains("window"));
+        client
+            .send(&json!({"type": "hello", "user_id": 5, "window": 257}))
+            .await?;
+        assert!(
+            client.expect("error").await?["reason"]
+                .as_str()
+                .unwrap()
+                .contains("window")
+        );
         client.send(&json!({"type": "hello", "user_id": 5})).await?;
         client.until("synced").await?;
-        client.send(&json!({"type": "hello", "user_id": 5, "id": 2})).await?;
+        client
+            .send(&json!({"type": "hello", "user_id": 5, "id": 2}))
+            .await?;
         let error = client.expect("error").await?;
         assert_eq!((&error["code"], &error["id"]), (&json!("bad_request"), &json!(2)));
         Ok(())
@@ -143,10 +163,19 @@ async fn a_duplicate_gets_the_first_seq_and_another_content_conflicts() -> Resul
         for id in [message_id(), uuid::Uuid::new_v4().to_string()] {
             let first = alice.message(2, &id, "once").await?;
             let again = alice.message(2, &id, "once").await?;
-            assert_eq!((&first["duplicate"], &again["duplicate"]), (&json!(false), &json!(true)));
-            assert_eq!((&first["seq"], &first["timestamp"]), (&again["seq"], &again["timestamp"]));
+            assert_eq!(
+                (&first["duplicate"], &again["duplicate"]),
+                (&json!(false), &json!(true))
+            );
+            assert_eq!(
+                (&first["seq"], &first["timestamp"]),
+                (&again["seq"], &again["timestamp"])
+            );
             let other = alice.message(2, &id, "twice").await?;
-            assert_eq!((&other["type"], &other["code"]), (&json!("rejected"), &json!("conflict")));
+            assert_eq!(
+                (&other["type"], &other["code"]),
+                (&json!("rejected"), &json!("conflict"))
+            );
             assert_eq!((&other["id"], &other["message_id"]), (&json!(7), &json!(id)));
             // Another sender may use the same id.
             let bobs = bob.message(1, &id, "mine").await?;
@@ -168,7 +197,10 @@ async fn an_ack_tells_the_sender_delivered_and_stops_redelivery() -> Result<()> 
         let message = bob.expect("message").await?;
         bob.ack(message["cursor"].as_str().unwrap()).await?;
         let update = alice.expect("status_update").await?;
-        assert_eq!((&update["status"], &update["user_id"]), (&json!("delivered"), &json!(2)));
+        assert_eq!(
+            (&update["status"], &update["user_id"]),
+            (&json!("delivered"), &json!(2))
+        );
         for field in ["conversation_id", "seq", "message_id"] {
             assert_eq!(update[field], sent[field], "{field}");
         }
@@ -186,7 +218,8 @@ async fn an_ack_that_is_no_cursor_is_an_error_and_one_beyond_what_was_sent_is_ig
     on_both(async |server| {
         let mut alice = Client::live(server.listen, 1, 1).await?;
         let mut bob = Client::live(server.listen, 2, 1).await?;
-        bob.send(&json!({"type": "ack", "cursor": "nonsense", "id": 3})).await?;
+        bob.send(&json!({"type": "ack", "cursor": "nonsense", "id": 3}))
+            .await?;
         let error = bob.expect("error").await?;
         assert_eq!((&error["code"], &error["id"]), (&json!("bad_request"), &json!(3)));
         alice.message(2, &message_id(), "x").await?;
@@ -214,25 +247,40 @@ async fn status_moves_watermarks_up_only_and_tells_the_sender_once() -> Result<(
             bob.expect("message").await?;
             ids.push(id);
         }
-        bob.send(&json!({"type": "status", "status": "delivered", "message_id": ids[0]})).await?;
+        bob.send(&json!({"type": "status", "status": "delivered", "message_id": ids[0]}))
+            .await?;
         let update = alice.expect("status_update").await?;
-        assert_eq!((&update["status"], &update["seq"]), (&json!("delivered"), &json!(1)));
-        bob.send(&json!({"type": "status", "status": "read", "message_id": ids[2]})).await?;
+        assert_eq!(
+            (&update["status"], &update["seq"]),
+            (&json!("delivered"), &json!(1))
+        );
+        bob.send(&json!({"type": "status", "status": "read", "message_id": ids[2]}))
+            .await?;
         let update = alice.expect("status_update").await?;
-        assert_eq!((&update["status"], &update["seq"], &update["message_id"]), (&json!("read"), &json!(3), &json!(ids[2])));
+        assert_eq!(
+            (&update["status"], &update["seq"], &update["message_id"]),
+            (&json!("read"), &json!(3), &json!(ids[2]))
+        );
         // Read implied delivered; lower and equal ones say nothing.
         for (status, id) in [("delivered", &ids[2]), ("read", &ids[1]), ("read", &ids[2])] {
-            bob.send(&json!({"type": "status", "status": status, "message_id": id})).await?;
+            bob.send(&json!({"type": "status", "status": status, "message_id": id}))
+                .await?;
         }
         alice.quiet(Duration::from_millis(300)).await?;
         let conversation = update["conversation_id"].clone();
-        alice.send(&json!({"type": "history", "conversation_id": conversation})).await?;
+        alice
+            .send(&json!({"type": "history", "conversation_id": conversation}))
+            .await?;
         let page = alice.expect("history").await?;
-        assert_eq!((&page["delivered_seq"], &page["read_seq"]), (&json!(3), &json!(3)));
+        assert_eq!(
+            (&page["delivered_seq"], &page["read_seq"]),
+            (&json!(3), &json!(3))
+        );
         // By place, beyond the end: bounded by the last seq.
         alice.message(2, &message_id(), "m3").await?;
         bob.expect("message").await?;
-        bob.send(&json!({"type": "status", "status": "read", "conversation_id": conversation, "seq": 99})).await?;
+        bob.send(&json!({"type": "status", "status": "read", "conversation_id": conversation, "seq": 99}))
+            .await?;
         let update = alice.expect("status_update").await?;
         assert_eq!(update["seq"], 4);
         Ok(())
@@ -258,10 +306,16 @@ async fn status_of_a_message_not_received_is_forbidden() -> Result<()> {
         for command in foreign {
             eve.send(&command).await?;
             let error = eve.expect("error").await?;
-            assert_eq!((&error["code"], &error["id"]), (&json!("forbidden"), &json!(4)), "{command}");
+            assert_eq!(
+                (&error["code"], &error["id"]),
+                (&json!("forbidden"), &json!(4)),
+                "{command}"
+            );
         }
         // Nor may the sender mark the own message.
-        alice.send(&json!({"type": "status", "status": "read", "message_id": id})).await?;
+        alice
+            .send(&json!({"type": "status", "status": "read", "message_id": id}))
+            .await?;
         assert_eq!(alice.expect("error").await?["code"], "forbidden");
         Ok(())
     })
@@ -278,7 +332,9 @@ async fn read_is_told_to_the_readers_other_devices() -> Result<()> {
         alice.message(2, &id, "x").await?;
         phone.expect("message").await?;
         laptop.expect("message").await?;
-        phone.send(&json!({"type": "status", "status": "read", "message_id": id})).await?;
+        phone
+            .send(&json!({"type": "status", "status": "read", "message_id": id}))
+            .await?;
         assert_eq!(alice.expect("status_update").await?["status"], "read");
         let own = laptop.expect("status_update").await?;
         assert_eq!((&own["status"], &own["user_id"]), (&json!("read"), &json!(2)));
@@ -298,24 +354,46 @@ async fn history_pages_from_the_newest_and_contains_what_was_just_sent() -> Resu
         // Sent and asked in one go: the page has it.
         let conversation = sent["conversation_id"].clone();
         alice.send(&send(2, &message_id(), "m8")).await?;
-        alice.send(&json!({"type": "history", "conversation_id": conversation, "limit": 3, "id": 5})).await?;
+        alice
+            .send(&json!({"type": "history", "conversation_id": conversation, "limit": 3, "id": 5}))
+            .await?;
         alice.expect("sent").await?;
         let page = alice.expect("history").await?;
-        assert_eq!((&page["id"], &page["more"], &page["conversation_id"]), (&json!(5), &json!(true), &conversation));
+        assert_eq!(
+            (&page["id"], &page["more"], &page["conversation_id"]),
+            (&json!(5), &json!(true), &conversation)
+        );
         let contents = |page: &serde_json::Value| -> Vec<String> {
-            page["messages"].as_array().unwrap().iter().map(|m| m["content"].as_str().unwrap().to_owned()).collect()
+            page["messages"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|m| m["content"].as_str().unwrap().to_owned())
+                .collect()
         };
         assert_eq!(contents(&page), ["m8", "m7", "m6"]);
         assert!(page["messages"][0].get("cursor").is_none());
-        alice.send(&json!({"type": "history", "conversation_id": conversation, "before_seq": 3})).await?;
+        alice
+            .send(&json!({"type": "history", "conversation_id": conversation, "before_seq": 3}))
+            .await?;
         let page = alice.expect("history").await?;
-        assert_eq!((contents(&page), &page["more"]), (vec!["m2".to_owned(), "m1".to_owned()], &json!(false)));
-        for (field, value) in [("limit", json!(0)), ("limit", json!(101)), ("before_seq", json!("x"))] {
+        assert_eq!(
+            (contents(&page), &page["more"]),
+            (vec!["m2".to_owned(), "m1".to_owned()], &json!(false))
+        );
+        for (field, value) in [
+            ("limit", json!(0)),
+            ("limit", json!(101)),
+            ("before_seq", json!("x")),
+        ] {
             let mut command = json!({"type": "history", "conversation_id": conversation});
             command[field] = value;
             alice.send(&command).await?;
             let error = alice.expect("error").await?;
-            assert!(error["code"] == "bad_request" && error["reason"].as_str().unwrap().contains(field), "{error}");
+            assert!(
+                error["code"] == "bad_request" && error["reason"].as_str().unwrap().contains(field),
+                "{error}"
+            );
         }
         Ok(())
     })
@@ -387,18 +465,26 @@ async fn a_batch_runs_in_order_each_command_answered_alone() -> Result<()> {
             {"type": "send", "receiver_id": 2, "message_id": message_id(), "content": "b", "id": 4},
             {"type": "ping", "id": 5},
         ]);
-        client.send(&json!({"type": "batch", "messages": commands})).await?;
+        client
+            .send(&json!({"type": "batch", "messages": commands}))
+            .await?;
         let mut answers = Vec::new();
         for _ in 0..5 {
             let event = client.event().await?;
-            answers.push((event["id"].as_u64().unwrap(), event["type"].as_str().unwrap().to_owned(), event["seq"].clone()));
+            answers.push((
+                event["id"].as_u64().unwrap(),
+                event["type"].as_str().unwrap().to_owned(),
+                event["seq"].clone(),
+            ));
         }
         answers.sort_by_key(|answer| answer.0);
         let kinds: Vec<&str> = answers.iter().map(|(_, kind, _)| kind.as_str()).collect();
         assert_eq!(kinds, ["sent", "rejected", "error", "sent", "pong"]);
         assert_eq!((&answers[0].2, &answers[3].2), (&json!(1), &json!(2)));
         let many = vec![json!({"type": "ping"}); 101];
-        client.send(&json!({"type": "batch", "messages": many, "id": 6})).await?;
+        client
+            .send(&json!({"type": "batch", "messages": many, "id": 6}))
+            .await?;
         let error = client.expect("error").await?;
         assert_eq!((&error["code"], &error["id"]), (&json!("bad_request"), &json!(6)));
         client.quiet(Duration::from_millis(200)).await
@@ -418,8 +504,15 @@ async fn commands_of_later_versions_say_so() -> Result<()> {
         ] {
             client.send(&command).await?;
             let answer = client.event().await?;
-            assert_eq!((&answer["code"], &answer["id"]), (&json!("bad_request"), &json!(1)), "{command}");
-            assert!(answer["reason"].as_str().unwrap().contains("not supported"), "{answer}");
+            assert_eq!(
+                (&answer["code"], &answer["id"]),
+                (&json!("bad_request"), &json!(1)),
+                "{command}"
+            );
+            assert!(
+                answer["reason"].as_str().unwrap().contains("not supported"),
+                "{answer}"
+            );
         }
         Ok(())
     })

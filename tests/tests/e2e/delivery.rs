@@ -10,7 +10,11 @@ use tidegate_tests::{Client, ServerOptions};
 use crate::{message_id, on_both, send, with_options};
 
 fn contents(events: &[Value]) -> Vec<String> {
-    events.iter().filter(|e| e["type"] == "message").map(|e| e["content"].as_str().unwrap().to_owned()).collect()
+    events
+        .iter()
+        .filter(|e| e["type"] == "message")
+        .map(|e| e["content"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn numbered(range: std::ops::Range<u32>) -> Vec<String> {
@@ -19,7 +23,10 @@ fn numbered(range: std::ops::Range<u32>) -> Vec<String> {
 
 async fn send_numbered(client: &mut Client, receiver: u64, range: std::ops::Range<u32>) -> Result<()> {
     for content in numbered(range) {
-        assert_eq!(client.message(receiver, &message_id(), &content).await?["type"], "sent");
+        assert_eq!(
+            client.message(receiver, &message_id(), &content).await?["type"],
+            "sent"
+        );
     }
     Ok(())
 }
@@ -50,7 +57,11 @@ async fn messages_arrive_in_order_with_dense_seqs_and_rising_cursors() -> Result
         assert_eq!(contents(&messages), numbered(0..500));
         let seqs: Vec<u64> = messages.iter().map(|m| m["seq"].as_u64().unwrap()).collect();
         assert_eq!(seqs, (1..=500).collect::<Vec<_>>());
-        assert!(messages.windows(2).all(|pair| pair[0]["cursor"].as_str() < pair[1]["cursor"].as_str()));
+        assert!(
+            messages
+                .windows(2)
+                .all(|pair| pair[0]["cursor"].as_str() < pair[1]["cursor"].as_str())
+        );
         Ok(())
     })
     .await
@@ -63,7 +74,10 @@ async fn other_devices_of_the_sender_get_the_echo_and_the_sending_device_does_no
         let mut laptop = Client::live(server.listen, 1, 2).await?;
         phone.message(2, &message_id(), "from the phone").await?;
         let echo = laptop.expect("message").await?;
-        assert_eq!((&echo["content"], &echo["sender_device"]), (&json!("from the phone"), &json!(1)));
+        assert_eq!(
+            (&echo["content"], &echo["sender_device"]),
+            (&json!("from the phone"), &json!(1))
+        );
         // To oneself: it reaches the other device, once.
         laptop.message(1, &message_id(), "note to self").await?;
         assert_eq!(phone.expect("message").await?["content"], "note to self");
@@ -100,7 +114,8 @@ async fn a_backlog_larger_than_the_window_flows_as_it_is_acked() -> Result<()> {
         let mut alice = Client::live(server.listen, 1, 1).await?;
         send_numbered(&mut alice, 2, 0..50).await?;
         let mut bob = Client::connect(server.listen).await?;
-        bob.send(&json!({"type": "hello", "user_id": 2, "window": 8})).await?;
+        bob.send(&json!({"type": "hello", "user_id": 2, "window": 8}))
+            .await?;
         bob.expect("welcome").await?;
         let mut first = Vec::new();
         while let Some(Arrival::Event(event)) = bob.arrival_within(Duration::from_millis(300)).await? {
@@ -121,7 +136,8 @@ async fn a_device_that_never_acks_stops_at_its_window_and_stays_connected() -> R
     on_both(async |server| {
         let mut alice = Client::live(server.listen, 1, 1).await?;
         let mut bob = Client::connect(server.listen).await?;
-        bob.send(&json!({"type": "hello", "user_id": 2, "window": 2})).await?;
+        bob.send(&json!({"type": "hello", "user_id": 2, "window": 2}))
+            .await?;
         bob.until("synced").await?;
         send_numbered(&mut alice, 2, 0..5).await?;
         bob.expect("message").await?;
@@ -139,7 +155,8 @@ async fn the_window_is_also_bounded_by_bytes() -> Result<()> {
     on_both(async |server| {
         let mut alice = Client::live(server.listen, 1, 1).await?;
         let mut bob = Client::connect(server.listen).await?;
-        bob.send(&json!({"type": "hello", "user_id": 2, "window": 256})).await?;
+        bob.send(&json!({"type": "hello", "user_id": 2, "window": 256}))
+            .await?;
         bob.until("synced").await?;
         let large = "x".repeat(10_000);
         for _ in 0..30 {
@@ -163,7 +180,10 @@ async fn a_cursor_resumes_without_loss_or_repetition() -> Result<()> {
         send_numbered(&mut alice, 2, 0..10).await?;
         let mut cursor = String::new();
         for _ in 0..6 {
-            cursor = bob.expect("message").await?["cursor"].as_str().unwrap().to_owned();
+            cursor = bob.expect("message").await?["cursor"]
+                .as_str()
+                .unwrap()
+                .to_owned();
         }
         drop(bob);
         send_numbered(&mut alice, 2, 10..12).await?;
@@ -180,6 +200,28 @@ async fn a_cursor_resumes_without_loss_or_repetition() -> Result<()> {
         let (mut bob, welcome) = Client::resume(server.listen, 2, 1, Some(&old)).await?;
         assert_eq!(welcome["resumed"], true);
         assert_eq!(contents(&bob.until("synced").await?), numbered(0..12));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_cursor_of_synced_can_be_acked_also_behind_own_sends() -> Result<()> {
+    on_both(async |server| {
+        let mut alice = Client::live(server.listen, 1, 1).await?;
+        let mut bob = Client::live(server.listen, 2, 1).await?;
+        alice.message(2, &message_id(), "m0").await?;
+        bob.message(1, &message_id(), "own").await?;
+        drop(bob);
+        let (mut bob, _) = Client::hello(server.listen, 2, 1).await?;
+        let events = bob.until("synced").await?;
+        assert_eq!(contents(&events), ["m0"]);
+        let update = async |alice: &mut Client| -> Result<Value> {
+            Ok(alice.until("status_update").await?.pop().unwrap_or_default())
+        };
+        bob.ack(events.last().unwrap()["cursor"].as_str().unwrap())
+            .await?;
+        assert_eq!(update(&mut alice).await?["status"], "delivered");
         Ok(())
     })
     .await
@@ -204,7 +246,8 @@ async fn a_foreign_or_impossible_cursor_gets_resync_and_everything_kept() -> Res
             assert_eq!(contents(&events), numbered(0..3));
         }
         let mut bob = Client::connect(server.listen).await?;
-        bob.send(&json!({"type": "hello", "user_id": 2, "cursor": "no cursor"})).await?;
+        bob.send(&json!({"type": "hello", "user_id": 2, "cursor": "no cursor"}))
+            .await?;
         assert_eq!(bob.expect("error").await?["code"], "bad_request");
         Ok(())
     })
@@ -232,9 +275,13 @@ async fn a_ninth_device_is_refused_and_may_try_again_as_a_known_one() -> Result<
             Client::live(server.listen, 1, device).await?;
         }
         let mut ninth = Client::connect(server.listen).await?;
-        ninth.send(&json!({"type": "hello", "user_id": 1, "device_id": 9})).await?;
+        ninth
+            .send(&json!({"type": "hello", "user_id": 1, "device_id": 9}))
+            .await?;
         assert_eq!(ninth.expect("error").await?["code"], "too_many_devices");
-        ninth.send(&json!({"type": "hello", "user_id": 1, "device_id": 8})).await?;
+        ninth
+            .send(&json!({"type": "hello", "user_id": 1, "device_id": 8}))
+            .await?;
         ninth.until("synced").await?;
         Ok(())
     })
@@ -249,8 +296,12 @@ async fn everything_survives_a_restart() -> Result<()> {
         let id = message_id();
         let first = alice.message(2, &id, "m0").await?;
         send_numbered(&mut alice, 2, 1..4).await?;
-        let cursor = bob.expect("message").await?["cursor"].as_str().unwrap().to_owned();
-        bob.send(&json!({"type": "status", "status": "read", "message_id": id})).await?;
+        let cursor = bob.expect("message").await?["cursor"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        bob.send(&json!({"type": "status", "status": "read", "message_id": id}))
+            .await?;
         alice.until("status_update").await?;
         let directory = server.keep_data();
         assert!(server.terminate(Duration::from_secs(20))?.success());
@@ -261,12 +312,21 @@ async fn everything_survives_a_restart() -> Result<()> {
         assert_eq!(contents(&bob.until("synced").await?), numbered(1..4));
         let mut alice = Client::live(again.listen, 1, 1).await?;
         let repeated = alice.message(2, &id, "m0").await?;
-        assert_eq!((&repeated["duplicate"], &repeated["seq"]), (&json!(true), &first["seq"]));
+        assert_eq!(
+            (&repeated["duplicate"], &repeated["seq"]),
+            (&json!(true), &first["seq"])
+        );
         let next = alice.message(2, &message_id(), "m4").await?;
         assert_eq!(next["seq"], 5);
         alice.send(&json!({"type": "conversations"})).await?;
         let page = alice.expect("conversations").await?;
-        assert_eq!((&page["conversations"][0]["read_seq"], &page["conversations"][0]["delivered_seq"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (
+                &page["conversations"][0]["read_seq"],
+                &page["conversations"][0]["delivered_seq"]
+            ),
+            (&json!(1), &json!(1))
+        );
         again.kill9()?;
         drop(directory);
         Ok(())
@@ -307,7 +367,9 @@ async fn workers_share_one_port_and_deliver_to_each_other() -> Result<()> {
         }
         for user in 1..=12_u64 {
             let receiver = user % 12 + 1;
-            clients[user as usize - 1].message(receiver, &message_id(), "round").await?;
+            clients[user as usize - 1]
+                .message(receiver, &message_id(), "round")
+                .await?;
         }
         for client in &mut clients {
             let mut events = Vec::new();

@@ -16,16 +16,25 @@ async fn a_message_sent_over_http_reaches_both_users_and_repeats_as_the_first_an
         let answer = http::post(server.api, "/messages/send", None, &body)?;
         assert_eq!(answer.status, 200, "{answer:?}");
         let sent = answer.json()?;
-        assert_eq!((&sent["message_id"], &sent["seq"], &sent["status"]), (&json!(id), &json!(1), &json!("sent")));
+        assert_eq!(
+            (&sent["message_id"], &sent["seq"], &sent["status"]),
+            (&json!(id), &json!(1), &json!("sent"))
+        );
         let message = bob.expect("message").await?;
-        assert_eq!((&message["content"], &message["sender_device"]), (&json!("over http"), &json!(0)));
+        assert_eq!(
+            (&message["content"], &message["sender_device"]),
+            (&json!("over http"), &json!(0))
+        );
         // Every device of the sender gets the echo: none of them sent it.
         assert_eq!(alice.expect("message").await?["message_id"], id.as_str());
         let again = http::post(server.api, "/messages/send", None, &body)?;
         assert_eq!((again.status, again.json()?["seq"].clone()), (200, json!(1)));
         let mut other = body.clone();
         other["content"] = "something else".into();
-        assert_eq!(http::post(server.api, "/messages/send", None, &other)?.status, 409);
+        assert_eq!(
+            http::post(server.api, "/messages/send", None, &other)?.status,
+            409
+        );
         Ok(())
     })
     .await
@@ -47,11 +56,18 @@ async fn bad_requests_are_problems_that_name_the_field() -> Result<()> {
             let mut body = good.clone();
             body[field] = value;
             let answer = http::post(server.api, "/messages/send", None, &body)?;
-            assert_eq!((answer.status, answer.content_type.as_str()), (400, "application/problem+json"), "{field}: {answer:?}");
+            assert_eq!(
+                (answer.status, answer.content_type.as_str()),
+                (400, "application/problem+json"),
+                "{field}: {answer:?}"
+            );
             let problem = answer.json()?;
             assert_eq!(problem["status"], 400);
             assert!(problem["title"].is_string() && problem["type"].is_string());
-            assert!(problem["detail"].as_str().unwrap().contains(field), "{field}: {problem}");
+            assert!(
+                problem["detail"].as_str().unwrap().contains(field),
+                "{field}: {problem}"
+            );
         }
         for (path, status) in [
             ("/nothing", 404),
@@ -62,7 +78,11 @@ async fn bad_requests_are_problems_that_name_the_field() -> Result<()> {
             ("/conversations/nonsense/messages?user_id=1", 400),
         ] {
             let answer = http::get(server.api, path, None)?;
-            assert_eq!((answer.status, answer.content_type.as_str()), (status, "application/problem+json"), "{path}: {answer:?}");
+            assert_eq!(
+                (answer.status, answer.content_type.as_str()),
+                (status, "application/problem+json"),
+                "{path}: {answer:?}"
+            );
         }
         Ok(())
     })
@@ -81,11 +101,29 @@ async fn status_inbox_and_history_say_the_same_as_the_websocket() -> Result<()> 
         let answer = http::post(server.api, &format!("/messages/{id}/status"), None, &status)?;
         assert_eq!((answer.status, answer.json()?), (200, json!({"status": "ok"})));
         assert_eq!(alice.expect("status_update").await?["seq"], 1);
-        let unknown = http::post(server.api, &format!("/messages/{}/status", message_id()), None, &status)?;
+        let unknown = http::post(
+            server.api,
+            &format!("/messages/{}/status", message_id()),
+            None,
+            &status,
+        )?;
         assert_eq!(unknown.status, 404);
-        let by_sender = http::post(server.api, &format!("/messages/{id}/status"), None, &json!({"user_id": 1, "status": "read"}))?;
-        assert_eq!(by_sender.status, 404, "it regards only messages that the user received");
-        let bad = http::post(server.api, &format!("/messages/{id}/status"), None, &json!({"user_id": 2, "status": "eaten"}))?;
+        let by_sender = http::post(
+            server.api,
+            &format!("/messages/{id}/status"),
+            None,
+            &json!({"user_id": 1, "status": "read"}),
+        )?;
+        assert_eq!(
+            by_sender.status, 404,
+            "it regards only messages that the user received"
+        );
+        let bad = http::post(
+            server.api,
+            &format!("/messages/{id}/status"),
+            None,
+            &json!({"user_id": 2, "status": "eaten"}),
+        )?;
         assert_eq!(bad.status, 400);
 
         bob.send(&json!({"type": "conversations"})).await?;
@@ -95,14 +133,31 @@ async fn status_inbox_and_history_say_the_same_as_the_websocket() -> Result<()> 
         assert_eq!(inbox["conversations"][0]["unread_count"], 1);
 
         let conversation = sent["conversation_id"].as_str().unwrap();
-        bob.send(&json!({"type": "history", "conversation_id": conversation})).await?;
+        bob.send(&json!({"type": "history", "conversation_id": conversation}))
+            .await?;
         let events = bob.until("history").await?;
-        let page = http::get(server.api, &format!("/conversations/{conversation}/messages?user_id=2"), None)?.json()?;
+        let page = http::get(
+            server.api,
+            &format!("/conversations/{conversation}/messages?user_id=2"),
+            None,
+        )?
+        .json()?;
         assert_eq!(page["messages"], events.last().unwrap()["messages"]);
-        assert_eq!((&page["more"], page["messages"].as_array().unwrap().len()), (&json!(false), 2));
-        let page = http::get(server.api, &format!("/conversations/{conversation}/messages?user_id=2&before_seq=2&limit=1"), None)?;
+        assert_eq!(
+            (&page["more"], page["messages"].as_array().unwrap().len()),
+            (&json!(false), 2)
+        );
+        let page = http::get(
+            server.api,
+            &format!("/conversations/{conversation}/messages?user_id=2&before_seq=2&limit=1"),
+            None,
+        )?;
         assert_eq!(page.json()?["messages"][0]["content"], "first");
-        let foreign = http::get(server.api, &format!("/conversations/{conversation}/messages?user_id=3"), None)?;
+        let foreign = http::get(
+            server.api,
+            &format!("/conversations/{conversation}/messages?user_id=3"),
+            None,
+        )?;
         assert_eq!(foreign.status, 403);
         Ok(())
     })

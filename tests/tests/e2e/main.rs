@@ -16,7 +16,11 @@ use tidegate_tests::{Engine, Server, ServerOptions};
 
 /// Runs a test against a fresh development server on each engine.
 pub(crate) async fn on_both(test: impl AsyncFn(&Server) -> Result<()>) -> Result<()> {
-    with_options(|engine| ServerOptions::new(engine), async |server: &mut Server| test(server).await).await
+    with_options(
+        |engine| ServerOptions::new(engine),
+        async |server: &mut Server| test(server).await,
+    )
+    .await
 }
 
 /// As [`on_both`], with options of the test's own and the right to stop the server.
@@ -25,7 +29,9 @@ pub(crate) async fn with_options(
     test: impl AsyncFn(&mut Server) -> Result<()>,
 ) -> Result<()> {
     for engine in Engine::BOTH {
-        let mut server = options(engine).start().with_context(|| format!("starting on {engine:?}"))?;
+        let mut server = options(engine)
+            .start()
+            .with_context(|| format!("starting on {engine:?}"))?;
         if let Err(error) = test(&mut server).await {
             let log = server.process.errors();
             return Err(error.context(format!("on {engine:?}; the server said: {log}")));

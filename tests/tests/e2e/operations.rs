@@ -25,7 +25,12 @@ async fn the_ready_line_says_where_and_on_what_it_runs() -> Result<()> {
         options.workers = 2;
         let server = options.start()?;
         let names = ["listen", "api", "admin", "engine", "workers"];
-        let words: Vec<&str> = server.ready.split(' ').skip(1).map(|word| word.split('=').next().unwrap()).collect();
+        let words: Vec<&str> = server
+            .ready
+            .split(' ')
+            .skip(1)
+            .map(|word| word.split('=').next().unwrap())
+            .collect();
         assert_eq!(words, names, "{}", server.ready);
         assert_eq!(server::field(&server.ready, "engine"), Some(engine.flag()));
         assert_eq!(server::field(&server.ready, "workers"), Some("2"));
@@ -68,7 +73,11 @@ async fn sigterm_tells_clients_to_reconnect_closes_with_4503_and_exits_0() -> Re
         server.process.signal("TERM")?;
         for client in &mut clients {
             let reconnect = client.expect("reconnect").await?;
-            assert!(reconnect["after_ms"].is_u64() && reconnect["jitter_ms"].is_u64() && reconnect["reason"].is_string());
+            assert!(
+                reconnect["after_ms"].is_u64()
+                    && reconnect["jitter_ms"].is_u64()
+                    && reconnect["reason"].is_string()
+            );
             assert_eq!(client.arrival().await?, Arrival::Closed(Some(4503)));
         }
         let status = server.process.wait(Duration::from_secs(20))?;
@@ -82,7 +91,16 @@ async fn sigterm_tells_clients_to_reconnect_closes_with_4503_and_exits_0() -> Re
 async fn a_second_process_on_the_same_directory_is_refused() -> Result<()> {
     let server = ServerOptions::new(Engine::Poll).start()?;
     let data = server.data.display().to_string();
-    let arguments = ["serve", "--insecure-dev", "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let arguments = [
+        "serve",
+        "--insecure-dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--api",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ];
     let output = tidegate(&[&arguments[..], &["--data", &data]].concat())?;
     assert_eq!(output.status.code(), Some(1));
     assert!(errors(&output).contains(&data), "{}", errors(&output));
@@ -96,7 +114,16 @@ async fn a_second_process_on_the_same_port_is_refused_although_workers_share_it(
     let server = ServerOptions::new(Engine::Uring).start()?;
     let directory = tempfile::tempdir()?;
     let (listen, data) = (server.listen.to_string(), directory.path().display().to_string());
-    let arguments = ["serve", "--insecure-dev", "--listen", &listen, "--api", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let arguments = [
+        "serve",
+        "--insecure-dev",
+        "--listen",
+        &listen,
+        "--api",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ];
     let output = tidegate(&[&arguments[..], &["--data", &data]].concat())?;
     assert_eq!(output.status.code(), Some(1));
     assert!(errors(&output).contains("gateway.listen"), "{}", errors(&output));
@@ -111,18 +138,39 @@ async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
     let short = short.display().to_string();
     let cases: [(&[&str], &str); 8] = [
         (&["serve"], "--insecure-dev"),
-        (&["serve", "--insecure-dev", "--listen", "0.0.0.0:0"], "gateway.listen"),
+        (
+            &["serve", "--insecure-dev", "--listen", "0.0.0.0:0"],
+            "gateway.listen",
+        ),
         (&["serve", "--insecure-dev", "--api", "0.0.0.0:0"], "api.listen"),
-        (&["serve", "--insecure-dev", "--config", "no/such/file"], "no/such/file"),
-        (&["serve", "--jwt-hs256-secret-file", "no/such/secret"], "jwt_hs256_secret_file"),
-        (&["serve", "--jwt-hs256-secret-file", &short], "jwt_hs256_secret_file"),
+        (
+            &["serve", "--insecure-dev", "--config", "no/such/file"],
+            "no/such/file",
+        ),
+        (
+            &["serve", "--jwt-hs256-secret-file", "no/such/secret"],
+            "jwt_hs256_secret_file",
+        ),
+        (
+            &["serve", "--jwt-hs256-secret-file", &short],
+            "jwt_hs256_secret_file",
+        ),
         (&["serve", "--insecure-dev", "--workers", "many"], "--workers"),
         (&["echo", "--listen", "0.0.0.0:0"], "--allow-public"),
     ];
     for (arguments, name) in cases {
         let output = tidegate(arguments)?;
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", errors(&output));
-        assert!(errors(&output).contains(name), "{arguments:?}: {}", errors(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            errors(&output)
+        );
+        assert!(
+            errors(&output).contains(name),
+            "{arguments:?}: {}",
+            errors(&output)
+        );
     }
     Ok(())
 }
@@ -162,10 +210,16 @@ async fn a_stopped_store_can_be_checked_and_damage_is_explained() -> Result<()> 
     let output = tidegate(&["store", "check", "--data", &data])?;
     assert_eq!(output.status.code(), Some(1));
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), errors(&output));
-    assert!(said.contains(segment.file_name().unwrap().to_str().unwrap()), "{said}");
+    assert!(
+        said.contains(segment.file_name().unwrap().to_str().unwrap()),
+        "{said}"
+    );
     let started = ServerOptions::new(Engine::Uring).data(&server.data).start();
     let error = format!("{:#}", started.err().expect("a damaged log is not served"));
-    assert!(error.contains("store check") || error.contains("offset"), "{error}");
+    assert!(
+        error.contains("store check") || error.contains("offset"),
+        "{error}"
+    );
     drop(directory);
     Ok(())
 }
@@ -183,7 +237,14 @@ async fn tokens_of_the_command_have_what_was_asked() -> Result<()> {
     let secret = directory.path().join("secret");
     std::fs::write(&secret, "an HS256 secret of more than thirty-two bytes")?;
     let secret = secret.display().to_string();
-    let output = tidegate(&["token", "--user", "7", "--service", "--jwt-hs256-secret-file", &secret])?;
+    let output = tidegate(&[
+        "token",
+        "--user",
+        "7",
+        "--service",
+        "--jwt-hs256-secret-file",
+        &secret,
+    ])?;
     assert!(output.status.success());
     let token = String::from_utf8(output.stdout)?;
     assert_eq!(token.trim().split('.').count(), 3);
@@ -197,7 +258,9 @@ async fn tokens_of_the_command_have_what_was_asked() -> Result<()> {
 #[tokio::test]
 async fn per_user_limits_reject_with_a_time_to_wait() -> Result<()> {
     let options = |engine| {
-        ServerOptions::new(engine).setting("ROUTER__SENDS_PER_S", "5").setting("ROUTER__SENDS_BURST", "10")
+        ServerOptions::new(engine)
+            .setting("ROUTER__SENDS_PER_S", "5")
+            .setting("ROUTER__SENDS_BURST", "10")
     };
     with_options(options, async |server| {
         let (mut client, welcome) = Client::hello(server.listen, 1, 1).await?;
@@ -207,7 +270,11 @@ async fn per_user_limits_reject_with_a_time_to_wait() -> Result<()> {
         let mut limited = None;
         for _ in 0..30 {
             let answer = client.message(2, &message_id(), "x").await?;
-            if answer["type"] == "sent" { sent += 1 } else { limited = Some(answer) }
+            if answer["type"] == "sent" {
+                sent += 1
+            } else {
+                limited = Some(answer)
+            }
         }
         let limited = limited.expect("30 at once are over the limit");
         assert_eq!(limited["code"], "rate_limited");

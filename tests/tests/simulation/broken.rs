@@ -4,11 +4,11 @@ use wire::client::Code;
 use wire::ids::{Position, Seq};
 use wire::link::{Deliver, FromRouter, RejectedRecord, ToRouter};
 use wire::row::key::{
-    TABLE_CONVERSATION, TABLE_DEVICE, TABLE_INBOX, TABLE_INDEX, TABLE_MESSAGE, TABLE_RECEIPT, TABLE_USER_CONVERSATION,
+    TABLE_CONVERSATION, TABLE_INBOX, TABLE_INDEX, TABLE_MESSAGE, TABLE_RECEIPT, TABLE_USER_CONVERSATION,
 };
 
 use crate::audit::Invariant;
-use crate::run::{Run, audit, run};
+use crate::run::{Run, audit, run, run_shortly};
 use crate::transcript::{Event, Gauges, Link, Seen};
 use crate::watch::Defect;
 
@@ -16,13 +16,19 @@ use crate::watch::Defect;
 fn found(defect: Defect) -> Option<(u64, Invariant)> {
     (1..=SEEDS_MAX).find_map(|seed| {
         let run = run(seed, Some(defect));
-        run.violations.first().map(|violation| (seed, violation.invariant))
+        run.violations
+            .first()
+            .map(|violation| (seed, violation.invariant))
     })
 }
 
 fn assert_is_found(defect: Defect, as_one_of: &[Invariant]) {
-    let (seed, invariant) = found(defect).unwrap_or_else(|| panic!("{defect:?} is not found in {SEEDS_MAX} seeds"));
-    assert!(as_one_of.contains(&invariant), "{defect:?} is found as {invariant:?}, by seed {seed}");
+    let (seed, invariant) =
+        found(defect).unwrap_or_else(|| panic!("{defect:?} is not found in {SEEDS_MAX} seeds"));
+    assert!(
+        as_one_of.contains(&invariant),
+        "{defect:?} is found as {invariant:?}, by seed {seed}"
+    );
 }
 
 #[test]
@@ -38,18 +44,27 @@ fn a_store_that_lies_about_its_syncs_is_found() {
 
 #[test]
 fn a_store_that_says_it_holds_more_than_it_does_is_found() {
-    assert_is_found(Defect::FlushedTooHigh, &[Invariant::Durable, Invariant::Once, Invariant::Ordered]);
+    assert_is_found(
+        Defect::FlushedTooHigh,
+        &[Invariant::Durable, Invariant::Once, Invariant::Ordered],
+    );
 }
 
 #[test]
 fn a_store_that_loses_a_row_of_any_table_is_found() {
-    use Invariant::{Answered, Bounded, Converges, Durable, MembersOnly, Once, Ordered, Receipts};
+    use Invariant::{Answered, Converges, Durable, Once, Ordered, Receipts};
     let lost = [Durable, Once, Ordered, Answered, Converges];
-    for table in [TABLE_MESSAGE, TABLE_INDEX, TABLE_CONVERSATION, TABLE_INBOX, TABLE_USER_CONVERSATION] {
+    for table in [
+        TABLE_MESSAGE,
+        TABLE_INDEX,
+        TABLE_CONVERSATION,
+        TABLE_INBOX,
+        TABLE_USER_CONVERSATION,
+    ] {
         assert_is_found(Defect::LosesRows(table), &lost);
     }
     assert_is_found(Defect::LosesRows(TABLE_RECEIPT), &[Receipts, Converges]);
-    assert_is_found(Defect::LosesRows(TABLE_DEVICE), &[Receipts, Converges, Bounded, Durable, Ordered, Answered, MembersOnly]);
+    // A lost row of a device brings messages again, which they may.
 }
 
 /// A good run, and what a transcript of it can be turned into.
@@ -59,9 +74,13 @@ struct Doctor {
 
 impl Doctor {
     fn new() -> Self {
-        let run = run(DOCTORED_SEED, None);
+        let run = run_shortly(DOCTORED_SEED, DOCTORED_ROUNDS);
         assert_eq!(run.violations, []);
-        assert_eq!(audit(run.bounds, &run.transcript), [], "a transcript is all that the auditor needs");
+        assert_eq!(
+            audit(run.bounds, &run.transcript),
+            [],
+            "a transcript is all that the auditor needs"
+        );
         Self { run }
     }
 
@@ -156,8 +175,16 @@ fn delivered(event: &Event) -> Option<(Link, &Deliver)> {
 fn a_transcript_with_wrong_deliveries_is_found() {
     use Invariant::{Answered, Bounded, Durable, MembersOnly, Once, Ordered};
     let doctor = Doctor::new();
-    doctor.assert_list_found("a message that is delivered twice", &[Ordered], repeat(is_deliver));
-    doctor.assert_list_found("a message that is never delivered", &[Ordered, Durable], remove(is_deliver));
+    doctor.assert_list_found(
+        "a message that is delivered twice",
+        &[Ordered],
+        repeat(is_deliver),
+    );
+    doctor.assert_list_found(
+        "a message that is never delivered",
+        &[Ordered, Durable],
+        remove(is_deliver),
+    );
     doctor.assert_list_found("two messages in the wrong order", &[Ordered], |transcript, at| {
         let [Some((link, first)), Some((next_link, second))] =
             [at, at + 1].map(|at| transcript.get(at).and_then(delivered))
@@ -172,137 +199,219 @@ fn a_transcript_with_wrong_deliveries_is_found() {
         have_one_reader
     });
     doctor.assert_found("a message at a place of another", &[Ordered, Once], |event| {
-        deliver(event).map(|deliver| deliver.to[0].1.offset.0 -= 1).is_some()
+        deliver(event)
+            .map(|deliver| deliver.to[0].1.offset.0 -= 1)
+            .is_some()
     });
-    doctor.assert_found("a message to a connection that never was", &[MembersOnly], |event| {
-        deliver(event).map(|deliver| deliver.to[0].0.generation += 1_000).is_some()
-    });
+    doctor.assert_found(
+        "a message to a connection that never was",
+        &[MembersOnly],
+        |event| {
+            deliver(event)
+                .map(|deliver| deliver.to[0].0.generation += 1_000)
+                .is_some()
+        },
+    );
     doctor.assert_found("a message that nobody wrote", &[MembersOnly, Once], |event| {
-        deliver(event).map(|deliver| deliver.message.sender_device = wire::ids::DeviceId::new(77).expect("in range")).is_some()
+        deliver(event)
+            .map(|deliver| deliver.message.sender_device = wire::ids::DeviceId::new(77).expect("in range"))
+            .is_some()
     });
     doctor.assert_found("a seq that belongs to another message", &[Once], |event| {
-        deliver(event).filter(|deliver| deliver.message.seq.0 > 1).map(|deliver| deliver.message.seq.0 -= 1).is_some()
+        deliver(event)
+            .filter(|deliver| deliver.message.seq.0 > 1)
+            .map(|deliver| deliver.message.seq.0 -= 1)
+            .is_some()
     });
-    doctor.assert_list_found("a device without an end of its backlog", &[Ordered, Invariant::Converges], remove(|seen| {
-        matches!(seen, Seen::Heard(_, FromRouter::Synced(_)))
-    }));
-    doctor.assert_list_found("a backlog that ends twice", &[Ordered], repeat(|seen| {
-        matches!(seen, Seen::Heard(_, FromRouter::Synced(_)))
-    }));
-    doctor.assert_list_found("a session that is opened twice", &[Answered], repeat(|seen| {
-        matches!(seen, Seen::Heard(_, FromRouter::SessionOpened(_)))
-    }));
-    doctor.assert_found("a good cursor that is not taken", &[Durable, Ordered], |event| match &mut event.seen {
-        Seen::Heard(_, FromRouter::SessionOpened(opened)) if opened.resumed => {
-            opened.resumed = false;
-            opened.resync = Some(("no".into(), Position::start(opened.cursor.generation)));
-            true
+    doctor.assert_list_found(
+        "a device without an end of its backlog",
+        &[Ordered, Invariant::Converges],
+        remove(|seen| matches!(seen, Seen::Heard(_, FromRouter::Synced(_)))),
+    );
+    doctor.assert_list_found(
+        "a backlog that ends twice",
+        &[Ordered],
+        repeat(|seen| matches!(seen, Seen::Heard(_, FromRouter::Synced(_)))),
+    );
+    doctor.assert_list_found(
+        "a session that is opened twice",
+        &[Answered],
+        repeat(|seen| matches!(seen, Seen::Heard(_, FromRouter::SessionOpened(_)))),
+    );
+    doctor.assert_found(
+        "a good cursor that is not taken",
+        &[Durable, Ordered],
+        |event| match &mut event.seen {
+            Seen::Heard(_, FromRouter::SessionOpened(opened)) if opened.resumed => {
+                opened.resumed = false;
+                opened.resync = Some(("no".into(), Position::start(opened.cursor.generation)));
+                true
+            }
+            _ => false,
+        },
+    );
+    doctor.assert_found("a head that goes back", &[Durable], |event| {
+        match &mut event.seen {
+            Seen::Heard(_, FromRouter::SessionOpened(opened)) if opened.cursor.offset.0 > 100 => {
+                opened.cursor = Position::start(opened.cursor.generation);
+                true
+            }
+            _ => false,
         }
-        _ => false,
     });
-    doctor.assert_found("a head that goes back", &[Durable], |event| match &mut event.seen {
-        Seen::Heard(_, FromRouter::SessionOpened(opened)) if opened.cursor.offset.0 > 100 => {
-            opened.cursor = Position::start(opened.cursor.generation);
-            true
-        }
-        _ => false,
-    });
-    doctor.assert_found("a window that was smaller", &[Bounded], |event| match &mut event.seen {
-        Seen::Said(_, ToRouter::SessionOpen(open)) if open.window == 256 => {
-            open.window = 1;
-            true
-        }
-        _ => false,
-    });
+    doctor.assert_found(
+        "a window that was smaller",
+        &[Bounded],
+        |event| match &mut event.seen {
+            Seen::Said(_, ToRouter::SessionOpen(open)) if open.window == 256 => {
+                open.window = 1;
+                true
+            }
+            _ => false,
+        },
+    );
 }
 
 #[test]
 fn a_transcript_with_wrong_answers_is_found() {
     use Invariant::{Answered, Bounded, Durable, Explicit, Once, Ordered, Receipts};
     let doctor = Doctor::new();
-    doctor.assert_list_found("an answer that is missing", &[Answered, Durable, Ordered], remove_late(is_answer));
+    doctor.assert_list_found(
+        "an answer that is missing",
+        &[Answered, Durable, Ordered],
+        remove_late(is_answer),
+    );
     doctor.assert_list_found("an answer that comes twice", &[Answered, Once], repeat(is_answer));
-    doctor.assert_found("a send with a second seq", &[Once], |event| sent(event, |sent| sent.seq.0 += 1));
-    doctor.assert_found("a send with a second time", &[Once, Explicit], |event| sent(event, |sent| sent.timestamp.0 += 1));
-    doctor.assert_found("a repeated send that is called new", &[Once, Ordered, Explicit], |event| match &mut event.seen {
-        Seen::Heard(_, FromRouter::Sent(sent)) if sent.duplicate => {
-            sent.duplicate = false;
-            true
-        }
-        _ => false,
+    doctor.assert_found("a send with a second seq", &[Once], |event| {
+        sent(event, |sent| sent.seq.0 += 1)
     });
+    doctor.assert_found("a send with a second time", &[Once, Explicit], |event| {
+        sent(event, |sent| sent.timestamp.0 += 1)
+    });
+    doctor.assert_found(
+        "a repeated send that is called new",
+        &[Once, Ordered, Explicit],
+        |event| match &mut event.seen {
+            Seen::Heard(_, FromRouter::Sent(sent)) if sent.duplicate => {
+                sent.duplicate = false;
+                true
+            }
+            _ => false,
+        },
+    );
     doctor.assert_found("an answer before any sync", &[Durable], |event| {
         event.last_sync = 0;
         sent(event, |_| {})
     });
-    doctor.assert_found("a refusal without a cause", &[Answered], |event| match &mut event.seen {
-        Seen::Heard(_, answer @ FromRouter::Sent(_)) => {
-            let FromRouter::Sent(sent) = answer else { unreachable!("it was matched") };
-            let (request, reason) = (sent.request, String::new());
-            *answer = FromRouter::Rejected(RejectedRecord { request, code: Code::Busy, reason, retry_after_ms: Some(1) });
-            true
-        }
-        _ => false,
-    });
-    doctor.assert_found("a page with a gap", &[Ordered, Durable, Once], |event| match &mut event.seen {
-        Seen::Heard(_, FromRouter::HistoryPage(page)) if page.messages.len() > 2 => {
-            page.messages.remove(1);
-            true
-        }
-        _ => false,
-    });
-    doctor.assert_found("a page that lacks the newest message", &[Durable, Ordered], |event| match &mut event.seen {
-        Seen::Heard(_, FromRouter::HistoryPage(page)) if page.messages.len() > 2 => {
-            page.messages.remove(0);
-            true
-        }
-        _ => false,
-    });
-    doctor.assert_found("a watermark that nobody moved", &[Receipts, Invariant::Converges], |event| match &mut event.seen {
-        Seen::Heard(_, FromRouter::StatusUpdate(update)) => {
-            update.seq.0 += 1;
-            true
-        }
-        _ => false,
-    });
-    doctor.assert_list_found("a watermark that is told twice", &[Receipts], repeat_if_told);
-    doctor.assert_list_found("a page whose watermark is behind", &[Receipts, Invariant::Converges], |transcript, at| {
-        let (before, after) = transcript.split_at_mut(at);
-        let Seen::Heard(_, FromRouter::HistoryPage(page)) = &mut after[0].seen else { return false };
-        // Somebody was told of it: else nobody outside can know.
-        let is_known = before.iter().any(|event| {
-            matches!(&event.seen, Seen::Heard(_, FromRouter::StatusUpdate(update))
-                if (update.conversation, update.seq) == (page.conversation, page.delivered))
-        });
-        if is_known {
-            page.delivered = Seq(0);
-        }
-        is_known
-    });
-    doctor.assert_list_found("a wrong count of unread messages", &[Receipts], |transcript, at| {
-        // While watermarks move, the count is not known from outside.
-        let is_settled = transcript[..at].iter().any(|event| event.seen == Seen::Settled);
-        match &mut transcript[at].seen {
-            Seen::Heard(_, FromRouter::ConversationsPage(page)) if is_settled && !page.conversations.is_empty() => {
-                page.conversations[0].unread += 1;
+    doctor.assert_found(
+        "a refusal without a cause",
+        &[Answered],
+        |event| match &mut event.seen {
+            Seen::Heard(_, answer @ FromRouter::Sent(_)) => {
+                let FromRouter::Sent(sent) = answer else {
+                    unreachable!("it was matched")
+                };
+                let (request, reason) = (sent.request, String::new());
+                *answer = FromRouter::Rejected(RejectedRecord {
+                    request,
+                    code: Code::Busy,
+                    reason,
+                    retry_after_ms: Some(1),
+                });
                 true
             }
             _ => false,
-        }
-    });
-    doctor.assert_found("a session that is left over", &[Bounded], |event| match &mut event.seen {
-        Seen::Gauges(gauges @ Gauges { at_rest: true, .. }) => {
-            gauges.sessions += 1;
-            true
-        }
-        _ => false,
-    });
+        },
+    );
+    doctor.assert_found(
+        "a page with a gap",
+        &[Ordered, Durable, Once],
+        |event| match &mut event.seen {
+            Seen::Heard(_, FromRouter::HistoryPage(page)) if page.messages.len() > 2 => {
+                page.messages.remove(1);
+                true
+            }
+            _ => false,
+        },
+    );
+    doctor.assert_found(
+        "a page that lacks the newest message",
+        &[Durable, Ordered],
+        |event| match &mut event.seen {
+            Seen::Heard(_, FromRouter::HistoryPage(page)) if page.messages.len() > 2 => {
+                page.messages.remove(0);
+                true
+            }
+            _ => false,
+        },
+    );
+    doctor.assert_found(
+        "a watermark that nobody moved",
+        &[Receipts, Invariant::Converges],
+        |event| match &mut event.seen {
+            Seen::Heard(_, FromRouter::StatusUpdate(update)) => {
+                update.seq.0 += 1;
+                true
+            }
+            _ => false,
+        },
+    );
+    doctor.assert_list_found("a watermark that is told twice", &[Receipts], repeat_if_told);
+    doctor.assert_list_found(
+        "a page whose watermark is behind",
+        &[Receipts, Invariant::Converges],
+        |transcript, at| {
+            let (before, after) = transcript.split_at_mut(at);
+            let Seen::Heard(_, FromRouter::HistoryPage(page)) = &mut after[0].seen else {
+                return false;
+            };
+            // Somebody was told of it: else nobody outside can know.
+            let is_known = before.iter().any(|event| {
+                matches!(&event.seen, Seen::Heard(_, FromRouter::StatusUpdate(update))
+                if (update.conversation, update.seq) == (page.conversation, page.delivered))
+            });
+            if is_known {
+                page.delivered = Seq(0);
+            }
+            is_known
+        },
+    );
+    doctor.assert_list_found(
+        "a wrong count of unread messages",
+        &[Receipts],
+        |transcript, at| {
+            // While watermarks move, the count is not known from outside.
+            let is_settled = transcript[..at].iter().any(|event| event.seen == Seen::Settled);
+            match &mut transcript[at].seen {
+                Seen::Heard(_, FromRouter::ConversationsPage(page))
+                    if is_settled && !page.conversations.is_empty() =>
+                {
+                    page.conversations[0].unread += 1;
+                    true
+                }
+                _ => false,
+            }
+        },
+    );
+    doctor.assert_found(
+        "a session that is left over",
+        &[Bounded],
+        |event| match &mut event.seen {
+            Seen::Gauges(gauges @ Gauges { at_rest: true, .. }) => {
+                gauges.sessions += 1;
+                true
+            }
+            _ => false,
+        },
+    );
 }
 
 /// Leaves an answer out, if its link stood until the end, so that the question had to be answered.
 fn remove_late(is_meant: impl Fn(&Seen) -> bool) -> impl Fn(&mut Vec<Event>, usize) -> bool {
     move |transcript, at| {
-        let stands = transcript[at..].iter().all(|event| !matches!(event.seen, Seen::Down | Seen::LinkDown(_)));
+        let stands = transcript[at..]
+            .iter()
+            .all(|event| !matches!(event.seen, Seen::Down | Seen::LinkDown(_)));
         stands && remove(&is_meant)(transcript, at)
     }
 }
@@ -327,4 +436,5 @@ fn sent(event: &mut Event, change: impl Fn(&mut wire::link::SentRecord)) -> bool
 const SEEDS_MAX: u64 = 60;
 /// A run with two devices of most users, and no trouble.
 const DOCTORED_SEED: u64 = 1;
-const TRIES_MAX: usize = 12;
+const DOCTORED_ROUNDS: usize = 120;
+const TRIES_MAX: usize = 8;

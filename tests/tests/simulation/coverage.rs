@@ -30,12 +30,18 @@ impl Coverage {
 
     /// Returns those of the names that were met less often than they must be.
     pub(crate) fn missing<'a>(&self, wanted: &[(&'a str, u64)]) -> Vec<&'a str> {
-        wanted.iter().filter(|(name, least)| self.count(name) < *least).map(|(name, _)| *name).collect()
+        wanted
+            .iter()
+            .filter(|(name, least)| self.count(name) < *least)
+            .map(|(name, _)| *name)
+            .collect()
     }
 }
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(name, count)| writeln!(f, "{count:>9} {name}"))
+        self.0
+            .iter()
+            .try_for_each(|(name, count)| writeln!(f, "{count:>9} {name}"))
     }
 }

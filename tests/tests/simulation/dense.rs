@@ -36,6 +36,7 @@ pub(crate) fn tell(crashes: &Crashes) -> (Run, u64, u64) {
         devices: vec![2, 1],
         gateways: 2,
         rounds: 0,
+        long_percent: 1,
         outage_ms_max: 1,
         rates: Rates::default(),
     };
@@ -116,7 +117,10 @@ fn play(world: &mut World, step: usize) {
             write(world, one, peer);
             world.disconnect(peer);
         }
-        9 => world.begin_trouble(Kind::LogSpace),
+        9 => {
+            world.begin_trouble(Kind::LogSpace);
+            world.machine.disk.set_space_left(Some(10));
+        }
         10 => write(world, peer, one),
         11 => {
             world.end_trouble();
@@ -152,7 +156,11 @@ fn again(world: &mut World, letter: usize) {
 
 fn send(world: &mut World, letter: usize) {
     let device = world.letters[letter].device;
-    world.post(Delivery { letter, gateway: letter % 3, device });
+    world.post(Delivery {
+        letter,
+        gateway: letter % 3,
+        device,
+    });
 }
 
 fn ack_everything(world: &mut World) {
@@ -164,10 +172,21 @@ fn ack_everything(world: &mut World) {
 fn say_read(world: &mut World, device: usize) {
     let (user, device) = (world.devices[device].user, world.devices[device].device);
     let conversation = ConversationId::direct(world.devices[0].user, user);
-    let command = StatusCommand { status: Status::Read, of: StatusOf::Seq(conversation, Seq(2)) };
+    let command = StatusCommand {
+        status: Status::Read,
+        of: StatusOf::Seq(conversation, Seq(2)),
+    };
     if world.gateways[0].can_say() {
         let request = world.request();
-        world.say(0, ToRouter::Status(StatusRecord { request, user, device, command }));
+        world.say(
+            0,
+            ToRouter::Status(StatusRecord {
+                request,
+                user,
+                device,
+                command,
+            }),
+        );
     }
 }
 
@@ -184,8 +203,16 @@ fn read(world: &mut World, device: usize) {
 pub(crate) fn single_crashes() -> Vec<Crashes> {
     let (_, operations, _) = tell(&Crashes::none());
     let places = (0..operations).flat_map(|at| {
-        let power = (0..SURVIVORS).map(move |survivors| Crashes { at, survivors, ..Crashes::none() });
-        power.chain([Crashes { at, outage: Outage::Kill, ..Crashes::none() }])
+        let power = (0..SURVIVORS).map(move |survivors| Crashes {
+            at,
+            survivors,
+            ..Crashes::none()
+        });
+        power.chain([Crashes {
+            at,
+            outage: Outage::Kill,
+            ..Crashes::none()
+        }])
     });
     places.collect()
 }
@@ -194,7 +221,10 @@ pub(crate) fn single_crashes() -> Vec<Crashes> {
 pub(crate) fn double_crashes() -> Vec<Crashes> {
     let (_, operations, _) = tell(&Crashes::none());
     let places = (0..operations).flat_map(|at| {
-        let (_, _, start_operations) = tell(&Crashes { at, ..Crashes::none() });
+        let (_, _, start_operations) = tell(&Crashes {
+            at,
+            ..Crashes::none()
+        });
         (0..start_operations).map(move |second| Crashes {
             at,
             in_starts: vec![second, second / 2],
@@ -207,7 +237,12 @@ pub(crate) fn double_crashes() -> Vec<Crashes> {
 
 impl Crashes {
     pub(crate) fn none() -> Self {
-        Self { at: u64::MAX / 2, in_starts: Vec::new(), survivors: 0, outage: Outage::Power }
+        Self {
+            at: u64::MAX / 2,
+            in_starts: Vec::new(),
+            survivors: 0,
+            outage: Outage::Power,
+        }
     }
 
     /// Runs the story with these crashes.
@@ -221,7 +256,11 @@ impl Crashes {
 
     fn replay_command(&self) -> String {
         let starts: Vec<String> = self.in_starts.iter().map(u64::to_string).collect();
-        let outage = if self.outage == Outage::Kill { "kill" } else { "power" };
+        let outage = if self.outage == Outage::Kill {
+            "kill"
+        } else {
+            "power"
+        };
         let (at, survivors) = (self.at, self.survivors);
         format!(
             "SIMULATION_CRASH={at}/{}/{survivors}/{outage} cargo test -p tidegate-tests --test simulation one_crash -- --nocapture",
@@ -236,8 +275,17 @@ impl Crashes {
         let starts = parts.next()?.split(',').filter(|part| !part.is_empty());
         let in_starts = starts.map(|part| part.parse().ok()).collect::<Option<_>>()?;
         let survivors = parts.next()?.parse().ok()?;
-        let outage = if parts.next()? == "kill" { Outage::Kill } else { Outage::Power };
-        Some(Self { at, in_starts, survivors, outage })
+        let outage = if parts.next()? == "kill" {
+            Outage::Kill
+        } else {
+            Outage::Power
+        };
+        Some(Self {
+            at,
+            in_starts,
+            survivors,
+            outage,
+        })
     }
 }
 

@@ -89,7 +89,11 @@ fn do_what_is_left(world: &mut World) -> bool {
         if is_unanswered(world, letter) && world.letters[letter].awaited == 0 {
             let gateway = world.rng.below(world.gateways.len());
             let device = world.letters[letter].device;
-            world.post(Delivery { letter, gateway, device });
+            world.post(Delivery {
+                letter,
+                gateway,
+                device,
+            });
         }
     }
     what_is_left(world).is_empty()
@@ -104,7 +108,11 @@ fn what_is_left(world: &World) -> Vec<String> {
         if gateway.link().is_none() || gateway.is_refused() {
             left.push(format!("gateway {index} has no link, or waits for room in it"));
         }
-        for (handle, session) in gateway.sessions.iter().filter(|(_, session)| !session.is_vanished) {
+        for (handle, session) in gateway
+            .sessions
+            .iter()
+            .filter(|(_, session)| !session.is_vanished)
+        {
             if session.number.is_none() || !session.is_synced || !session.unacked.is_empty() {
                 left.push(format!("{handle:?} of gateway {index}: {session:?}"));
             }
@@ -146,7 +154,9 @@ fn read_history(world: &mut World, user: UserId, conversation: ConversationId) {
     loop {
         let gateway = world.rng.below(world.gateways.len());
         ask_history(world, gateway, user, conversation, before, PAGE_LIMIT);
-        let Some(FromRouter::HistoryPage(page)) = last_answer(world) else { return };
+        let Some(FromRouter::HistoryPage(page)) = last_answer(world) else {
+            return;
+        };
         before = page.messages.last().map(|oldest| oldest.seq);
         if !page.more || before.is_none() {
             return;
@@ -160,7 +170,9 @@ fn read_conversations(world: &mut World) {
         loop {
             let gateway = world.rng.below(world.gateways.len());
             ask_conversations(world, gateway, user, 2, before);
-            let Some(FromRouter::ConversationsPage(page)) = last_answer(world) else { break };
+            let Some(FromRouter::ConversationsPage(page)) = last_answer(world) else {
+                break;
+            };
             before = page.next;
             if before.is_none() {
                 break;
@@ -175,12 +187,17 @@ fn last_answer(world: &mut World) -> Option<FromRouter> {
     for _ in 0..ANSWER_ROUNDS_MAX {
         world.advance(1);
         world.round();
-        let answer = world.transcript[seen..].iter().find_map(|event| match &event.seen {
-            Seen::Heard(_, answer @ (FromRouter::HistoryPage(_) | FromRouter::ConversationsPage(_) | FromRouter::Failed(_))) => {
-                Some(answer.clone())
-            }
-            _ => None,
-        });
+        let answer = world.transcript[seen..]
+            .iter()
+            .find_map(|event| match &event.seen {
+                Seen::Heard(
+                    _,
+                    answer @ (FromRouter::HistoryPage(_)
+                    | FromRouter::ConversationsPage(_)
+                    | FromRouter::Failed(_)),
+                ) => Some(answer.clone()),
+                _ => None,
+            });
         if answer.is_some() {
             return answer;
         }
@@ -191,7 +208,9 @@ fn last_answer(world: &mut World) -> Option<FromRouter> {
 /// Lets every device read its inbox from the beginning, so that every position is known.
 fn read_inboxes(world: &mut World) {
     let known = world.devices.iter().find_map(|device| device.cursor);
-    let Some(start) = known.map(|cursor| Position::start(cursor.generation)) else { return };
+    let Some(start) = known.map(|cursor| Position::start(cursor.generation)) else {
+        return;
+    };
     for device in 0..world.devices.len() {
         if world.devices[device].at.is_some() {
             let gateway = world.rng.below(world.gateways.len() - 1);
@@ -226,7 +245,10 @@ fn users(world: &World) -> Vec<UserId> {
 
 fn conversations(world: &World) -> Vec<ConversationId> {
     let users = users(world);
-    let pairs = users.iter().enumerate().flat_map(|(at, a)| users[at..].iter().map(move |b| (*a, *b)));
+    let pairs = users
+        .iter()
+        .enumerate()
+        .flat_map(|(at, a)| users[at..].iter().map(move |b| (*a, *b)));
     pairs.map(|(a, b)| ConversationId::direct(a, b)).collect()
 }
 

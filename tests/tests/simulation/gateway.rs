@@ -95,7 +95,10 @@ impl Gateway {
             self.slots.len() as u32 - 1
         });
         self.slots[slot as usize] += 1;
-        ConnectionHandle { slot, generation: self.slots[slot as usize] }
+        ConnectionHandle {
+            slot,
+            generation: self.slots[slot as usize],
+        }
     }
 
     /// Returns whether the link takes what is said: it stands, and nothing waits for room.
@@ -136,14 +139,21 @@ impl Gateway {
 
     /// Takes what the link brought.
     pub(crate) fn listen(&mut self) -> Brought {
-        let mut brought = Brought { records: Vec::new(), has_ended: false };
-        let Some((_, endpoint)) = &self.link else { return brought };
+        let mut brought = Brought {
+            records: Vec::new(),
+            has_ended: false,
+        };
+        let Some((_, endpoint)) = &self.link else {
+            return brought;
+        };
         self.woken.store(false, Ordering::Relaxed);
         loop {
             match endpoint.try_recv() {
                 Ok(Some(batch)) => {
                     let records = decode_from_router(batch);
-                    brought.records.extend(records.map(|record| record.expect("the router keeps to the layout")));
+                    brought
+                        .records
+                        .extend(records.map(|record| record.expect("the router keeps to the layout")));
                 }
                 Ok(None) => return brought,
                 Err(_) => {

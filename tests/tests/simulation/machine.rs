@@ -1,5 +1,6 @@
 //! The machine under test: disk, store and router, and the ways it goes down.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -80,9 +81,11 @@ impl Machine {
                 self.is_busy = true;
                 Start::Up(report)
             }
-            Err(error) if error.is_crash() => {
-                Start::Down(self.watch.went_down_in().expect("only an operation takes the machine down"))
-            }
+            Err(error) if error.is_crash() => Start::Down(
+                self.watch
+                    .went_down_in()
+                    .expect("only an operation takes the machine down"),
+            ),
             Err(
                 StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))
                 | StartError::Store(StoreError::NoSpace | StoreError::Failed(_)),
@@ -104,7 +107,10 @@ impl Machine {
         let (ours, theirs) = pipe(self.config.link_pipe_bytes);
         let woken = Arc::clone(&self.woken);
         theirs.set_waker(Arc::new(move || woken.store(true, Ordering::Relaxed)));
-        self.router.as_mut().expect("links are opened to a router that is up").add_link(theirs);
+        self.router
+            .as_mut()
+            .expect("links are opened to a router that is up")
+            .add_link(theirs);
         ours
     }
 
@@ -127,9 +133,10 @@ impl Machine {
                 self.is_busy = progress.is_busy;
                 Ok(())
             }
-            Err(Fatal::Crashed) => {
-                Err(self.watch.went_down_in().expect("only an operation takes the machine down"))
-            }
+            Err(Fatal::Crashed) => Err(self
+                .watch
+                .went_down_in()
+                .expect("only an operation takes the machine down")),
         }
     }
 
@@ -159,6 +166,11 @@ impl Machine {
         self.watch.operations()
     }
 
+    /// Returns how often each of them was made.
+    pub(crate) fn calls(&self) -> BTreeMap<Operation, u64> {
+        self.watch.calls()
+    }
+
     /// Returns the number of the last sync of the disk that was reported as done.
     pub(crate) fn last_sync(&self) -> u64 {
         self.watch.last_sync()
@@ -167,7 +179,12 @@ impl Machine {
     /// Returns a counter or gauge; 0 while the router is down.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let Some(router) = &self.router else { return 0 };
-        let sample = router.metrics().samples().into_iter().find(|sample| sample.name == name).expect("a metric");
+        let sample = router
+            .metrics()
+            .samples()
+            .into_iter()
+            .find(|sample| sample.name == name)
+            .expect("a metric");
         match sample.value {
             Value::Counter(count) => count,
             Value::Gauge(value) => value as u64,
@@ -176,6 +193,8 @@ impl Machine {
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        self.router.as_ref().map_or(Readiness::Stopped, |router| router.health().readiness())
+        self.router
+            .as_ref()
+            .map_or(Readiness::Stopped, |router| router.health().readiness())
     }
 }

@@ -44,14 +44,20 @@ fn seeds_keep_every_promise() {
     println!("{} seeds:\n{coverage}", seeds.len());
     if !is_replay() && seeds.len() >= 100 {
         let missing = coverage.missing(MUST_BE_MET);
-        assert!(missing.is_empty(), "the simulation no longer meets {missing:?}:\n{coverage}");
+        assert!(
+            missing.is_empty(),
+            "the simulation no longer meets {missing:?}:\n{coverage}"
+        );
     }
 }
 
 #[test]
 fn a_seed_gives_the_same_run_again() {
     for seed in [3, 4] {
-        assert!(run(seed, None).transcript == run(seed, None).transcript, "seed {seed}");
+        assert!(
+            run(seed, None).transcript == run(seed, None).transcript,
+            "seed {seed}"
+        );
     }
 }
 
@@ -72,7 +78,9 @@ fn a_crash_in_any_operation_of_a_start_after_a_crash_breaks_no_promise() {
 /// Does nothing but for `SIMULATION_CRASH`.
 #[test]
 fn one_crash_of_the_two_above() {
-    let Ok(text) = std::env::var("SIMULATION_CRASH") else { return };
+    let Ok(text) = std::env::var("SIMULATION_CRASH") else {
+        return;
+    };
     let crashes = dense::Crashes::from_text(&text).expect("SIMULATION_CRASH is what a failure names");
     if let Err(failure) = crashes.check() {
         panic!("{failure}");

@@ -13,6 +13,8 @@ pub(crate) struct Plan {
     pub(crate) devices: Vec<u32>,
     pub(crate) gateways: usize,
     pub(crate) rounds: usize,
+    /// So many of a hundred messages are long.
+    pub(crate) long_percent: u64,
     /// The machine is started, and a link opened again, after at most so long.
     pub(crate) outage_ms_max: u64,
     /// How often each thing is done, in a thousand rounds.
@@ -46,7 +48,8 @@ impl Plan {
             config: config(rng),
             devices: (0..users).map(|_| rng.within(1..4) as u32).collect(),
             gateways: rng.within(1..4) as usize,
-            rounds: rng.within(80..260) as usize,
+            rounds: rng.within(200..1_200) as usize,
+            long_percent: rng.pick(&[1, 5, 5, 50]),
             outage_ms_max: rng.pick(&[1, 20, 200]),
             rates: rates(rng),
         }

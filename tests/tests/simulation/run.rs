@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use wire::limits::WINDOW_BYTES_MAX;
+
 use crate::audit::{Auditor, Bounds, Violation};
 use crate::coverage::Coverage;
 use crate::finish::finish;
@@ -24,7 +26,17 @@ pub(crate) struct Run {
 
 /// Runs a seed to its end, or to the first violation.
 pub(crate) fn run(seed: u64, defect: Option<Defect>) -> Run {
-    let mut world = World::new(seed, defect);
+    play(seed, World::new(seed, defect))
+}
+
+/// Runs a seed for so many rounds only.
+pub(crate) fn run_shortly(seed: u64, rounds: usize) -> Run {
+    let mut world = World::new(seed, None);
+    world.plan.rounds = rounds;
+    play(seed, world)
+}
+
+fn play(seed: u64, mut world: World) -> Run {
     world.start_crashes_percent = if world.plan.rates.crash > 0 { 30 } else { 0 };
     for _ in 0..world.plan.rounds {
         act(&mut world);
@@ -38,7 +50,14 @@ pub(crate) fn run(seed: u64, defect: Option<Defect>) -> Run {
 }
 
 impl Run {
-    pub(crate) fn of(seed: u64, world: World) -> Self {
+    pub(crate) fn of(seed: u64, mut world: World) -> Self {
+        for (operation, calls) in world.machine.calls() {
+            world.coverage.add(format!("{operation:?}"), calls);
+        }
+        let is_full = world.auditor.most_bytes_in_flight() > WINDOW_BYTES_MAX / 4 * 3;
+        world
+            .coverage
+            .add("window that is full by its bytes", u64::from(is_full));
         Self {
             seed,
             violations: world.auditor.violations().to_vec(),
@@ -51,10 +70,25 @@ impl Run {
     /// Returns what a person needs to see of a run that failed; `None` for a good one.
     pub(crate) fn failure(&self, replay: &str) -> Option<String> {
         let first = self.violations.first()?;
-        let shown = if is_set("SIMULATION_TRACE") { usize::MAX } else { EVENTS_SHOWN };
+        let shown = if is_set("SIMULATION_TRACE") {
+            usize::MAX
+        } else {
+            EVENTS_SHOWN
+        };
         let skipped = self.transcript.len().saturating_sub(shown);
-        let events: Vec<String> = self.transcript.iter().skip(skipped).map(Event::to_string).collect();
-        let others: Vec<String> = self.violations.iter().skip(1).take(5).map(|it| format!("  also: {it}\n")).collect();
+        let events: Vec<String> = self
+            .transcript
+            .iter()
+            .skip(skipped)
+            .map(Event::to_string)
+            .collect();
+        let others: Vec<String> = self
+            .violations
+            .iter()
+            .skip(1)
+            .take(5)
+            .map(|it| format!("  also: {it}\n"))
+            .collect();
         Some(format!(
             "seed {}: {first}\n{}the last of {} events (all with SIMULATION_TRACE=1):\n{}\nreplay with\n  {replay}\n",
             self.seed,
@@ -128,7 +162,9 @@ pub(crate) fn seeds() -> Vec<u64> {
         return vec![seed];
     }
     let first = number("SIMULATION_FIRST").unwrap_or(1);
-    (first..).take(number("SIMULATION_SEEDS").unwrap_or(100) as usize).collect()
+    (first..)
+        .take(number("SIMULATION_SEEDS").unwrap_or(100) as usize)
+        .collect()
 }
 
 /// Returns whether a single run is asked for.
@@ -138,7 +174,10 @@ pub(crate) fn is_replay() -> bool {
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is a number, not {text:?}")),
+    )
 }
 
 fn is_set(variable: &str) -> bool {

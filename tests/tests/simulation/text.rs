@@ -5,19 +5,28 @@ use wire::link::MessageRecord;
 
 use crate::rng::Rng;
 
-/// Writes something that nobody wrote before in this run.
-pub(crate) fn write(number: u64, rng: &mut Rng) -> EncodedBody {
+/// Writes something that nobody wrote before in this run; `long_percent` of it is long.
+pub(crate) fn write(number: u64, long_percent: u64, rng: &mut Rng) -> EncodedBody {
     let length = match rng.within(0..100) {
-        0..85 => rng.within(0..60),
-        85..96 => rng.within(60..2_000),
-        _ => rng.within(2_000..4_900),
+        dice if dice < long_percent => rng.within(2_000..4_900),
+        90.. => rng.within(60..2_000),
+        _ => rng.within(0..60),
     };
     let filling = rng.pick(&["x", "y ", "\"", "ü", "\n"]);
     let text = format!("{number} {}", filling.repeat(length as usize));
     let media_url = rng.percent(5).then_some("https://media.example/1");
     let kind = rng.percent(5).then_some("image");
-    let content = if rng.percent(10) { Content::Ciphertext(text.as_bytes()) } else { Content::Text(&text) };
-    Body { content, media_url, kind }.encode()
+    let content = if rng.percent(10) {
+        Content::Ciphertext(text.as_bytes())
+    } else {
+        Content::Text(&text)
+    };
+    Body {
+        content,
+        media_url,
+        kind,
+    }
+    .encode()
 }
 
 /// Returns what a message takes of a window: its fields as JSON strings.

@@ -67,7 +67,12 @@ pub(crate) struct Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { now, operations, seen, .. } = self;
+        let Self {
+            now,
+            operations,
+            seen,
+            ..
+        } = self;
         write!(f, "{:>9} ms {operations:>5} ", now.mono_ms)?;
         match seen {
             Seen::Said(link, record) => write!(f, "{:>3} -> {record:?}", link.0),

@@ -77,7 +77,11 @@ impl World {
     }
 
     pub(crate) fn end_trouble_when_due(&mut self) {
-        if self.trouble.0.is_some_and(|current| current.until_ms <= self.now.mono_ms) {
+        if self
+            .trouble
+            .0
+            .is_some_and(|current| current.until_ms <= self.now.mono_ms)
+        {
             self.end_trouble();
         }
     }
@@ -85,7 +89,10 @@ impl World {
     /// Heals disk and store, and restarts a router that does not trust them any more.
     pub(crate) fn end_trouble(&mut self) {
         let readiness = self.machine.readiness();
-        self.coverage.add(format!("trouble was felt as {readiness:?}"), u64::from(self.trouble.is_any()));
+        self.coverage.add(
+            format!("trouble was felt as {readiness:?}"),
+            u64::from(self.trouble.is_any()),
+        );
         self.lift();
         if matches!(readiness, Readiness::LogFailed | Readiness::StoreFailed) {
             let outage = self.rng.pick(&[Outage::Power, Outage::Kill]);
@@ -106,7 +113,11 @@ impl World {
 
     /// A boot ends all trouble but the want of space.
     pub(crate) fn trouble_ends_with_machine(&mut self) {
-        if self.trouble.0.is_some_and(|current| current.kind != Kind::LogSpace) {
+        if self
+            .trouble
+            .0
+            .is_some_and(|current| current.kind != Kind::LogSpace)
+        {
             self.lift();
         }
     }

@@ -1,6 +1,7 @@
 //! Disk and store as the router gets them: counted together, able to go down in any operation, and, to prove that the
 //! simulation can fail, able to break a promise.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use router_backend::disk::{Disk, DiskError, DiskFile, SimDisk, SimFile, SimLock};
@@ -48,12 +49,21 @@ struct Counts {
     went_down_in: Option<Operation>,
     defect: Option<Defect>,
     batches: u64,
+    /// How often each kind of call was made.
+    calls: BTreeMap<Operation, u64>,
 }
 
 impl Watch {
     pub(crate) fn new(defect: Option<Defect>) -> Self {
-        let counts =
-            Counts { operations: 0, last_sync: 0, crash_at: None, went_down_in: None, defect, batches: 0 };
+        let counts = Counts {
+            operations: 0,
+            last_sync: 0,
+            crash_at: None,
+            went_down_in: None,
+            defect,
+            batches: 0,
+            calls: BTreeMap::new(),
+        };
         Self(Arc::new(Mutex::new(counts)))
     }
 
@@ -68,6 +78,11 @@ impl Watch {
 
     pub(crate) fn last_sync(&self) -> u64 {
         self.counts().last_sync
+    }
+
+    /// Returns how often each kind of call was made.
+    pub(crate) fn calls(&self) -> BTreeMap<Operation, u64> {
+        self.counts().calls.clone()
     }
 
     pub(crate) fn went_down_in(&self) -> Option<Operation> {
@@ -96,6 +111,7 @@ impl Watch {
             return None;
         }
         counts.operations += 1;
+        *counts.calls.entry(operation).or_default() += 1;
         let goes_down = counts.crash_at == Some(counts.operations);
         if goes_down {
             counts.went_down_in = Some(operation);
@@ -143,7 +159,11 @@ impl WatchedDisk {
     }
 
     fn read<T>(&self, call: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
-        if self.watch.is_up() { call() } else { Err(DiskError::Crashed) }
+        if self.watch.is_up() {
+            call()
+        } else {
+            Err(DiskError::Crashed)
+        }
     }
 }
 
@@ -161,12 +181,18 @@ impl Disk for WatchedDisk {
 
     fn create(&self, name: &str) -> Result<WatchedFile, DiskError> {
         let inner = self.change(Operation::Create, || self.inner.create(name))?;
-        Ok(WatchedFile { inner, disk: self.clone() })
+        Ok(WatchedFile {
+            inner,
+            disk: self.clone(),
+        })
     }
 
     fn open(&self, name: &str) -> Result<WatchedFile, DiskError> {
         let inner = self.read(|| self.inner.open(name))?;
-        Ok(WatchedFile { inner, disk: self.clone() })
+        Ok(WatchedFile {
+            inner,
+            disk: self.clone(),
+        })
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
@@ -191,7 +217,8 @@ impl Disk for WatchedDisk {
 
 impl DiskFile for WatchedFile {
     fn write_at(&self, position: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.disk.change(Operation::Write, || self.inner.write_at(position, bytes))
+        self.disk
+            .change(Operation::Write, || self.inner.write_at(position, bytes))
     }
 
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
@@ -203,7 +230,8 @@ impl DiskFile for WatchedFile {
     }
 
     fn truncate(&self, length: u64) -> Result<(), DiskError> {
-        self.disk.change(Operation::Truncate, || self.inner.truncate(length))
+        self.disk
+            .change(Operation::Truncate, || self.inner.truncate(length))
     }
 
     fn sync_data(&self) -> Result<(), DiskError> {
@@ -240,7 +268,11 @@ impl WatchedKv {
     }
 
     fn read<T>(&self, call: impl FnOnce() -> Result<T, KvError>) -> Result<T, KvError> {
-        if self.watch.is_up() { call() } else { Err(KvError::Crashed) }
+        if self.watch.is_up() {
+            call()
+        } else {
+            Err(KvError::Crashed)
+        }
     }
 
     /// Returns the batch as a broken store keeps it.
@@ -249,7 +281,10 @@ impl WatchedKv {
         let mut batch = batch.clone();
         match counts.defect {
             Some(Defect::LosesRows(table)) => {
-                let lost = batch.changes.iter().position(|(key, _)| key.first() == Some(&table));
+                let lost = batch
+                    .changes
+                    .iter()
+                    .position(|(key, _)| key.first() == Some(&table));
                 if let Some(lost) = lost {
                     counts.batches += 1;
                     if counts.batches.is_multiple_of(LOSES_EVERY) {
@@ -259,7 +294,9 @@ impl WatchedKv {
             }
             Some(Defect::FlushedTooHigh) => {
                 for (key, value) in &mut batch.changes {
-                    let number = value.as_mut().filter(|value| key[..] == FLUSHED_KEY && value.len() == 8);
+                    let number = value
+                        .as_mut()
+                        .filter(|value| key[..] == FLUSHED_KEY && value.len() == 8);
                     if let Some(number) = number {
                         number[0] += 1; // Little-endian; a carry is not worth the care.
                     }
@@ -287,7 +324,13 @@ impl Kv for WatchedKv {
 
     fn persist(&mut self) -> Result<(), KvError> {
         let lies = self.watch.has(Defect::PersistLies);
-        self.change(Operation::Persist, |kv| if lies && !kv.is_down() { Ok(()) } else { kv.persist() })
+        self.change(Operation::Persist, |kv| {
+            if lies && !kv.is_down() {
+                Ok(())
+            } else {
+                kv.persist()
+            }
+        })
     }
 }
 

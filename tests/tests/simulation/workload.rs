@@ -89,21 +89,31 @@ fn write_letter(world: &mut World) {
 
 /// Lets a device write something, and returns its letter, which is not sent yet.
 pub(crate) fn write_to(world: &mut World, from: usize, receiver: UserId) -> usize {
-    let Device { user: sender, device, .. } = world.devices[from];
+    let Device {
+        user: sender, device, ..
+    } = world.devices[from];
     let id = some_id(world);
     let letter = Letter {
         sender,
         device,
         receiver,
         id,
-        body: text::write(world.letters.len() as u64, &mut world.rng),
+        body: text::write(
+            world.letters.len() as u64,
+            world.plan.long_percent,
+            &mut world.rng,
+        ),
         written: world.now.unix,
         outcome: Outcome::Open,
         awaited: 0,
         answered_in: None,
     };
-    world.coverage.add("message to oneself", u64::from(sender == receiver));
-    world.coverage.add("message without an id", u64::from(id.is_none()));
+    world
+        .coverage
+        .add("message to oneself", u64::from(sender == receiver));
+    world
+        .coverage
+        .add("message without an id", u64::from(id.is_none()));
     world.letters.push(letter);
     world.letters.len() - 1
 }
@@ -116,21 +126,41 @@ fn some_id(world: &mut World) -> Option<MessageId> {
         80..84 => now_ms - world.rng.within(0..20 * DAY_MS),
         84..86 => now_ms + world.rng.within(600_000..6_000_000),
         86..88 => now_ms - world.rng.within(40..60) * DAY_MS,
-        88..96 => return MessageId::new(uuid::Builder::from_random_bytes(world.rng.wide().to_le_bytes()).into_uuid()),
+        88..96 => {
+            return MessageId::new(
+                uuid::Builder::from_random_bytes(world.rng.wide().to_le_bytes()).into_uuid(),
+            );
+        }
         _ => return None,
     };
-    let random: [u8; 10] = world.rng.wide().to_le_bytes()[..10].try_into().expect("ten of sixteen");
+    let random: [u8; 10] = world.rng.wide().to_le_bytes()[..10]
+        .try_into()
+        .expect("ten of sixteen");
     MessageId::new(uuid::Builder::from_unix_timestamp_millis(id_ms, &random).into_uuid())
 }
 
 /// Sends a letter: at once, or late; where its device is connected, or somewhere else, or over HTTP.
 fn send(world: &mut World, letter: usize) {
     let Letter { sender, device, .. } = world.letters[letter];
-    let home = world.devices.iter().find(|of| (of.user, of.device) == (sender, device)).and_then(|of| of.at);
+    let home = world
+        .devices
+        .iter()
+        .find(|of| (of.user, of.device) == (sender, device))
+        .and_then(|of| of.at);
     let elsewhere = world.rng.below(world.gateways.len());
-    let gateway = home.map_or(elsewhere, |(gateway, _)| if world.rng.percent(90) { gateway } else { elsewhere });
-    world.coverage.add("send over HTTP", u64::from(world.gateways[gateway].kind == LinkKind::Api));
-    let delivery = Delivery { letter, gateway, device };
+    let gateway = home.map_or(
+        elsewhere,
+        |(gateway, _)| if world.rng.percent(90) { gateway } else { elsewhere },
+    );
+    world.coverage.add(
+        "send over HTTP",
+        u64::from(world.gateways[gateway].kind == LinkKind::Api),
+    );
+    let delivery = Delivery {
+        letter,
+        gateway,
+        device,
+    };
     if world.rng.percent(15) {
         let after_ms = match world.rng.within(0..10) {
             0..7 => world.rng.within(1..50),
@@ -138,7 +168,9 @@ fn send(world: &mut World, letter: usize) {
             _ => world.rng.within(3_000..3_000_000),
         };
         let number = world.late.len() + world.letters.len() * 1_000;
-        world.late.insert((world.now.mono_ms + after_ms, number), delivery);
+        world
+            .late
+            .insert((world.now.mono_ms + after_ms, number), delivery);
         world.coverage.note("late send");
     } else {
         world.post(delivery);
@@ -157,7 +189,11 @@ fn resend(world: &mut World) {
         return;
     }
     let newest = world.letters.len();
-    let oldest = if world.rng.percent(60) { newest.saturating_sub(4) } else { 0 };
+    let oldest = if world.rng.percent(60) {
+        newest.saturating_sub(4)
+    } else {
+        0
+    };
     let letter = oldest + world.rng.below(newest - oldest);
     if !may_resend(world, letter) {
         return;
@@ -166,12 +202,20 @@ fn resend(world: &mut World) {
         send(world, letter);
     }
     let sender = world.letters[letter].sender;
-    let others: Vec<DeviceId> =
-        world.devices.iter().filter(|device| device.user == sender).map(|device| device.device).collect();
+    let others: Vec<DeviceId> = world
+        .devices
+        .iter()
+        .filter(|device| device.user == sender)
+        .map(|device| device.device)
+        .collect();
     let device = world.rng.pick(&others);
     let gateway = world.rng.below(world.gateways.len());
     if world.rng.percent(20) {
-        world.post(Delivery { letter, gateway, device });
+        world.post(Delivery {
+            letter,
+            gateway,
+            device,
+        });
     }
 }
 
@@ -185,7 +229,11 @@ fn contradict(world: &mut World) {
         return;
     }
     let mut letter = world.letters[first].clone();
-    letter.body = text::write(world.letters.len() as u64, &mut world.rng);
+    letter.body = text::write(
+        world.letters.len() as u64,
+        world.plan.long_percent,
+        &mut world.rng,
+    );
     (letter.outcome, letter.awaited, letter.answered_in) = (Outcome::Open, 0, None);
     let other = world.rng.below(world.devices.len());
     match world.rng.within(0..4) {
@@ -218,11 +266,18 @@ fn connect(world: &mut World) {
 fn strange_cursor(world: &mut World, device: usize) -> Hello {
     let other = world.rng.below(world.devices.len());
     let own = world.devices[device].cursor;
-    let others = world.devices[other].cursor.filter(|_| world.devices[other].user == world.devices[device].user);
-    let Some(position) = own.or(others) else { return Hello::Plain };
+    let others = world.devices[other]
+        .cursor
+        .filter(|_| world.devices[other].user == world.devices[device].user);
+    let Some(position) = own.or(others) else {
+        return Hello::Plain;
+    };
     match world.rng.within(0..5) {
         0 => Hello::At(Position::start(position.generation)),
-        1 => Hello::At(Position { generation: position.generation + 1, ..position }),
+        1 => Hello::At(Position {
+            generation: position.generation + 1,
+            ..position
+        }),
         2 => Hello::At(beyond(position)),
         _ => Hello::At(others.unwrap_or(position)),
     }
@@ -232,7 +287,10 @@ fn strange_cursor(world: &mut World, device: usize) -> Hello {
 fn connect_a_stranger(world: &mut World, gateway: usize) {
     let user = world.devices[world.rng.below(world.devices.len())].user;
     let device = 100 + world.rng.within(0..3) as u32;
-    let known = world.devices.iter().position(|of| (of.user, of.device.get()) == (user, device));
+    let known = world
+        .devices
+        .iter()
+        .position(|of| (of.user, of.device.get()) == (user, device));
     let index = known.unwrap_or_else(|| {
         world.devices.push(Device::new(user, device));
         world.devices.len() - 1
@@ -242,7 +300,10 @@ fn connect_a_stranger(world: &mut World, gateway: usize) {
 
 /// Returns a position that no inbox has reached.
 fn beyond(position: Position) -> Position {
-    Position { offset: wire::ids::Offset(position.offset.0 + 1_000_000), ..position }
+    Position {
+        offset: wire::ids::Offset(position.offset.0 + 1_000_000),
+        ..position
+    }
 }
 
 fn break_link(world: &mut World) {
@@ -261,7 +322,9 @@ fn break_link(world: &mut World) {
 
 fn acks(world: &mut World) {
     for device in 0..world.devices.len() {
-        let Some(session) = world.session(device) else { continue };
+        let Some(session) = world.session(device) else {
+            continue;
+        };
         let unacked = session.unacked.len();
         if unacked == 0 {
             continue;
@@ -282,23 +345,45 @@ fn acks(world: &mut World) {
 
 /// Acks something old, something never sent, or as a session that is over.
 fn strange_ack(world: &mut World, device: usize) {
-    let Some((gateway, handle)) = world.devices[device].at else { return };
-    let Some((number, position)) = acked(world, gateway, handle) else { return };
+    let Some((gateway, handle)) = world.devices[device].at else {
+        return;
+    };
+    let Some((number, position)) = acked(world, gateway, handle) else {
+        return;
+    };
     if !world.gateways[gateway].can_say() {
         return;
     }
     let (session, position) = match world.rng.within(0..4) {
         0 => (number, Position::start(position.generation)),
         1 => (number, beyond(position)),
-        2 => (number, Position { generation: position.generation + 1, ..position }),
+        2 => (
+            number,
+            Position {
+                generation: position.generation + 1,
+                ..position
+            },
+        ),
         _ => (wire::ids::SessionNumber(number.0 - 1), position),
     };
     let Device { user, device, .. } = world.devices[device];
     world.coverage.note("strange ack");
-    world.say(gateway, ToRouter::Ack(AckRecord { user, device, session, position }));
+    world.say(
+        gateway,
+        ToRouter::Ack(AckRecord {
+            user,
+            device,
+            session,
+            position,
+        }),
+    );
 }
 
-fn acked(world: &World, gateway: usize, handle: ConnectionHandle) -> Option<(wire::ids::SessionNumber, Position)> {
+fn acked(
+    world: &World,
+    gateway: usize,
+    handle: ConnectionHandle,
+) -> Option<(wire::ids::SessionNumber, Position)> {
     let session = world.gateways[gateway].sessions.get(&handle)?;
     Some((session.number?, session.forwarded?))
 }
@@ -313,7 +398,11 @@ fn say_status(world: &mut World) {
     }
     let got = &world.devices[device].got;
     let (conversation, seq, message_id) = match got.len() {
-        0 => (some_conversation(world, device), Seq(world.rng.within(0..9)), None),
+        0 => (
+            some_conversation(world, device),
+            Seq(world.rng.within(0..9)),
+            None,
+        ),
         count => {
             let (conversation, seq, message_id) = got[count - 1 - world.rng.below(count.min(9))];
             (conversation, seq, Some(message_id))
@@ -339,7 +428,12 @@ fn say_status(world: &mut World) {
 
 /// Returns a conversation: of the device's user, or of others.
 fn some_conversation(world: &mut World, device: usize) -> ConversationId {
-    let a = world.devices[if world.rng.percent(80) { device } else { world.rng.below(world.devices.len()) }].user;
+    let a = world.devices[if world.rng.percent(80) {
+        device
+    } else {
+        world.rng.below(world.devices.len())
+    }]
+    .user;
     let b = world.devices[world.rng.below(world.devices.len())].user;
     ConversationId::direct(a, b)
 }
@@ -369,7 +463,16 @@ pub(crate) fn ask_history(
     limit: u32,
 ) {
     let request = world.request();
-    world.say(gateway, ToRouter::History(HistoryRecord { request, user, conversation, before, limit }));
+    world.say(
+        gateway,
+        ToRouter::History(HistoryRecord {
+            request,
+            user,
+            conversation,
+            before,
+            limit,
+        }),
+    );
 }
 
 pub(crate) fn ask_conversations(
@@ -380,7 +483,15 @@ pub(crate) fn ask_conversations(
     before: Option<String>,
 ) {
     let request = world.request();
-    world.say(gateway, ToRouter::Conversations(ConversationsRecord { request, user, limit, before }));
+    world.say(
+        gateway,
+        ToRouter::Conversations(ConversationsRecord {
+            request,
+            user,
+            limit,
+            before,
+        }),
+    );
 }
 
 // ---- clocks
@@ -391,7 +502,9 @@ fn jump(world: &mut World) {
     match world.rng.within(0..4) {
         0..2 => {
             world.advance(minutes * 60_000);
-            world.coverage.add("time passed that empties the window", u64::from(minutes > 15));
+            world
+                .coverage
+                .add("time passed that empties the window", u64::from(minutes > 15));
         }
         2 => world.now.unix.0 += minutes.min(70) * 60_000,
         _ => {

@@ -6,15 +6,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use router_core::time::Now;
+use router_server::health::Readiness;
 use wire::body::EncodedBody;
 use wire::client::Code;
 use wire::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
 use wire::link::{
-    AckRecord, Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen, SessionOpened,
-    SessionRef, ToRouter,
+    AckRecord, Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
+    SessionOpened, SessionRef, ToRouter,
 };
 
-use crate::audit::Auditor;
+use crate::audit::{Auditor, Invariant, Violation};
 use crate::coverage::Coverage;
 use crate::gateway::{Gateway, Session};
 use crate::machine::{Machine, Outage, Start};
@@ -55,6 +56,8 @@ pub(crate) struct World {
     pub(crate) is_lively: bool,
     /// Who waits for an answer: a letter, over a gateway.
     waiting: BTreeMap<RequestId, Delivery>,
+    /// Groups that a router had logged when it failed.
+    groups_at_standstill: Option<u64>,
     links: u32,
     requests: u64,
     starts_down: u64,
@@ -136,7 +139,10 @@ impl World {
         });
         Self {
             rng,
-            now: Now { mono_ms: 1_000, unix: UnixMs(1_800_000_000_000) },
+            now: Now {
+                mono_ms: 1_000,
+                unix: UnixMs(1_800_000_000_000),
+            },
             machine: Machine::new(seed, plan.config.clone(), defect),
             gateways: kinds.map(Gateway::new).collect(),
             devices: devices.collect(),
@@ -154,6 +160,7 @@ impl World {
             longest_start: 0,
             is_lively: false,
             waiting: BTreeMap::new(),
+            groups_at_standstill: None,
             links: 0,
             requests: 0,
             starts_down: 0,
@@ -171,6 +178,7 @@ impl World {
             gateway.hand_over();
         }
         self.run_router();
+        self.check_standstill();
         for index in 0..self.gateways.len() {
             let gateway = &self.gateways[index];
             if gateway.is_woken() && gateway.deaf_until_ms <= self.now.mono_ms {
@@ -236,6 +244,25 @@ impl World {
         }
     }
 
+    /// A router that does not trust its disk or store any more logs nothing until it is started again.
+    fn check_standstill(&mut self) {
+        let stands = matches!(
+            self.machine.readiness(),
+            Readiness::LogFailed | Readiness::StoreFailed
+        );
+        let groups = stands.then(|| self.machine.metric("router_groups_total"));
+        if let (Some(before), Some(now)) = (self.groups_at_standstill, groups)
+            && before != now
+        {
+            self.auditor.report(Violation {
+                invariant: Invariant::Explicit,
+                mono_ms: self.now.mono_ms,
+                text: format!("a router that had failed went on from {before} groups to {now}"),
+            });
+        }
+        self.groups_at_standstill = groups;
+    }
+
     fn start_router(&mut self) {
         let is_first = self.machine.operations() == 0;
         if let Some(operations) = self.start_crashes.pop_front_if(|_| !is_first) {
@@ -252,9 +279,16 @@ impl World {
                 self.coverage.note("start");
                 self.coverage.add("replayed record", report.replayed);
                 self.coverage.add("observed record", report.observed);
-                self.coverage.add("torn group cut", u64::from(report.recovery.cut.is_some()));
-                self.coverage.add("headless segment dropped", u64::from(report.recovery.dropped.is_some()));
-                self.coverage.add("start after several crashes in a row", u64::from(self.starts_down > 1));
+                self.coverage
+                    .add("torn group cut", u64::from(report.recovery.cut.is_some()));
+                self.coverage.add(
+                    "headless segment dropped",
+                    u64::from(report.recovery.dropped.is_some()),
+                );
+                self.coverage.add(
+                    "start after several crashes in a row",
+                    u64::from(self.starts_down > 1),
+                );
                 self.starts_down = 0;
                 self.see(Seen::Up);
                 self.relink();
@@ -275,7 +309,11 @@ impl World {
 
     /// Takes the machine down, and lets the gateways hear what the router said before.
     pub(crate) fn go_down(&mut self, outage: Outage) {
-        for name in ["router_link_refusals_total", "router_sweep_steps_total", "router_backlog_pages_total"] {
+        for name in [
+            "router_link_refusals_total",
+            "router_sweep_steps_total",
+            "router_backlog_pages_total",
+        ] {
             self.coverage.add(name, self.machine.metric(name));
         }
         self.coverage.note(format!("{outage:?}"));
@@ -329,7 +367,10 @@ impl World {
                 self.drop_session(index, handle);
                 continue;
             }
-            let session = &mut self.gateways[index].sessions.get_mut(&handle).expect("it is listed");
+            let session = &mut self.gateways[index]
+                .sessions
+                .get_mut(&handle)
+                .expect("it is listed");
             session.is_synced = false;
             let is_live = session.number.is_some();
             let Device { user, device, .. } = self.devices[session.device];
@@ -349,7 +390,9 @@ impl World {
 
     /// Ends a link from the gateway's side.
     pub(crate) fn unlink(&mut self, index: usize) {
-        let Some(link) = self.gateways[index].detach() else { return };
+        let Some(link) = self.gateways[index].detach() else {
+            return;
+        };
         let pause_ms = self.rng.within(0..self.plan.outage_ms_max);
         self.gateways[index].relinks_at_ms = self.now.mono_ms + pause_ms;
         // Whoever waits for an answer on it learns that there is none.
@@ -366,14 +409,18 @@ impl World {
 
     /// Says something on a gateway's link. Panics without one.
     pub(crate) fn say(&mut self, index: usize, record: ToRouter) {
-        let link = self.gateways[index].link().expect("a gateway says something on its link");
+        let link = self.gateways[index]
+            .link()
+            .expect("a gateway says something on its link");
         self.gateways[index].say(&record);
         self.see(Seen::Said(link, record));
     }
 
     /// Takes what the link of a gateway brought.
     pub(crate) fn listen(&mut self, index: usize) {
-        let Some(link) = self.gateways[index].link() else { return };
+        let Some(link) = self.gateways[index].link() else {
+            return;
+        };
         let brought = self.gateways[index].listen();
         for record in brought.records {
             self.is_lively = true;
@@ -411,11 +458,15 @@ impl World {
                 }
             }
             FromRouter::Sent(sent) => {
-                let Some(delivery) = self.waiting.remove(&sent.request) else { return };
+                let Some(delivery) = self.waiting.remove(&sent.request) else {
+                    return;
+                };
                 let starts = self.coverage.count("start");
                 let letter = &mut self.letters[delivery.letter];
                 letter.awaited -= 1;
-                letter.outcome = Outcome::Sent { timestamp: sent.timestamp };
+                letter.outcome = Outcome::Sent {
+                    timestamp: sent.timestamp,
+                };
                 let age_ms = self.now.unix.0.saturating_sub(sent.timestamp.0);
                 let is_old = age_ms > u64::from(self.plan.config.dedupe_minutes) * 60_000;
                 let is_after_restart = letter.answered_in.is_some_and(|answered_in| answered_in < starts);
@@ -423,12 +474,20 @@ impl World {
                 let duplicate = u64::from(sent.duplicate);
                 self.coverage.note("sent");
                 self.coverage.add("duplicate", duplicate);
-                self.coverage.add("duplicate of something out of the window", duplicate * u64::from(is_old));
-                self.coverage.add("duplicate after a restart", duplicate * u64::from(is_after_restart));
+                self.coverage.add(
+                    "duplicate of something out of the window",
+                    duplicate * u64::from(is_old),
+                );
+                self.coverage.add(
+                    "duplicate after a restart",
+                    duplicate * u64::from(is_after_restart),
+                );
             }
             FromRouter::Rejected(rejected) => {
                 self.coverage.note(format!("rejected: {:?}", rejected.code));
-                let Some(delivery) = self.waiting.remove(&rejected.request) else { return };
+                let Some(delivery) = self.waiting.remove(&rejected.request) else {
+                    return;
+                };
                 let letter = &mut self.letters[delivery.letter];
                 letter.awaited -= 1;
                 if rejected.code != Code::Unavailable && letter.outcome == Outcome::Open {
@@ -447,7 +506,9 @@ impl World {
     }
 
     fn hear_opened(&mut self, index: usize, opened: &SessionOpened) {
-        let Some(session) = self.gateways[index].sessions.get_mut(&opened.connection) else { return };
+        let Some(session) = self.gateways[index].sessions.get_mut(&opened.connection) else {
+            return;
+        };
         let is_new = session.number.replace(opened.session).is_none();
         if let Some((_, oldest)) = opened.resync {
             // Announced again before the first ack, the session goes on from there.
@@ -463,7 +524,9 @@ impl World {
 
     fn hear_deliver(&mut self, index: usize, deliver: &Deliver) {
         for (handle, position) in &deliver.to {
-            let Some(session) = self.gateways[index].sessions.get_mut(handle) else { continue };
+            let Some(session) = self.gateways[index].sessions.get_mut(handle) else {
+                continue;
+            };
             if session.forwarded.is_some_and(|forwarded| forwarded >= *position) {
                 continue;
             }
@@ -476,7 +539,9 @@ impl World {
             let device = &mut self.devices[session.device];
             device.cursor = device.cursor.max(Some(*position));
             let message = &deliver.message;
-            device.got.push((message.conversation, message.seq, message.message_id));
+            device
+                .got
+                .push((message.conversation, message.seq, message.message_id));
         }
     }
 
@@ -509,15 +574,24 @@ impl World {
         let client = &mut self.devices[device];
         client.at = Some((gateway, handle));
         let (user, device) = (client.user, client.device);
-        let open =
-            SessionOpen { connection: handle, user, device, session: None, cursor, forwarded: None, window };
+        let open = SessionOpen {
+            connection: handle,
+            user,
+            device,
+            session: None,
+            cursor,
+            forwarded: None,
+            window,
+        };
         self.say(gateway, ToRouter::SessionOpen(open));
         true
     }
 
     /// Lets a device go without a word.
     pub(crate) fn vanish(&mut self, device: usize) {
-        let Some((gateway, handle)) = self.devices[device].at.take() else { return };
+        let Some((gateway, handle)) = self.devices[device].at.take() else {
+            return;
+        };
         if let Some(session) = self.gateways[gateway].sessions.get_mut(&handle) {
             session.is_vanished = true;
             self.see(Seen::Vanished(Connection { gateway, handle }));
@@ -526,17 +600,28 @@ impl World {
 
     /// Closes the connection of a device.
     pub(crate) fn disconnect(&mut self, device: usize) {
-        let Some((gateway, handle)) = self.devices[device].at else { return };
+        let Some((gateway, handle)) = self.devices[device].at else {
+            return;
+        };
         self.close_session(gateway, handle);
     }
 
     /// Closes a session, telling the router when there is a link.
     pub(crate) fn close_session(&mut self, gateway: usize, handle: ConnectionHandle) {
-        let Some(session) = self.gateways[gateway].sessions.get(&handle) else { return };
+        let Some(session) = self.gateways[gateway].sessions.get(&handle) else {
+            return;
+        };
         let Device { user, device, .. } = self.devices[session.device];
         self.drop_session(gateway, handle);
         if self.gateways[gateway].link().is_some() {
-            self.say(gateway, ToRouter::SessionClose(SessionRef { connection: handle, user, device }));
+            self.say(
+                gateway,
+                ToRouter::SessionClose(SessionRef {
+                    connection: handle,
+                    user,
+                    device,
+                }),
+            );
         }
     }
 
@@ -557,17 +642,31 @@ impl World {
 
     /// Acks the first `count` of what a device got.
     pub(crate) fn ack(&mut self, device: usize, count: usize) {
-        let Some((gateway, handle)) = self.devices[device].at else { return };
+        let Some((gateway, handle)) = self.devices[device].at else {
+            return;
+        };
         if !self.gateways[gateway].can_say() {
             return;
         }
-        let Some(session) = self.gateways[gateway].sessions.get_mut(&handle) else { return };
+        let Some(session) = self.gateways[gateway].sessions.get_mut(&handle) else {
+            return;
+        };
         let Some(number) = session.number else { return };
         let count = count.min(session.unacked.len());
-        let Some(position) = session.unacked.drain(..count).next_back() else { return };
+        let Some(position) = session.unacked.drain(..count).next_back() else {
+            return;
+        };
         session.acked = session.acked.max(Some(position));
         let Device { user, device, .. } = self.devices[device];
-        self.say(gateway, ToRouter::Ack(AckRecord { user, device, session: number, position }));
+        self.say(
+            gateway,
+            ToRouter::Ack(AckRecord {
+                user,
+                device,
+                session: number,
+                position,
+            }),
+        );
     }
 
     /// Sends a letter over a gateway. Returns whether it could.
@@ -612,7 +711,15 @@ impl World {
 impl Device {
     pub(crate) fn new(user: UserId, device: u32) -> Self {
         let device = DeviceId::new(device).expect("in range");
-        Self { user, device, at: None, cursor: None, got: Vec::new(), withholds: false, is_one_too_many: false }
+        Self {
+            user,
+            device,
+            at: None,
+            cursor: None,
+            got: Vec::new(),
+            withholds: false,
+            is_one_too_many: false,
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::args::ServeArgs;
-use crate::auth;
 use crate::settings::{DEFAULT_FILE, Settings};
+use crate::{auth, logging};
 
 /// Prints the documented default file.
 pub(super) fn print_default() -> Result<()> {
@@ -16,6 +16,7 @@ pub(super) fn print_default() -> Result<()> {
 pub(super) fn check(args: &ServeArgs) -> Result<()> {
     let settings = Settings::load(args)?;
     auth::verifier(&settings.auth)?;
+    logging::check(&settings.log)?;
     println!("the settings are good");
     Ok(())
 }

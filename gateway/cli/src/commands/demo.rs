@@ -17,7 +17,12 @@ use crate::{logging, signals};
 
 /// Runs the demonstration; a lost, doubled or reordered message is a fault.
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
-    logging::start(&LogSettings { level: "warn".to_owned(), ..LogSettings::default() })?;
+    let rate =
+        Rate::per_second(args.rate.into()).ok_or_else(|| Usage("--rate: must be at least 1".to_owned()))?;
+    logging::start(&LogSettings {
+        level: "warn".to_owned(),
+        ..LogSettings::default()
+    })?;
     let directory = TemporaryDirectory::create()?;
     let mut settings = Settings::default();
     settings.auth.insecure_dev = true;
@@ -35,8 +40,11 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     common.workers = 1;
     common.duration = Duration::from_secs(args.seconds.into());
     let mut options = chat::Options::new(common);
-    options.rate = Rate::per_second(args.rate.into()).context("--rate: must be at least 1")?;
-    println!("{} clients, {} messages/s for {} s, every one synced to disk", args.conns, args.rate, args.seconds);
+    options.rate = rate;
+    println!(
+        "{} clients, {} messages/s for {} s, every one synced to disk",
+        args.conns, args.rate, args.seconds
+    );
     let mut display = Display::new();
     let outcome = chat::run(&options, |snapshot| display.show(snapshot));
     display.finish();
@@ -52,7 +60,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     node.drain()?;
     match report.verdict.outcome {
         Outcome::Pass | Outcome::GeneratorLimited | Outcome::ThresholdFailed => Ok(()),
-        Outcome::AuditFailed | Outcome::TargetDown => bail!("the demonstration failed: {}", report.verdict.outcome.name()),
+        Outcome::AuditFailed | Outcome::TargetDown => {
+            bail!("the demonstration failed: {}", report.verdict.outcome.name())
+        }
     }
 }
 
@@ -68,7 +78,11 @@ fn how_to_connect(node: &Node, stays: bool) {
     println!("then say:");
     println!("  {{\"type\":\"hello\",\"user_id\":1}}");
     println!("  {{\"type\":\"send\",\"receiver_id\":2,\"content\":\"hello\"}}");
-    let api = if stays { node.api } else { SocketAddr::from(([127, 0, 0, 1], 9001)) };
+    let api = if stays {
+        node.api
+    } else {
+        SocketAddr::from(([127, 0, 0, 1], 9001))
+    };
     println!("and look at user 2's inbox:");
     println!("  curl -s 'http://{api}/conversations?user_id=2'");
 }

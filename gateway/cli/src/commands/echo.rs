@@ -13,17 +13,42 @@ use crate::{logging, signals};
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: &EchoArgs) -> Result<()> {
     if !args.listen.ip().is_loopback() && !args.allow_public {
-        let text = format!("--listen: {} is not a loopback address; --allow-public permits it", args.listen);
+        let text = format!(
+            "--listen: {} is not a loopback address; --allow-public permits it",
+            args.listen
+        );
         return Err(Usage(text).into());
     }
     logging::start(&LogSettings::default())?;
     let largest = args.message_bytes_max;
     let hub = HubConfig::echo();
-    let workers = if args.workers > 0 { args.workers } else { gateway_server::config::cores() };
-    let plan = Plan { listen: args.listen, workers, engine: EngineSetting::from(args.engine).into(), hub, seed: 0 };
-    let gateway = Gateway::start(&plan, |_| Echo::new(EchoConfig { message_bytes_max: largest }), Vec::new())?;
+    let workers = if args.workers > 0 {
+        args.workers
+    } else {
+        gateway_server::config::cores()
+    };
+    let plan = Plan {
+        listen: args.listen,
+        workers,
+        engine: EngineSetting::from(args.engine).into(),
+        hub,
+        seed: 0,
+    };
+    let gateway = Gateway::start(
+        &plan,
+        |_| {
+            Echo::new(EchoConfig {
+                message_bytes_max: largest,
+            })
+        },
+        Vec::new(),
+    )?;
     tracing::info!("{}", gateway.report());
-    println!("ready listen={} engine={} workers={workers}", gateway.address(), gateway.report().engine);
+    println!(
+        "ready listen={} engine={} workers={workers}",
+        gateway.address(),
+        gateway.report().engine
+    );
     signals::wait()?;
     gateway.stop()
 }

@@ -37,7 +37,9 @@ pub(crate) struct ApiSettings {
 
 impl Default for ApiSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9001)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9001)),
+        }
     }
 }
 
@@ -50,7 +52,9 @@ pub(crate) struct AdminSettings {
 
 impl Default for AdminSettings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9002)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9002)),
+        }
     }
 }
 
@@ -97,7 +101,10 @@ pub(crate) struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: "info,fjall=warn,lsm_tree=warn".to_owned(), format: LogFormat::Text }
+        Self {
+            level: "info,fjall=warn,lsm_tree=warn".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -122,7 +129,9 @@ impl Settings {
             figment = figment.merge(Toml::file_exact(path));
         }
         // A setting always has a section, so names without `__` are somebody else's.
-        let environment = Env::prefixed("TIDEGATE_").filter(|name| name.as_str().contains("__")).split("__");
+        let environment = Env::prefixed("TIDEGATE_")
+            .filter(|name| name.as_str().contains("__"))
+            .split("__");
         figment = figment.merge(environment);
         let mut settings: Self = figment.extract().map_err(|error| Usage(explain(&error)))?;
         settings.apply(args);
@@ -138,16 +147,27 @@ impl Settings {
         set(&mut self.admin.listen, args.admin);
         set(&mut self.router.data_dir, args.data.clone());
         self.auth.insecure_dev |= args.insecure_dev;
-        set(&mut self.auth.jwt_hs256_secret_file, args.jwt_hs256_secret_file.clone().map(Some));
-        set(&mut self.auth.jwt_public_key, args.jwt_public_key.clone().map(Some));
-        set(&mut self.auth.jwt_alg, args.jwt_alg.map(|algorithm| Some(algorithm.into())));
+        set(
+            &mut self.auth.jwt_hs256_secret_file,
+            args.jwt_hs256_secret_file.clone().map(Some),
+        );
+        set(
+            &mut self.auth.jwt_public_key,
+            args.jwt_public_key.clone().map(Some),
+        );
+        set(
+            &mut self.auth.jwt_alg,
+            args.jwt_alg.map(|algorithm| Some(algorithm.into())),
+        );
         set(&mut self.auth.jwt_issuer, args.jwt_issuer.clone().map(Some));
         set(&mut self.auth.jwt_audience, args.jwt_audience.clone().map(Some));
     }
 
     /// Checks each section and what must hold between them.
     fn check(&self) -> Result<()> {
-        self.gateway.hub().map_err(|error| Usage(format!("gateway.{error}")))?;
+        self.gateway
+            .hub()
+            .map_err(|error| Usage(format!("gateway.{error}")))?;
         self.router.check().map_err(|error| Usage(error.to_string()))?;
         self.auth.check(&[
             ("gateway.listen", self.gateway.listen),
@@ -160,7 +180,11 @@ impl Settings {
 impl AuthSettings {
     fn check(&self, listeners: &[(&str, SocketAddr)]) -> Result<()> {
         let usage = |text: String| Err(Usage(text).into());
-        let given = [self.insecure_dev, self.jwt_hs256_secret_file.is_some(), self.jwt_public_key.is_some()];
+        let given = [
+            self.insecure_dev,
+            self.jwt_hs256_secret_file.is_some(),
+            self.jwt_public_key.is_some(),
+        ];
         match given.iter().filter(|is| **is).count() {
             0 => {
                 return usage(
@@ -172,7 +196,8 @@ impl AuthSettings {
             1 => {}
             _ => {
                 return usage(
-                    "auth: give only one of insecure_dev, jwt_hs256_secret_file and jwt_public_key".to_owned(),
+                    "auth: give only one of insecure_dev, jwt_hs256_secret_file and jwt_public_key"
+                        .to_owned(),
                 );
             }
         }
@@ -182,7 +207,9 @@ impl AuthSettings {
         if self.insecure_dev {
             for (name, address) in listeners {
                 if !address.ip().is_loopback() {
-                    return usage(format!("{name}: {address} is not a loopback address, which auth.insecure_dev needs"));
+                    return usage(format!(
+                        "{name}: {address} is not a loopback address, which auth.insecure_dev needs"
+                    ));
                 }
             }
         }
@@ -199,11 +226,18 @@ fn set<T>(setting: &mut T, flag: Option<T>) {
 /// Words a figment error so that it names the setting and where its value came from.
 fn explain(error: &figment::Error) -> String {
     let path = error.path.join(".");
-    let source = error.metadata.as_ref().map_or(String::new(), |metadata| match &metadata.source {
-        Some(source) => format!(" (from {source})"),
-        None => format!(" (from {})", metadata.name),
-    });
-    if path.is_empty() { format!("settings: {}{source}", error.kind) } else { format!("{path}: {}{source}", error.kind) }
+    let source = error
+        .metadata
+        .as_ref()
+        .map_or(String::new(), |metadata| match &metadata.source {
+            Some(source) => format!(" (from {source})"),
+            None => format!(" (from {})", metadata.name),
+        });
+    if path.is_empty() {
+        format!("settings: {}{source}", error.kind)
+    } else {
+        format!("{path}: {}{source}", error.kind)
+    }
 }
 
 #[cfg(test)]

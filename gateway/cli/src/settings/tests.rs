@@ -3,7 +3,10 @@
 use super::*;
 
 fn flags() -> ServeArgs {
-    ServeArgs { insecure_dev: true, ..ServeArgs::default() }
+    ServeArgs {
+        insecure_dev: true,
+        ..ServeArgs::default()
+    }
 }
 
 #[test]
@@ -21,30 +24,48 @@ fn every_setting_stands_in_the_printed_default_file_with_a_comment() {
         }
     }
     // Settings without a default are not in the serialized form.
-    for name in ["jwt_hs256_secret_file", "jwt_public_key", "jwt_alg", "jwt_issuer", "jwt_audience"] {
+    for name in [
+        "jwt_hs256_secret_file",
+        "jwt_public_key",
+        "jwt_alg",
+        "jwt_issuer",
+        "jwt_audience",
+    ] {
         assert_documented("auth", name);
     }
 }
 
 fn assert_documented(section: &str, name: &str) {
-    let body = DEFAULT_FILE.split(&format!("[{section}]")).nth(1).unwrap_or_else(|| panic!("no section {section}"));
+    let body = DEFAULT_FILE
+        .split(&format!("[{section}]"))
+        .nth(1)
+        .unwrap_or_else(|| panic!("no section {section}"));
     let body = body.split("\n[").next().unwrap();
     let lines: Vec<&str> = body.lines().collect();
     let at = lines
         .iter()
         .position(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")))
         .unwrap_or_else(|| panic!("{section}.{name} is not in the default file"));
-    assert!(at > 0 && lines[at - 1].starts_with('#'), "{section}.{name} has no comment");
+    assert!(
+        at > 0 && lines[at - 1].starts_with('#'),
+        "{section}.{name} has no comment"
+    );
 }
 
 #[test]
 #[expect(clippy::result_large_err, reason = "the error type of figment's test jail")]
 fn flags_win_over_environment_over_file() {
     figment::Jail::expect_with(|jail| {
-        jail.create_file("t.toml", "[gateway]\nworkers = 2\nbatch_linger_ms = 7\n[api]\nlisten = \"127.0.0.1:1\"\n")?;
+        jail.create_file(
+            "t.toml",
+            "[gateway]\nworkers = 2\nbatch_linger_ms = 7\n[api]\nlisten = \"127.0.0.1:1\"\n",
+        )?;
         jail.set_env("TIDEGATE_GATEWAY__WORKERS", "3");
         jail.set_env("TIDEGATE_API__LISTEN", "127.0.0.1:2");
-        let mut args = ServeArgs { config: Some("t.toml".into()), ..flags() };
+        let mut args = ServeArgs {
+            config: Some("t.toml".into()),
+            ..flags()
+        };
         args.api = Some("127.0.0.1:3".parse().unwrap());
         let settings = Settings::load(&args).unwrap();
         assert_eq!(settings.gateway.batch_linger_ms, 7);
@@ -71,7 +92,10 @@ fn a_wrong_setting_is_named() {
         ];
         for (file, name) in cases {
             jail.create_file("t.toml", file)?;
-            let args = ServeArgs { config: Some("t.toml".into()), ..flags() };
+            let args = ServeArgs {
+                config: Some("t.toml".into()),
+                ..flags()
+            };
             let error = Settings::load(&args).expect_err(file).to_string();
             assert!(error.contains(name), "{file}: {error}");
         }
@@ -82,5 +106,8 @@ fn a_wrong_setting_is_named() {
 #[test]
 fn without_any_auth_option_the_settings_are_refused() {
     let error = Settings::load(&ServeArgs::default()).unwrap_err();
-    assert!(error.is::<Usage>() && error.to_string().contains("--insecure-dev"), "{error}");
+    assert!(
+        error.is::<Usage>() && error.to_string().contains("--insecure-dev"),
+        "{error}"
+    );
 }

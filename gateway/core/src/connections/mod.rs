@@ -148,7 +148,8 @@ impl<S> Connections<S> {
         let row = reason.disconnect();
         match row.code {
             Some(code) => self.close_with(id, reason, code, row.text, now),
-            None => self.end(id, reason),
+            None if self.is_open(id) => self.end(id, reason),
+            None => {}
         }
     }
 

@@ -111,6 +111,8 @@ impl Sessions {
         let is_first = |session: &&mut Session| session.stage == Stage::Live && !session.has(Flag::Synced);
         if let Some(session) = connections.session_mut(synced.connection).filter(is_first) {
             session.set(Flag::Synced, true);
+            // What lies between the last message and this was the device's own: an ack may name it.
+            session.forward(synced.cursor);
             self.send_event(connections, synced.connection, &Event::Synced(synced.cursor), now);
         }
     }

@@ -147,6 +147,10 @@ impl Sessions {
                     refused.failure(opening.and_then(|opening| opening.id)),
                     now,
                 );
+                if matches!(refused.code, Code::Unavailable | Code::Busy) {
+                    // Nothing the client does within its 5 s changes that; it shall come back, not give up.
+                    return connections.close(id, Reason::StorageUnavailable, now);
+                }
                 if let Some(at_ms) = connections.after_upgrade_ms(id, HELLO_MS_MAX, now) {
                     connections.wake_at(id, at_ms);
                 }

@@ -90,7 +90,7 @@ fn at(offset: u64) -> Position {
 /// Where every session begins to be live.
 const HEAD: Position = Position {
     generation: 6,
-    offset: Offset(1_000),
+    offset: Offset(0),
     index: 1,
 };
 

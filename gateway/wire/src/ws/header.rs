@@ -42,7 +42,11 @@ impl Header {
     /// Errors: the peer's fault; close with the violation's code.
     /// Source: RFC 6455 section 5.2.
     #[inline]
-    pub fn decode(input: &[u8], role: Role, frame_bytes_max: usize) -> Result<Option<(Self, usize)>, Violation> {
+    pub fn decode(
+        input: &[u8],
+        role: Role,
+        frame_bytes_max: usize,
+    ) -> Result<Option<(Self, usize)>, Violation> {
         let Some(&first) = input.first() else {
             return Ok(None);
         };
@@ -242,7 +246,10 @@ mod tests {
     #[test]
     fn a_length_over_the_bound_is_refused_before_the_masking_key_arrives() {
         let header = [&[0x81, 0xff][..], &70_000_u64.to_be_bytes()].concat();
-        assert_eq!(Header::decode(&header, Role::Server, 69_999), Err(Violation::FrameTooBig));
+        assert_eq!(
+            Header::decode(&header, Role::Server, 69_999),
+            Err(Violation::FrameTooBig)
+        );
         assert_eq!(Header::decode(&header, Role::Server, 70_000), Ok(None));
     }
 

@@ -97,7 +97,12 @@ impl Partial {
         let kept = usize::from(self.header.len);
         let copied = input.len().min(HEADER_BYTES_MAX - kept);
         self.header.bytes[kept..kept + copied].copy_from_slice(&input[..copied]);
-        let Some((header, header_bytes)) = Header::decode(&self.header.bytes[..kept + copied], rules.role, rules.frame_bytes_max)? else {
+        let Some((header, header_bytes)) = Header::decode(
+            &self.header.bytes[..kept + copied],
+            rules.role,
+            rules.frame_bytes_max,
+        )?
+        else {
             // Fewer than 14 bytes in all, so `input` was copied whole.
             self.header.len += copied as u8;
             return Ok(None);

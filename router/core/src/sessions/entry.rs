@@ -40,8 +40,8 @@ impl Entry {
 
 /// Returns what a body takes in a JSON frame, escapes and base64 included.
 ///
-/// The window is counted in these, so that what is in flight to a device always fits the connection's outbox, whatever the
-/// content: a reader that overran it would be closed, come back, and be sent the same again.
+/// The window is counted in these, so that what is in flight to a device always fits the connection's outbox, whatever
+/// the content: a reader that overran it would be closed, come back, and be sent the same again.
 fn bytes_as_text(body: &Body<'_>) -> usize {
     let content = match body.content {
         Content::Text(text) => escaped_bytes(text),

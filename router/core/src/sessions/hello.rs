@@ -29,9 +29,9 @@ pub(super) struct Start {
 
 /// Returns where a session starts.
 ///
-/// A good cursor is an ack: reading starts there, or before it at what was not counted yet. Without one the device's own
-/// ack takes its place, and a device never seen starts at the oldest entry. What is of another generation, beyond the head
-/// or older than what is kept starts at the oldest entry too, and the client is told (`resync`).
+/// A good cursor is an ack: reading starts there, or before it at what was not counted yet. Without one the device's
+/// own ack takes its place, and a device never seen starts at the oldest entry. What is of another generation, beyond
+/// the head or older than what is kept starts at the oldest entry too, and the client is told (`resync`).
 pub(super) fn start(request: &SessionOpen, facts: &ReaderFacts, known: Known, generation: u32) -> Start {
     let kept = Kept {
         generation,

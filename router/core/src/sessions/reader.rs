@@ -11,8 +11,8 @@ use super::{Entry, LinkId, Step};
 
 /// A session of a device. It goes through the inbox strictly by position, in pages or live, and takes each entry once.
 ///
-/// Four positions, of which `counted <= min(acked, scanned)` grows once per entry:
-/// `acked` is what the client says it has, `scanned` what was read of the inbox, `forwarded` what the connection was sent.
+/// `acked` is what the client says it has, `scanned` what was read of the inbox, `forwarded` what the connection was
+/// sent, `counted` what an ack record covers; that one follows the lower of `acked` and `scanned`.
 /// Entries up to `acked` need no delivery, but are read all the same when they were not counted yet (a cursor in hello
 /// that is ahead of the stored ack): their senders are owed a `delivered`. Entries up to `forwarded` are in flight on a
 /// connection that was announced again.

@@ -8,8 +8,8 @@ use super::reader::Reader;
 
 /// The readers, in a slab; those of one user form a chain.
 ///
-/// Shape: a slot for each session and a map entry for each user. The map hashes with std's keyed SipHash, because user ids
-/// come from peers, and is never iterated.
+/// Shape: a slot for each session and a map entry for each user. The map hashes with std's keyed SipHash, because user
+/// ids come from peers, and is never iterated.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     users: HashMap<UserId, User>,
@@ -111,7 +111,7 @@ impl Table {
         self.users.get(&user).map(|user| user.head)
     }
 
-    /// Moves the head of a user with sessions and returns the one before and the first slot; `None` when it does not move.
+    /// Moves the head of a user with sessions and returns the one before and the first slot; `None` when it stays.
     pub(super) fn advance_head(&mut self, user: UserId, position: Position) -> Option<(Position, u32)> {
         let user = self.users.get_mut(&user).filter(|user| user.head < position)?;
         Some((std::mem::replace(&mut user.head, position), user.first))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,7 @@ use wire::link::{
 
 use super::Api;
 use super::auth::Caller;
-use super::fields::{bad, conversation_id, limit, read_query, required, user_id_text};
+use super::fields::{bad, conversation_id, limit, path_id, read_query, required, user_id_text};
 use super::problem::Problem;
 
 /// Answers with a page of a user's conversations, newest activity first.
@@ -55,13 +56,13 @@ pub(super) async fn conversations(
 /// Answers with a page of a conversation, newest first.
 pub(super) async fn history(
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     let caller = api.caller(&request)?;
     let query: HistoryQuery = read_query(&request)?;
     let user = reader(caller, query.user_id.as_deref())?;
-    let conversation = conversation_id("the conversation id in the path", &id)?;
+    let conversation = conversation_id("the conversation id in the path", &path_id(id)?)?;
     let limit = limit(query.limit.as_deref())?;
     let before = query
         .before_seq

@@ -1,31 +1,38 @@
 //! Reads the fields of a request one by one, so that a bad one is named.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Query, Request};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, Path, Query, Request};
 use axum::http::header::CONTENT_LENGTH;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 use wire::ids::{ConversationId, MessageId, UserId};
-use wire::limits::{FRAME_BYTES_MAX, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
+use wire::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
 
-use super::BODY_TIMEOUT;
 use super::problem::{Kind, Problem};
+use super::{BODY_TIMEOUT, REQUEST_BYTES_MAX};
 
-/// Returns the whole body of a request, at most [`FRAME_BYTES_MAX`] of it.
+/// Returns a path's id as text.
+pub(super) fn path_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    id.map(|Path(id)| id)
+        .map_err(|_| bad("the id in the path: must be UTF-8"))
+}
+
+/// Returns the whole body of a request, at most [`REQUEST_BYTES_MAX`] of it.
 pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
             Kind::BodyTooLarge,
-            format!("the body is over {FRAME_BYTES_MAX} bytes"),
+            format!("the body is over {REQUEST_BYTES_MAX} bytes"),
         )
     };
     let declared = request
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|bytes| bytes > FRAME_BYTES_MAX as u64) {
+    if declared.is_some_and(|bytes| bytes > REQUEST_BYTES_MAX as u64) {
         return Err(too_large());
     }
     match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {

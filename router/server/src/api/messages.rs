@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -17,7 +18,7 @@ use wire::link::{FromRouter, SendRecord, StatusRecord, ToRouter};
 use wire::log::Status;
 
 use super::Api;
-use super::fields::{bad, message_id, read_body, read_form, required, string, user_id};
+use super::fields::{bad, message_id, path_id, read_body, read_form, required, string, user_id};
 use super::problem::{Kind, Problem};
 
 /// Stores a message and answers with its place, once it is durable.
@@ -61,7 +62,7 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Resul
 /// Marks a message the user received as delivered or read.
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     let caller = api.caller(&request)?;
@@ -70,7 +71,7 @@ pub(super) async fn status(
     let user = caller.acting_as(required("user_id", user_id("user_id", form.user_id)?)?, "user_id")?;
     let status = Status::from_name(&required("status", string("status", form.status)?)?)
         .ok_or_else(|| bad("status: must be \"delivered\" or \"read\""))?;
-    let of = StatusOf::Message(message_id("the message id in the path", &id)?);
+    let of = StatusOf::Message(message_id("the message id in the path", &path_id(id)?)?);
     let command = StatusCommand { status, of };
     let answer = api.write(|request| {
         ToRouter::Status(StatusRecord {

@@ -25,7 +25,6 @@ use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use tokio::sync::{Semaphore, watch};
 use wire::ids::UnixMs;
-use wire::limits::FRAME_BYTES_MAX;
 use wire::link::pipe::Endpoint;
 use wire::link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, ToRouter};
 
@@ -212,7 +211,7 @@ fn routes(api: Arc<Api>) -> axum::Router {
             let detail = format!("{} does not take {}", request.uri().path(), request.method());
             Problem::new(Kind::MethodNotAllowed, detail)
         })
-        .layer(DefaultBodyLimit::max(FRAME_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(api)
 }
 
@@ -283,6 +282,8 @@ impl Api {
 
 /// DESIGN section 6: after this a gateway answers by itself too.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest body of a request: far over the largest send, so that a content that is too long is told so by its field.
+const REQUEST_BYTES_MAX: usize = 512 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a request head may take to arrive, and how long an idle connection is kept.

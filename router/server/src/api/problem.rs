@@ -33,7 +33,7 @@ pub(super) enum Kind {
     RequestTimeout,
     /// The same message_id came before with other content.
     Conflict,
-    /// The body is over 128 KiB.
+    /// The body is over 512 KiB.
     BodyTooLarge,
     /// Sending faster than allowed.
     RateLimited,

@@ -22,6 +22,7 @@ pub(super) struct Connections {
     devices: BTreeMap<Reader, Device>,
     /// Counts opens as they are said and as they are answered.
     clock: u64,
+    pub(super) most_bytes_in_flight: usize,
 }
 
 /// What a device has.
@@ -66,7 +67,9 @@ struct Life {
     newest: BTreeMap<ConversationId, Seq>,
     /// In each conversation, what lies between two messages that it was sent one after the other.
     skipped: Vec<(ConversationId, Seq, Seq)>,
-    in_flight: VecDeque<(Position, usize)>,
+    in_flight: VecDeque<InFlight>,
+    /// Acks may overtake what is sent again after a `resync`.
+    acked: Option<Position>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,14 @@ enum Stage {
     Replaced,
     /// The router was told that it is gone, or refused it.
     Closed,
+}
+
+/// A message that was sent and not acked.
+#[derive(Clone, Copy, Debug)]
+struct InFlight {
+    position: Position,
+    bytes: usize,
+    timestamp: UnixMs,
 }
 
 /// Where a connection starts to read.
@@ -102,7 +113,13 @@ struct Synced {
 
 impl Connections {
     pub(super) fn new(devices_max: usize) -> Self {
-        Self { devices_max, all: BTreeMap::new(), devices: BTreeMap::new(), clock: 0 }
+        Self {
+            devices_max,
+            all: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            clock: 0,
+            most_bytes_in_flight: 0,
+        }
     }
 
     /// Returns how many sessions stand.
@@ -140,15 +157,22 @@ impl Connections {
         let known = ledger.inbox(open.user).next_back().map(|(position, ..)| position);
         if let Some(cursor) = open.cursor.filter(|cursor| Some(*cursor) <= known) {
             device.claimed = device.claimed.max(Some(cursor));
-            let has_all = owed.iter().take_while(|(position, ..)| *position <= cursor).all(|(_, conversation, seq)| {
-                device.received.contains(&(*conversation, *seq))
-            });
+            let has_all = owed
+                .iter()
+                .take_while(|(position, ..)| *position <= cursor)
+                .all(|(_, conversation, seq)| device.received.contains(&(*conversation, *seq)));
             if !has_all {
                 device.excused = device.excused.max(Some(cursor));
             }
         }
-        let life = self.all.entry(connection).or_insert_with(|| Life::new(link, reader));
-        assert!(open.session.is_none() || life.session == open.session, "the simulation announces what it was given");
+        let life = self
+            .all
+            .entry(connection)
+            .or_insert_with(|| Life::new(link, reader));
+        assert!(
+            open.session.is_none() || life.session == open.session,
+            "the simulation announces what it was given"
+        );
         life.link = link;
         life.stage = Stage::Opening;
         life.said_at = self.clock;
@@ -159,7 +183,11 @@ impl Connections {
         life.is_announced = open.session.is_some();
         life.window = usize::from(open.window);
         life.is_synced = false;
-        while life.in_flight.pop_front_if(|(position, _)| Some(*position) <= open.cursor).is_some() {}
+        while life
+            .in_flight
+            .pop_front_if(|it| Some(it.position) <= open.cursor)
+            .is_some()
+        {}
     }
 
     pub(super) fn handle_opened(
@@ -171,7 +199,16 @@ impl Connections {
     ) {
         self.clock += 1;
         let clock = self.clock;
-        let Some(life) = expect(&mut self.all, link, connection, &[Stage::Opening], "SessionOpened", findings) else { return };
+        let Some(life) = expect(
+            &mut self.all,
+            link,
+            connection,
+            &[Stage::Opening],
+            "SessionOpened",
+            findings,
+        ) else {
+            return;
+        };
         if life.stage == Stage::Closed {
             return;
         }
@@ -179,10 +216,14 @@ impl Connections {
         let (reader, cursor, known) = (life.reader, life.cursor, life.known);
         let generation = opened.cursor.generation;
         findings.check(known <= Some(opened.cursor), Invariant::Durable, || {
-            format!("{reader:?} was shown {known:?} and is told a head of {}", opened.cursor)
+            format!(
+                "{reader:?} was shown {known:?} and is told a head of {}",
+                opened.cursor
+            )
         });
         life.check_session(opened, findings);
-        let is_foreign = cursor.is_some_and(|cursor| cursor.generation != generation || cursor > opened.cursor);
+        let is_foreign =
+            cursor.is_some_and(|cursor| cursor.generation != generation || cursor > opened.cursor);
         findings.check(!is_foreign || opened.resync.is_some(), Invariant::Ordered, || {
             format!("the cursor {cursor:?} of {reader:?} is of no use, and was taken: {opened:?}")
         });
@@ -216,10 +257,22 @@ impl Connections {
         findings: &mut Findings,
     ) {
         let devices_max = self.devices_max;
-        let Some(life) = expect(&mut self.all, link, connection, &[Stage::Opening], "SessionRefused", findings) else { return };
+        let Some(life) = expect(
+            &mut self.all,
+            link,
+            connection,
+            &[Stage::Opening],
+            "SessionRefused",
+            findings,
+        ) else {
+            return;
+        };
         life.stage = Stage::Closed;
         let (user, device) = life.reader;
-        let others = self.devices.range((user, DeviceId::API)..).take_while(|((of, _), _)| *of == user);
+        let others = self
+            .devices
+            .range((user, DeviceId::API)..)
+            .take_while(|((of, _), _)| *of == user);
         let has_cause = match code {
             // Which of the devices came first is not seen here; that there are too many is.
             Code::TooManyDevices => others.count() > devices_max,
@@ -232,17 +285,29 @@ impl Connections {
     }
 
     pub(super) fn handle_replaced(&mut self, link: Link, connection: Connection, findings: &mut Findings) {
-        let Some(life) =
-            expect(&mut self.all, link, connection, &[Stage::Open, Stage::Opening], "SessionReplaced", findings)
-        else {
+        let Some(life) = expect(
+            &mut self.all,
+            link,
+            connection,
+            &[Stage::Open, Stage::Opening],
+            "SessionReplaced",
+            findings,
+        ) else {
             return;
         };
         life.stage = Stage::Replaced;
         let (reader, said_at, is_announced) = (life.reader, life.said_at, life.is_announced);
-        let mut others = self.all.iter().filter(|(of, other)| **of != connection && other.reader == reader);
-        // One that is announced again gives way to any newer session, also one that was opened before.
+        let mut others = self
+            .all
+            .iter()
+            .filter(|(of, other)| **of != connection && other.reader == reader);
+        // The router decides in the order in which links bring it the opens, so one that was said before and has no answer
+        // will do. A session that is announced again gives way to any newer one.
         let has_cause = others.any(|(_, other)| {
-            is_announced || other.stage == Stage::Opening || other.said_at.max(other.opened_at) > said_at
+            is_announced
+                || other.said_at > said_at
+                || other.opened_at > said_at
+                || other.opened_at < other.said_at
         });
         findings.check(has_cause, Invariant::Answered, || {
             format!("{connection:?} of {reader:?} was replaced by nothing")
@@ -250,7 +315,11 @@ impl Connections {
     }
 
     pub(super) fn handle_close(&mut self, connection: Connection) {
-        if let Some(life) = self.all.get_mut(&connection).filter(|life| life.stage != Stage::Replaced) {
+        if let Some(life) = self
+            .all
+            .get_mut(&connection)
+            .filter(|life| life.stage != Stage::Replaced)
+        {
             life.stage = Stage::Closed;
         }
     }
@@ -267,7 +336,12 @@ impl Connections {
         if life.last.is_none_or(|last| last < ack.position) {
             return false;
         }
-        while life.in_flight.pop_front_if(|(position, _)| *position <= ack.position).is_some() {}
+        life.acked = life.acked.max(Some(ack.position));
+        while life
+            .in_flight
+            .pop_front_if(|it| it.position <= ack.position)
+            .is_some()
+        {}
         let device = self.devices.entry(reader).or_default();
         device.claimed = device.claimed.max(Some(ack.position));
         true
@@ -283,21 +357,36 @@ impl Connections {
         ledger: &mut Ledger,
         findings: &mut Findings,
     ) {
-        let Some(life) = expect(&mut self.all, link, connection, &[Stage::Open], "a message", findings) else { return };
+        let Some(life) = expect(
+            &mut self.all,
+            link,
+            connection,
+            &[Stage::Open],
+            "a message",
+            findings,
+        ) else {
+            return;
+        };
         let (user, device) = life.reader;
-        findings.check(ledger.is_member(message.conversation, user), Invariant::MembersOnly, || {
-            format!("{user:?} is no member and was sent {message:?}")
-        });
-        findings.check((message.sender, message.sender_device) != (user, device), Invariant::MembersOnly, || {
-            format!("{connection:?} was sent its own {message:?}")
-        });
+        findings.check(
+            ledger.is_member(message.conversation, user),
+            Invariant::MembersOnly,
+            || format!("{user:?} is no member and was sent {message:?}"),
+        );
+        findings.check(
+            (message.sender, message.sender_device) != (user, device),
+            Invariant::MembersOnly,
+            || format!("{connection:?} was sent its own {message:?}"),
+        );
         ledger.see_entry(user, position, message, findings);
         if life.stage == Stage::Closed {
             return;
         }
-        life.deliver(position, message, findings);
+        let bytes = life.deliver(position, message, findings);
+        self.most_bytes_in_flight = self.most_bytes_in_flight.max(bytes);
         // What is read again at the end shows what there is, and is no delivery.
-        if !life.is_vanished && !findings.is_settled {
+        let counts = !life.is_vanished && !findings.is_settled;
+        if counts {
             let received = &mut self.devices.entry((user, device)).or_default().received;
             received.insert((message.conversation, message.seq));
         }
@@ -310,17 +399,31 @@ impl Connections {
         cursor: Position,
         findings: &mut Findings,
     ) {
-        let Some(life) = expect(&mut self.all, link, connection, &[Stage::Open], "Synced", findings) else { return };
+        let Some(life) = expect(
+            &mut self.all,
+            link,
+            connection,
+            &[Stage::Open],
+            "Synced",
+            findings,
+        ) else {
+            return;
+        };
         if life.stage == Stage::Closed {
             return;
         }
-        findings.check(!life.is_synced, Invariant::Ordered, || format!("{connection:?} was synced twice"));
+        findings.check(!life.is_synced, Invariant::Ordered, || {
+            format!("{connection:?} was synced twice")
+        });
         life.is_synced = true;
         let Some(head) = life.head else { return };
         findings.check(cursor >= head, Invariant::Ordered, || {
             format!("{connection:?} was synced at {cursor}, before its head {head}")
         });
-        life.synced.push(Synced { head, last: life.last });
+        life.synced.push(Synced {
+            head,
+            last: life.last,
+        });
     }
 
     /// Returns who hears a status update on a connection; `None` when nobody does any more. One that waited for room may
@@ -331,7 +434,14 @@ impl Connections {
         connection: Connection,
         findings: &mut Findings,
     ) -> Option<Reader> {
-        let life = expect(&mut self.all, link, connection, &[Stage::Open, Stage::Replaced], "a status update", findings)?;
+        let life = expect(
+            &mut self.all,
+            link,
+            connection,
+            &[Stage::Open, Stage::Replaced],
+            "a status update",
+            findings,
+        )?;
         (life.stage == Stage::Open && !life.is_vanished).then_some(life.reader)
     }
 
@@ -340,9 +450,13 @@ impl Connections {
             if life.stage == Stage::Open && !life.is_vanished {
                 self.devices.entry(life.reader).or_default().is_caught_up = true;
             }
-            let is_done = !matches!(life.stage, Stage::Opening) && (life.is_synced || life.stage != Stage::Open);
+            let is_done =
+                !matches!(life.stage, Stage::Opening) && (life.is_synced || life.stage != Stage::Open);
             findings.check(is_done, Invariant::Converges, || {
-                format!("{connection:?} of {:?} is {:?} and not synced", life.reader, life.stage)
+                format!(
+                    "{connection:?} of {:?} is {:?} and not synced",
+                    life.reader, life.stage
+                )
             });
         }
     }
@@ -368,12 +482,18 @@ fn expect<'a>(
     findings: &mut Findings,
 ) -> Option<&'a mut Life> {
     let Some(life) = all.get_mut(&connection) else {
-        findings.violate(Invariant::MembersOnly, format!("{what} is for {connection:?}, which never was"));
+        findings.violate(
+            Invariant::MembersOnly,
+            format!("{what} is for {connection:?}, which never was"),
+        );
         return None;
     };
     let is_right = life.link == link && (stages.contains(&life.stage) || life.stage == Stage::Closed);
     findings.check(is_right, Invariant::Answered, || {
-        format!("{what} came to {connection:?} over {link:?}, which is {:?} on {:?}", life.stage, life.link)
+        format!(
+            "{what} came to {connection:?} over {link:?}, which is {:?} on {:?}",
+            life.stage, life.link
+        )
     });
     is_right.then_some(life)
 }
@@ -403,6 +523,7 @@ impl Life {
             newest: BTreeMap::new(),
             skipped: Vec::new(),
             in_flight: VecDeque::new(),
+            acked: None,
         }
     }
 
@@ -434,11 +555,14 @@ impl Life {
         self.in_flight.clear();
     }
 
-    fn deliver(&mut self, position: Position, message: &MessageRecord, findings: &mut Findings) {
+    /// Takes a message; returns the bytes that are in flight then.
+    fn deliver(&mut self, position: Position, message: &MessageRecord, findings: &mut Findings) -> usize {
         let (reader, last) = (self.reader, self.last);
-        findings.check(last.is_none_or(|last| last < position), Invariant::Ordered, || {
-            format!("{reader:?} was sent {position} after {last:?}")
-        });
+        findings.check(
+            last.is_none_or(|last| last < position),
+            Invariant::Ordered,
+            || format!("{reader:?} was sent {position} after {last:?}"),
+        );
         if let Some(head) = self.head {
             findings.check(self.is_synced == (position > head), Invariant::Ordered, || {
                 let when = if self.is_synced { "after" } else { "before" };
@@ -448,21 +572,41 @@ impl Life {
         self.last = self.last.max(Some(position));
         self.delivered.insert(position);
         let newest = self.newest.insert(message.conversation, message.seq);
-        findings.check(newest.is_none_or(|newest| newest < message.seq), Invariant::Ordered, || {
-            format!("{reader:?} was sent {message:?} after {newest:?}")
-        });
+        findings.check(
+            newest.is_none_or(|newest| newest < message.seq),
+            Invariant::Ordered,
+            || format!("{reader:?} was sent {message:?} after {newest:?}"),
+        );
         if let Some(newest) = newest.filter(|newest| newest.next() < message.seq) {
             self.skipped.push((message.conversation, newest, message.seq));
         }
-        self.in_flight.push_back((position, text::wire_bytes(message)));
-        let bytes: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
-        let count = self.in_flight.len();
+        if Some(position) <= self.acked {
+            return 0;
+        }
+        let bytes = text::wire_bytes(message);
+        self.in_flight.push_back(InFlight {
+            position,
+            bytes,
+            timestamp: message.timestamp,
+        });
+        // What is no longer kept cannot be counted by a router that was started since.
+        let kept = self
+            .in_flight
+            .iter()
+            .filter(|it| !findings.is_expired(it.timestamp));
+        let (count, bytes) = kept.fold((0, 0), |(count, bytes), it| (count + 1, bytes + it.bytes));
         findings.check(count <= self.window.max(1), Invariant::Bounded, || {
-            format!("{count} messages are in flight to {reader:?}, its window is {}", self.window)
+            format!(
+                "{count} messages are in flight to {reader:?}, its window is {}",
+                self.window
+            )
         });
-        findings.check(bytes <= WINDOW_BYTES_MAX || count == 1, Invariant::Bounded, || {
-            format!("{bytes} bytes are in flight to {reader:?}")
-        });
+        findings.check(
+            bytes <= WINDOW_BYTES_MAX || count <= 1,
+            Invariant::Bounded,
+            || format!("{bytes} bytes are in flight to {reader:?}"),
+        );
+        bytes
     }
 
     /// Everything that the inbox has from the start of the connection to where it came was sent to it, but its own.
@@ -470,23 +614,36 @@ impl Life {
         let reader = self.reader;
         let (surely_from, from) = match self.start {
             Start::After(position) => (position, position),
-            Start::NotAfter(position) => {
-                (position, self.delivered.first().map_or(position, |first| position.min(*first)))
-            }
+            Start::NotAfter(position) => (
+                position,
+                self.delivered
+                    .first()
+                    .map_or(position, |first| position.min(*first)),
+            ),
         };
         let entries = owed(reader, ledger, findings);
         if let Some(last) = self.last {
-            for (entry, ..) in entries.iter().filter(|(entry, ..)| *entry > from && *entry <= last) {
+            for (entry, ..) in entries
+                .iter()
+                .filter(|(entry, ..)| *entry > from && *entry <= last)
+            {
                 findings.check(self.delivered.contains(entry), Invariant::Ordered, || {
-                    format!("{connection:?} of {reader:?} went from {from} to {last} and was never sent {entry}")
+                    format!(
+                        "{connection:?} of {reader:?} went from {from} to {last} and was never sent {entry}"
+                    )
                 });
             }
         }
         for synced in &self.synced {
             let passed = synced.last.max(Some(surely_from));
-            let late = entries.iter().find(|(entry, ..)| Some(*entry) > passed && *entry <= synced.head);
+            let late = entries
+                .iter()
+                .find(|(entry, ..)| Some(*entry) > passed && *entry <= synced.head);
             findings.check(late.is_none(), Invariant::Ordered, || {
-                format!("{connection:?} of {reader:?} was synced to {} before it was sent {late:?}", synced.head)
+                format!(
+                    "{connection:?} of {reader:?} was synced to {} before it was sent {late:?}",
+                    synced.head
+                )
             });
         }
         for (conversation, before, after) in &self.skipped {
@@ -530,7 +687,12 @@ fn is_owed(reader: Reader, message: &MessageRecord, findings: &Findings) -> bool
 /// Returns the entries of a device's inbox that have to be sent to it, as far as they were seen.
 fn owed(reader: Reader, ledger: &Ledger, findings: &Findings) -> Vec<(Position, ConversationId, Seq)> {
     let is_owed = |conversation, seq| {
-        ledger.message(conversation, seq).is_some_and(|message| is_owed(reader, message, findings))
+        ledger
+            .message(conversation, seq)
+            .is_some_and(|message| is_owed(reader, message, findings))
     };
-    ledger.inbox(reader.0).filter(|(_, conversation, seq)| is_owed(*conversation, *seq)).collect()
+    ledger
+        .inbox(reader.0)
+        .filter(|(_, conversation, seq)| is_owed(*conversation, *seq))
+        .collect()
 }

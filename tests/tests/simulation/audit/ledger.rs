@@ -25,6 +25,7 @@ pub(super) struct Ledger {
     messages: BTreeMap<(ConversationId, Seq), MessageRecord>,
     /// What each place in a conversation was said to hold: shown, or answered to its sender.
     places: BTreeMap<(ConversationId, Seq), Key>,
+    ids: BTreeMap<MessageId, BTreeSet<(Key, Seq)>>,
     /// Outcomes that were answered.
     sent: BTreeMap<Key, Outcome>,
     /// Everything that was ever asked to be sent, by what was written.
@@ -34,6 +35,8 @@ pub(super) struct Ledger {
     members: BTreeMap<ConversationId, BTreeSet<UserId>>,
     /// Entries of each inbox.
     inboxes: BTreeMap<UserId, BTreeMap<Position, (ConversationId, Seq)>>,
+    /// The same the other way round.
+    positions: BTreeMap<(UserId, ConversationId, Seq), Position>,
     /// The newest seq of a conversation that a sender was told.
     told: BTreeMap<ConversationId, Seq>,
     /// The newest page of each conversation's whole history, read at the end.
@@ -71,14 +74,27 @@ impl Ledger {
     /// Notes that a send is asked for; returns the newest seq that any sender of the conversation was told before.
     pub(super) fn handle_ask(&mut self, send: &SendRecord) -> Seq {
         let conversation = ConversationId::direct(send.sender, send.receiver);
-        self.members.entry(conversation).or_default().extend([send.sender, send.receiver]);
+        self.members
+            .entry(conversation)
+            .or_default()
+            .extend([send.sender, send.receiver]);
         let body = send.body.as_bytes().clone();
-        let writer = self.writings.entry((conversation, send.sender, body.clone())).or_default();
+        let writer = self
+            .writings
+            .entry((conversation, send.sender, body.clone()))
+            .or_default();
         writer.devices.insert(send.sender_device);
         writer.message_ids.insert(send.message_id);
         writer.asked += 1;
         if let Some(message_id) = send.message_id {
-            let asks = self.asks.entry(Key { conversation, sender: send.sender, message_id }).or_default();
+            let asks = self
+                .asks
+                .entry(Key {
+                    conversation,
+                    sender: send.sender,
+                    message_id,
+                })
+                .or_default();
             asks.count += 1;
             asks.bodies.insert(body);
         }
@@ -87,23 +103,50 @@ impl Ledger {
 
     /// Notes that a send was answered `Sent`.
     pub(super) fn handle_sent(&mut self, send: &SendRecord, sent: &SentRecord, findings: &mut Findings) {
-        let SentRecord { message_id, conversation, seq, timestamp, duplicate, .. } = *sent;
-        let key = Key { conversation, sender: send.sender, message_id };
+        let SentRecord {
+            message_id,
+            conversation,
+            seq,
+            timestamp,
+            duplicate,
+            ..
+        } = *sent;
+        let key = Key {
+            conversation,
+            sender: send.sender,
+            message_id,
+        };
         let expected = ConversationId::direct(send.sender, send.receiver);
         findings.check(conversation == expected, Invariant::Explicit, || {
             format!("a send to {expected} was answered for {conversation}")
         });
-        findings.check(send.message_id.is_none_or(|id| id == message_id), Invariant::Explicit, || {
-            format!("a send of {:?} was answered for {message_id}", send.message_id)
-        });
+        findings.check(
+            send.message_id.is_none_or(|id| id == message_id),
+            Invariant::Explicit,
+            || format!("a send of {:?} was answered for {message_id}", send.message_id),
+        );
         match self.sent.get_mut(&key) {
             None => {
-                self.sent.insert(key, Outcome { seq, timestamp, was_new: !duplicate });
+                self.sent.insert(
+                    key,
+                    Outcome {
+                        seq,
+                        timestamp,
+                        was_new: !duplicate,
+                    },
+                );
             }
             Some(first) => {
-                findings.check((first.seq, first.timestamp) == (seq, timestamp), Invariant::Once, || {
-                    format!("{key:?} was answered {first:?} and then seq {} at {}", seq.0, timestamp.0)
-                });
+                findings.check(
+                    (first.seq, first.timestamp) == (seq, timestamp),
+                    Invariant::Once,
+                    || {
+                        format!(
+                            "{key:?} was answered {first:?} and then seq {} at {}",
+                            seq.0, timestamp.0
+                        )
+                    },
+                );
                 findings.check(duplicate || !first.was_new, Invariant::Once, || {
                     format!("{key:?} was called new twice")
                 });
@@ -115,7 +158,11 @@ impl Ledger {
             format!("{key:?} was called a duplicate and asked for once")
         });
         self.claim_place(key, seq, findings);
-        self.write_at(&(conversation, send.sender, send.body.as_bytes().clone()), seq, findings);
+        self.write_at(
+            &(conversation, send.sender, send.body.as_bytes().clone()),
+            seq,
+            findings,
+        );
         let told = self.told.entry(conversation).or_default();
         *told = (*told).max(seq);
     }
@@ -131,7 +178,11 @@ impl Ledger {
     pub(super) fn is_contradicted(&self, send: &SendRecord) -> bool {
         let conversation = ConversationId::direct(send.sender, send.receiver);
         send.message_id.is_some_and(|message_id| {
-            let asks = self.asks.get(&Key { conversation, sender: send.sender, message_id });
+            let asks = self.asks.get(&Key {
+                conversation,
+                sender: send.sender,
+                message_id,
+            });
             asks.is_some_and(|asks| asks.bodies.len() > 1)
         })
     }
@@ -141,7 +192,10 @@ impl Ledger {
         let place = (message.conversation, message.seq);
         if let Some(known) = self.messages.get(&place) {
             findings.check(known == message, Invariant::Once, || {
-                format!("seq {} of {} is {known:?}, and then {message:?}", place.1.0, place.0)
+                format!(
+                    "seq {} of {} is {known:?}, and then {message:?}",
+                    place.1.0, place.0
+                )
             });
             return;
         }
@@ -152,33 +206,53 @@ impl Ledger {
             message_id: message.message_id,
         };
         self.claim_place(key, message.seq, findings);
-        let writing = (message.conversation, message.sender, message.body.as_bytes().clone());
+        let writing = (
+            message.conversation,
+            message.sender,
+            message.body.as_bytes().clone(),
+        );
         self.write_at(&writing, message.seq, findings);
         self.messages.insert(place, message.clone());
     }
 
     /// Checks that somebody asked for exactly this message to be sent.
     fn check_written(&self, message: &MessageRecord, findings: &mut Findings) {
-        let writing = (message.conversation, message.sender, message.body.as_bytes().clone());
+        let writing = (
+            message.conversation,
+            message.sender,
+            message.body.as_bytes().clone(),
+        );
         let is_known = self.writings.get(&writing).is_some_and(|writer| {
-            let has_id = writer.message_ids.contains(&Some(message.message_id)) || writer.message_ids.contains(&None);
+            let has_id =
+                writer.message_ids.contains(&Some(message.message_id)) || writer.message_ids.contains(&None);
             has_id && writer.devices.contains(&message.sender_device)
         });
-        findings.check(is_known, Invariant::MembersOnly, || format!("nobody sent {message:?}"));
+        findings.check(is_known, Invariant::MembersOnly, || {
+            format!("nobody sent {message:?}")
+        });
     }
 
     fn claim_place(&mut self, key: Key, seq: Seq, findings: &mut Findings) {
+        self.ids.entry(key.message_id).or_default().insert((key, seq));
         let held = *self.places.entry((key.conversation, seq)).or_insert(key);
         findings.check(held == key, Invariant::Once, || {
-            format!("seq {} of {} belongs to {held:?} and to {key:?}", seq.0, key.conversation)
+            format!(
+                "seq {} of {} belongs to {held:?} and to {key:?}",
+                seq.0, key.conversation
+            )
         });
     }
 
     fn write_at(&mut self, writing: &Writing, seq: Seq, findings: &mut Findings) {
-        let Some(writer) = self.writings.get_mut(writing) else { return };
+        let Some(writer) = self.writings.get_mut(writing) else {
+            return;
+        };
         let held = *writer.place.get_or_insert(seq);
         findings.check(held == seq, Invariant::Once, || {
-            format!("what {:?} wrote to {} stands at seq {} and at seq {}", writing.1, writing.0, held.0, seq.0)
+            format!(
+                "what {:?} wrote to {} stands at seq {} and at seq {}",
+                writing.1, writing.0, held.0, seq.0
+            )
         });
     }
 
@@ -191,9 +265,21 @@ impl Ledger {
         findings: &mut Findings,
     ) {
         let place = (message.conversation, message.seq);
-        let held = *self.inboxes.entry(user).or_default().entry(position).or_insert(place);
+        let held = *self
+            .inboxes
+            .entry(user)
+            .or_default()
+            .entry(position)
+            .or_insert(place);
         findings.check(held == place, Invariant::Ordered, || {
             format!("{position} in the inbox of {user:?} is {held:?} and {place:?}")
+        });
+        let held = *self
+            .positions
+            .entry((user, message.conversation, message.seq))
+            .or_insert(position);
+        findings.check(held == position, Invariant::Ordered, || {
+            format!("{place:?} stands at {held} and at {position} in the inbox of {user:?}")
         });
     }
 
@@ -207,18 +293,29 @@ impl Ledger {
     }
 
     pub(super) fn is_member(&self, conversation: ConversationId, user: UserId) -> bool {
-        self.members.get(&conversation).is_some_and(|members| members.contains(&user))
+        self.members
+            .get(&conversation)
+            .is_some_and(|members| members.contains(&user))
     }
 
     /// Returns the other member; the user in a conversation with oneself.
     pub(super) fn peer(&self, conversation: ConversationId, user: UserId) -> Option<UserId> {
         let members = self.members.get(&conversation)?;
-        members.contains(&user).then(|| members.iter().copied().find(|member| *member != user).unwrap_or(user))
+        members.contains(&user).then(|| {
+            members
+                .iter()
+                .copied()
+                .find(|member| *member != user)
+                .unwrap_or(user)
+        })
     }
 
     /// Returns the conversations of a user that surely have a message.
     pub(super) fn conversations(&self, user: UserId) -> impl Iterator<Item = ConversationId> {
-        self.told.keys().copied().filter(move |conversation| self.is_member(*conversation, user))
+        self.told
+            .keys()
+            .copied()
+            .filter(move |conversation| self.is_member(*conversation, user))
     }
 
     pub(super) fn message(&self, conversation: ConversationId, seq: Seq) -> Option<&MessageRecord> {
@@ -230,25 +327,30 @@ impl Ledger {
         self.messages_of(conversation).next_back()
     }
 
-    pub(super) fn messages_of(&self, conversation: ConversationId) -> impl DoubleEndedIterator<Item = &MessageRecord> {
+    pub(super) fn messages_of(
+        &self,
+        conversation: ConversationId,
+    ) -> impl DoubleEndedIterator<Item = &MessageRecord> {
         let range = (conversation, Seq(0))..=(conversation, Seq(u64::MAX));
         self.messages.range(range).map(|(_, message)| message)
     }
 
     /// Returns the messages that carry an id, as far as they were answered or shown.
     pub(super) fn with_id(&self, message_id: MessageId) -> impl Iterator<Item = (Key, Seq)> {
-        let places = self.places.iter().filter(move |(_, key)| key.message_id == message_id);
-        places.map(|(place, key)| (*key, place.1))
+        self.ids.get(&message_id).into_iter().flatten().copied()
     }
 
-    pub(super) fn inbox(&self, user: UserId) -> impl DoubleEndedIterator<Item = (Position, ConversationId, Seq)> {
+    pub(super) fn inbox(
+        &self,
+        user: UserId,
+    ) -> impl DoubleEndedIterator<Item = (Position, ConversationId, Seq)> {
         let entries = self.inboxes.get(&user).into_iter().flatten();
         entries.map(|(position, (conversation, seq))| (*position, *conversation, *seq))
     }
 
     /// Returns where a message stands in a user's inbox, when that was seen.
     pub(super) fn position(&self, user: UserId, conversation: ConversationId, seq: Seq) -> Option<Position> {
-        self.inbox(user).find(|entry| (entry.1, entry.2) == (conversation, seq)).map(|entry| entry.0)
+        self.positions.get(&(user, conversation, seq)).copied()
     }
 
     pub(super) fn conclude(&self, findings: &mut Findings) {
@@ -261,7 +363,10 @@ impl Ledger {
         for (writing, writer) in &self.writings {
             let is_refused = writer.refused == writer.asked;
             findings.check(!is_refused || writer.place.is_none(), Invariant::Explicit, || {
-                format!("{writing:?} was refused each time and stands at {:?}", writer.place)
+                format!(
+                    "{writing:?} was refused each time and stands at {:?}",
+                    writer.place
+                )
             });
         }
         for user in self.inboxes.keys() {
@@ -270,10 +375,16 @@ impl Ledger {
     }
 
     fn conclude_sent(&self, key: &Key, outcome: &Outcome, findings: &mut Findings) {
-        let is_kept = self.histories.get(&key.conversation).is_some_and(|seqs| seqs.contains(&outcome.seq));
+        let is_kept = self
+            .histories
+            .get(&key.conversation)
+            .is_some_and(|seqs| seqs.contains(&outcome.seq));
         let is_expired = findings.is_expired(outcome.timestamp);
         findings.check(is_kept || is_expired, Invariant::Durable, || {
-            format!("{key:?} was sent as seq {} and is not in the history", outcome.seq.0)
+            format!(
+                "{key:?} was sent as seq {} and is not in the history",
+                outcome.seq.0
+            )
         });
         if let Some(message) = self.message(key.conversation, outcome.seq) {
             findings.check(message.timestamp == outcome.timestamp, Invariant::Once, || {
@@ -284,20 +395,26 @@ impl Ledger {
 
     /// Everything from the first message that is kept to the last is there, and their times do not go back.
     fn conclude_history(&self, conversation: ConversationId, seqs: &BTreeSet<Seq>, findings: &mut Findings) {
-        let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { return };
+        let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else {
+            return;
+        };
         let is_dense = last.0 - first.0 + 1 == seqs.len() as u64;
         findings.check(is_dense, Invariant::Ordered, || {
             format!("the seqs of {conversation} have gaps: {seqs:?}")
         });
-        findings.check(first.0 == 1 || findings.may_have_expired(), Invariant::Durable, || {
-            format!("the history of {conversation} begins at seq {}", first.0)
-        });
+        findings.check(
+            first.0 == 1 || findings.may_have_expired(),
+            Invariant::Durable,
+            || format!("the history of {conversation} begins at seq {}", first.0),
+        );
         let newest = self.last(conversation).map(|message| message.seq);
         findings.check(newest <= Some(*last), Invariant::Durable, || {
             format!("{conversation} had {newest:?} and ends at seq {}", last.0)
         });
         let times = self.messages_of(conversation).map(|message| message.timestamp);
-        findings.check(times.is_sorted(), Invariant::Ordered, || format!("the times of {conversation} go back"));
+        findings.check(times.is_sorted(), Invariant::Ordered, || {
+            format!("the times of {conversation} go back")
+        });
     }
 
     /// The order of an inbox is that of its conversations, each message once.

@@ -56,7 +56,11 @@ pub(crate) struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is violated at {} ms: {}", self.invariant, self.mono_ms, self.text)
+        write!(
+            f,
+            "{:?} is violated at {} ms: {}",
+            self.invariant, self.mono_ms, self.text
+        )
     }
 }
 
@@ -79,7 +83,11 @@ pub(crate) struct Findings {
 
 impl Findings {
     fn violate(&mut self, invariant: Invariant, text: String) {
-        self.violations.push(Violation { invariant, mono_ms: self.mono_ms, text });
+        self.violations.push(Violation {
+            invariant,
+            mono_ms: self.mono_ms,
+            text,
+        });
     }
 
     /// Notes a violation unless `holds`.
@@ -155,6 +163,11 @@ impl Auditor {
         &self.findings.violations
     }
 
+    /// Returns the most that was in flight to a device.
+    pub(crate) fn most_bytes_in_flight(&self) -> usize {
+        self.connections.most_bytes_in_flight
+    }
+
     /// Takes a violation that was seen elsewhere.
     pub(crate) fn report(&mut self, violation: Violation) {
         self.findings.violations.push(violation);
@@ -203,15 +216,26 @@ impl Auditor {
         match record {
             ToRouter::Hello(_) => {}
             ToRouter::SessionOpen(open) => {
-                let connection = Connection { gateway, handle: open.connection };
-                self.connections.handle_open(link, connection, open, &self.ledger, findings);
-                let known = self.ledger.inbox(open.user).next_back().map(|(position, ..)| position);
+                let connection = Connection {
+                    gateway,
+                    handle: open.connection,
+                };
+                self.connections
+                    .handle_open(link, connection, open, &self.ledger, findings);
+                let known = self
+                    .ledger
+                    .inbox(open.user)
+                    .next_back()
+                    .map(|(position, ..)| position);
                 if let Some(cursor) = open.cursor.filter(|cursor| Some(*cursor) <= known) {
                     self.receipts.handle_claim(open.user, cursor);
                 }
             }
             ToRouter::SessionClose(session) => {
-                self.connections.handle_close(Connection { gateway, handle: session.connection });
+                self.connections.handle_close(Connection {
+                    gateway,
+                    handle: session.connection,
+                });
             }
             ToRouter::Send(send) => self.questions.handle_send(link, send, &mut self.ledger, findings),
             ToRouter::Ack(ack) => {
@@ -223,11 +247,13 @@ impl Auditor {
                 self.questions.handle_asked(link, record, findings);
                 self.receipts.handle_status(link, status, &self.ledger);
                 let (request, of) = (status.request.0, &status.command.of);
-                self.reads.handle_status(link, request, of, status.user, &self.ledger);
+                self.reads
+                    .handle_status(link, request, of, status.user, &self.ledger);
             }
             ToRouter::History(history) => {
                 self.questions.handle_asked(link, record, findings);
-                self.reads.handle_history(link, history, &self.ledger, &self.receipts);
+                self.reads
+                    .handle_history(link, history, &self.ledger, &self.receipts);
             }
             ToRouter::Conversations(conversations) => {
                 self.questions.handle_asked(link, record, findings);
@@ -242,17 +268,21 @@ impl Auditor {
         let at = |handle| Connection { gateway, handle };
         match record {
             FromRouter::SessionOpened(opened) => {
-                self.connections.handle_opened(link, at(opened.connection), opened, findings);
+                self.connections
+                    .handle_opened(link, at(opened.connection), opened, findings);
             }
             FromRouter::SessionRefused(refused) => {
-                self.connections.handle_refused(link, at(refused.connection), refused.code, findings);
+                self.connections
+                    .handle_refused(link, at(refused.connection), refused.code, findings);
             }
             FromRouter::SessionReplaced(session) => {
-                self.connections.handle_replaced(link, at(session.connection), findings);
+                self.connections
+                    .handle_replaced(link, at(session.connection), findings);
             }
             FromRouter::Sent(sent) => self.questions.handle_sent(link, sent, &mut self.ledger, findings),
             FromRouter::Rejected(rejected) => {
-                self.questions.handle_rejected(link, rejected, &mut self.ledger, findings);
+                self.questions
+                    .handle_rejected(link, rejected, &mut self.ledger, findings);
             }
             FromRouter::Deliver(deliver) => {
                 self.ledger.see(&deliver.message, findings);
@@ -268,23 +298,28 @@ impl Auditor {
                 }
             }
             FromRouter::Synced(synced) => {
-                self.connections.handle_synced(link, at(synced.connection), synced.cursor, findings);
+                self.connections
+                    .handle_synced(link, at(synced.connection), synced.cursor, findings);
             }
             FromRouter::StatusUpdate(update) => {
                 for handle in &update.to {
                     if let Some(reader) = self.connections.listener(link, at(*handle), findings) {
-                        self.receipts.handle_update(reader, update, &self.ledger, findings);
+                        self.receipts
+                            .handle_update(reader, update, &self.ledger, findings);
                     }
                 }
             }
             FromRouter::Done(request) => {
-                if let Some(ToRouter::Status(status)) = self.questions.handle_answer(link, *request, record, findings)
+                if let Some(ToRouter::Status(status)) =
+                    self.questions.handle_answer(link, *request, record, findings)
                 {
                     self.receipts.handle_done(link, &status, findings);
                 }
             }
             FromRouter::Failed(failed) => {
-                let asked = self.questions.handle_answer(link, failed.request, record, findings);
+                let asked = self
+                    .questions
+                    .handle_answer(link, failed.request, record, findings);
                 if let Some(asked) = asked {
                     self.reads.handle_failed(link, &asked, failed, findings);
                     self.receipts.handle_failed(link, &asked);
@@ -310,7 +345,8 @@ impl Auditor {
                 if let Some(ToRouter::Conversations(asked)) =
                     self.questions.handle_answer(link, page.request, record, findings)
                 {
-                    self.reads.handle_conversations_page(link, &asked, page, &self.ledger, findings);
+                    self.reads
+                        .handle_conversations_page(link, &asked, page, &self.ledger, findings);
                 }
             }
         }
@@ -327,8 +363,16 @@ impl Auditor {
         let (links, sessions) = (self.links.len() as u64, self.connections.open() as u64);
         let bound = links * self.bounds.backlog_bytes;
         let is_bounded = gauges.backlog_bytes <= bound;
-        findings.check(is_bounded, Invariant::Bounded, || format!("more than {bound} bytes wait: {gauges:?}"));
-        let expected = Gauges { links, sessions, backlog_bytes: 0, lag_records: 0, at_rest: true };
+        findings.check(is_bounded, Invariant::Bounded, || {
+            format!("more than {bound} bytes wait: {gauges:?}")
+        });
+        let expected = Gauges {
+            links,
+            sessions,
+            backlog_bytes: 0,
+            lag_records: 0,
+            at_rest: true,
+        };
         findings.check(!gauges.at_rest || gauges == expected, Invariant::Bounded, || {
             format!("at rest there should be {expected:?}, and there are {gauges:?}")
         });

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::client::{Code, StatusOf};
 use wire::ids::{ConversationId, Seq, UnixMs, UserId};
 use wire::link::{
-    ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord, SummaryRecord, ToRouter,
+    ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord,
+    SummaryRecord, ToRouter,
 };
 
 use super::ledger::Ledger;
@@ -30,30 +31,77 @@ struct Known {
 }
 
 impl Reads {
-    pub(super) fn handle_status(&mut self, link: Link, request: u64, of: &StatusOf, user: UserId, ledger: &Ledger) {
+    pub(super) fn handle_status(
+        &mut self,
+        link: Link,
+        request: u64,
+        of: &StatusOf,
+        user: UserId,
+        ledger: &Ledger,
+    ) {
         let told = match of {
-            StatusOf::Seq(conversation, seq) if *seq > Seq(0) => vec![(*conversation, ledger.told(*conversation))],
+            StatusOf::Seq(conversation, seq) if *seq > Seq(0) => {
+                vec![(*conversation, ledger.told(*conversation))]
+            }
             StatusOf::Seq(..) => Vec::new(),
             StatusOf::Message(message_id) => {
                 let received = ledger.with_id(*message_id).filter(|(key, _)| key.sender != user);
                 received.map(|(key, seq)| (key.conversation, seq)).collect()
             }
         };
-        let told = told.into_iter().filter(|(of, seq)| *seq > Seq(0) && ledger.is_member(*of, user)).collect();
-        self.known.insert((link, request), Known { told, marks: Marks::default() });
+        let told = told
+            .into_iter()
+            .filter(|(of, seq)| *seq > Seq(0) && ledger.is_member(*of, user))
+            .collect();
+        self.known.insert(
+            (link, request),
+            Known {
+                told,
+                marks: Marks::default(),
+            },
+        );
     }
 
-    pub(super) fn handle_history(&mut self, link: Link, history: &HistoryRecord, ledger: &Ledger, receipts: &Receipts) {
-        let HistoryRecord { request, user, conversation, .. } = *history;
+    pub(super) fn handle_history(
+        &mut self,
+        link: Link,
+        history: &HistoryRecord,
+        ledger: &Ledger,
+        receipts: &Receipts,
+    ) {
+        let HistoryRecord {
+            request,
+            user,
+            conversation,
+            ..
+        } = *history;
         let peer = ledger.peer(conversation, user);
-        let told = peer.map(|_| (conversation, ledger.told(conversation))).filter(|(_, seq)| *seq > Seq(0));
-        let marks = peer.map(|peer| receipts.marks(conversation, peer)).unwrap_or_default();
-        self.known.insert((link, request.0), Known { told: told.into_iter().collect(), marks });
+        let told = peer
+            .map(|_| (conversation, ledger.told(conversation)))
+            .filter(|(_, seq)| *seq > Seq(0));
+        let marks = peer
+            .map(|peer| receipts.marks(conversation, peer))
+            .unwrap_or_default();
+        self.known.insert(
+            (link, request.0),
+            Known {
+                told: told.into_iter().collect(),
+                marks,
+            },
+        );
     }
 
     pub(super) fn handle_conversations(&mut self, link: Link, record: &ConversationsRecord, ledger: &Ledger) {
-        let told = ledger.conversations(record.user).map(|conversation| (conversation, ledger.told(conversation)));
-        self.known.insert((link, record.request.0), Known { told: told.collect(), marks: Marks::default() });
+        let told = ledger
+            .conversations(record.user)
+            .map(|conversation| (conversation, ledger.told(conversation)));
+        self.known.insert(
+            (link, record.request.0),
+            Known {
+                told: told.collect(),
+                marks: Marks::default(),
+            },
+        );
     }
 
     /// Checks that a refusal has a cause.
@@ -75,9 +123,11 @@ impl Reads {
             (Code::BadRequest, ToRouter::Conversations(record)) => record.before.is_some(),
             _ => false,
         };
-        findings.check(has_cause || findings.may_have_expired(), Invariant::Answered, || {
-            format!("{asked:?} has no cause for {failed:?}")
-        });
+        findings.check(
+            has_cause || findings.may_have_expired(),
+            Invariant::Answered,
+            || format!("{asked:?} has no cause for {failed:?}"),
+        );
     }
 
     #[expect(clippy::too_many_arguments, reason = "a page touches everything")]
@@ -93,17 +143,25 @@ impl Reads {
     ) {
         let known = self.known.remove(&(link, page.request.0)).unwrap_or_default();
         let conversation = page.conversation;
-        let Some(peer) = ledger.peer(conversation, asked.user).filter(|_| conversation == asked.conversation) else {
+        let Some(peer) = ledger
+            .peer(conversation, asked.user)
+            .filter(|_| conversation == asked.conversation)
+        else {
             let text = format!("{asked:?} was answered with a page of {conversation}");
             return findings.violate(Invariant::MembersOnly, text);
         };
         for message in &page.messages {
             let is_its_own = message.conversation == conversation;
-            findings.check(is_its_own, Invariant::MembersOnly, || format!("{message:?} is on a page of {conversation}"));
+            findings.check(is_its_own, Invariant::MembersOnly, || {
+                format!("{message:?} is on a page of {conversation}")
+            });
             ledger.see(message, findings);
         }
         self.check_seqs(asked, page, &known, newest_of_link, findings);
-        let shown = Marks { delivered: page.delivered, read: page.read };
+        let shown = Marks {
+            delivered: page.delivered,
+            read: page.read,
+        };
         receipts.handle_page(conversation, peer, shown, known.marks, findings);
         if findings.is_settled {
             ledger.see_history(conversation, page.messages.iter().map(|message| message.seq));
@@ -120,20 +178,33 @@ impl Reads {
     ) {
         let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq.0).collect();
         let is_dense = seqs.windows(2).all(|pair| pair[0] == pair[1] + 1);
-        findings.check(is_dense && seqs.len() <= asked.limit as usize, Invariant::Ordered, || {
-            format!("{asked:?} was answered with {seqs:?}")
-        });
-        let told = known.told.values().copied().max().unwrap_or_default().max(newest_of_link).0;
+        findings.check(
+            is_dense && seqs.len() <= asked.limit as usize,
+            Invariant::Ordered,
+            || format!("{asked:?} was answered with {seqs:?}"),
+        );
+        let told = known
+            .told
+            .values()
+            .copied()
+            .max()
+            .unwrap_or_default()
+            .max(newest_of_link)
+            .0;
         let wanted = asked.before.map_or(told, |before| told.min(before.0 - 1));
         let newest = seqs.first().copied().unwrap_or_default();
         let is_fresh = newest >= wanted && asked.before.is_none_or(|before| newest < before.0);
-        findings.check(is_fresh || findings.may_have_expired(), Invariant::Durable, || {
-            format!("{asked:?} came after seq {told} and was answered with {seqs:?}")
-        });
+        findings.check(
+            is_fresh || findings.may_have_expired(),
+            Invariant::Durable,
+            || format!("{asked:?} came after seq {told} and was answered with {seqs:?}"),
+        );
         let is_last = seqs.last().is_none_or(|oldest| *oldest == 1);
-        findings.check(page.more != is_last || findings.may_have_expired(), Invariant::Ordered, || {
-            format!("{asked:?} was answered with {seqs:?} and more: {}", page.more)
-        });
+        findings.check(
+            page.more != is_last || findings.may_have_expired(),
+            Invariant::Ordered,
+            || format!("{asked:?} was answered with {seqs:?} and more: {}", page.more),
+        );
     }
 
     pub(super) fn handle_conversations_page(
@@ -157,18 +228,34 @@ impl Reads {
             });
             check_summary(summary, ledger, findings);
         }
-        let times: Vec<UnixMs> = page.conversations.iter().map(|summary| summary.last_time).collect();
+        let times: Vec<UnixMs> = page
+            .conversations
+            .iter()
+            .map(|summary| summary.last_time)
+            .collect();
         let fits = times.is_sorted_by(|newer, older| newer >= older) && times.len() <= asked.limit as usize;
-        findings.check(fits, Invariant::Ordered, || format!("{asked:?} was answered in the order of {times:?}"));
+        findings.check(fits, Invariant::Ordered, || {
+            format!("{asked:?} was answered in the order of {times:?}")
+        });
         if page.next.is_none() && asked.before.is_none() {
-            let shown: BTreeSet<_> = page.conversations.iter().map(|summary| summary.conversation).collect();
-            let missing = known.told.keys().find(|conversation| !shown.contains(conversation));
+            let shown: BTreeSet<_> = page
+                .conversations
+                .iter()
+                .map(|summary| summary.conversation)
+                .collect();
+            let missing = known
+                .told
+                .keys()
+                .find(|conversation| !shown.contains(conversation));
             findings.check(missing.is_none(), Invariant::Durable, || {
                 format!("{user:?} was not shown {missing:?}")
             });
         }
         if findings.is_settled {
-            self.summaries.entry(user).or_default().extend(page.conversations.iter().cloned());
+            self.summaries
+                .entry(user)
+                .or_default()
+                .extend(page.conversations.iter().cloned());
         }
     }
 
@@ -177,9 +264,11 @@ impl Reads {
         for (user, summaries) in &self.summaries {
             let shown: BTreeSet<_> = summaries.iter().map(|summary| summary.conversation).collect();
             let all: BTreeSet<_> = ledger.conversations(*user).collect();
-            findings.check(all.is_subset(&shown) && shown.len() == summaries.len(), Invariant::Durable, || {
-                format!("{user:?} has {all:?} and is shown {shown:?}")
-            });
+            findings.check(
+                all.is_subset(&shown) && shown.len() == summaries.len(),
+                Invariant::Durable,
+                || format!("{user:?} has {all:?} and is shown {shown:?}"),
+            );
             for summary in summaries {
                 let expected = expected(*user, summary, ledger, receipts);
                 let shown = (summary.last_seq, summary.unread);
@@ -198,20 +287,32 @@ impl Reads {
 
 /// What a summary says of its last message is what that message says.
 fn check_summary(summary: &SummaryRecord, ledger: &Ledger, findings: &mut Findings) {
-    let Some(last) = ledger.message(summary.conversation, summary.last_seq) else { return };
+    let Some(last) = ledger.message(summary.conversation, summary.last_seq) else {
+        return;
+    };
     let is_right = summary.last_time == last.timestamp
         && summary.last_body.as_ref().is_none_or(|body| *body == last.body)
         && summary.unread <= summary.last_seq.0;
-    findings.check(is_right, Invariant::Ordered, || format!("{summary:?} does not fit {last:?}"));
+    findings.check(is_right, Invariant::Ordered, || {
+        format!("{summary:?} does not fit {last:?}")
+    });
 }
 
 /// Returns last seq and unread of a summary.
-fn expected(user: UserId, summary: &SummaryRecord, ledger: &Ledger, receipts: &Receipts) -> Option<(Seq, u64)> {
+fn expected(
+    user: UserId,
+    summary: &SummaryRecord,
+    ledger: &Ledger,
+    receipts: &Receipts,
+) -> Option<(Seq, u64)> {
     let last = ledger.last(summary.conversation)?.seq;
     if summary.peer == user {
         return Some((last, 0));
     }
-    let own = ledger.messages_of(summary.conversation).filter(|message| message.sender == user).last();
+    let own = ledger
+        .messages_of(summary.conversation)
+        .filter(|message| message.sender == user)
+        .last();
     let own = own.map_or(Seq(0), |message| message.seq);
     let read = receipts.marks(summary.conversation, user).read;
     Some((last, last.0 - own.max(read).0))

@@ -66,15 +66,25 @@ impl Receipts {
     }
 
     pub(super) fn handle_status(&mut self, link: Link, status: &StatusRecord, ledger: &Ledger) {
-        let StatusRecord { request, user, device, command } = *status;
-        self.statuses.push(Claim { user, device, status: command.status, of: command.of });
+        let StatusRecord {
+            request,
+            user,
+            device,
+            command,
+        } = *status;
+        self.statuses.push(Claim {
+            user,
+            device,
+            status: command.status,
+            of: command.of,
+        });
         // The newest message is known to be at least there; a higher seq is cut to it.
         let sure = match command.of {
             StatusOf::Seq(conversation, seq) => Some((conversation, seq.min(ledger.told(conversation)))),
             StatusOf::Message(message_id) => {
-                let mut received = ledger.with_id(message_id).filter(|(key, _)| {
-                    key.sender != user && ledger.is_member(key.conversation, user)
-                });
+                let mut received = ledger
+                    .with_id(message_id)
+                    .filter(|(key, _)| key.sender != user && ledger.is_member(key.conversation, user));
                 // Of several it is not known here which one was meant.
                 let only = received.next().filter(|_| received.next().is_none());
                 only.map(|(key, seq)| (key.conversation, seq))
@@ -86,7 +96,9 @@ impl Receipts {
     }
 
     pub(super) fn handle_done(&mut self, link: Link, status: &StatusRecord, findings: &Findings) {
-        let Some((conversation, seq)) = self.pending.remove(&(link, status.request.0)) else { return };
+        let Some((conversation, seq)) = self.pending.remove(&(link, status.request.0)) else {
+            return;
+        };
         if findings.may_have_expired() {
             return; // A status of nothing but what is no longer kept moves nothing.
         }
@@ -110,18 +122,37 @@ impl Receipts {
         ledger: &Ledger,
         findings: &mut Findings,
     ) {
-        let StatusUpdateRecord { conversation, user, status, seq, message_id, .. } = *update;
+        let StatusUpdateRecord {
+            conversation,
+            user,
+            status,
+            seq,
+            message_id,
+            ..
+        } = *update;
         let is_peer = ledger.peer(conversation, user) == Some(reader.0) && reader.0 != user;
         let is_own = reader.0 == user && status == Status::Read;
-        findings.check(ledger.is_member(conversation, user) && (is_peer || is_own), Invariant::Receipts, || {
-            format!("{reader:?} was told {update:?}")
-        });
+        findings.check(
+            ledger.is_member(conversation, user) && (is_peer || is_own),
+            Invariant::Receipts,
+            || format!("{reader:?} was told {update:?}"),
+        );
         let before = self.shown.insert((reader, conversation, user, status as u8), seq);
-        findings.check(before.is_none_or(|before| before < seq), Invariant::Receipts, || {
-            format!("{reader:?} was told {update:?} after {before:?}")
-        });
+        findings.check(
+            before.is_none_or(|before| before < seq),
+            Invariant::Receipts,
+            || format!("{reader:?} was told {update:?} after {before:?}"),
+        );
         let except = is_own.then_some(reader.1);
-        self.show(conversation, user, status, seq, Some(message_id), except, findings);
+        self.show(
+            conversation,
+            user,
+            status,
+            seq,
+            Some(message_id),
+            except,
+            findings,
+        );
     }
 
     /// Takes the watermarks of a member as a page shows them; `sure` is what they surely were when it was asked for.
@@ -133,9 +164,11 @@ impl Receipts {
         sure: Marks,
         findings: &mut Findings,
     ) {
-        findings.check(page.delivered >= sure.delivered && page.read >= sure.read, Invariant::Receipts, || {
-            format!("the marks of {user:?} in {conversation} were {sure:?} and are {page:?}")
-        });
+        findings.check(
+            page.delivered >= sure.delivered && page.read >= sure.read,
+            Invariant::Receipts,
+            || format!("the marks of {user:?} in {conversation} were {sure:?} and are {page:?}"),
+        );
         findings.check(page.read <= page.delivered, Invariant::Receipts, || {
             format!("{user:?} read in {conversation} what was not delivered: {page:?}")
         });
@@ -187,9 +220,11 @@ impl Receipts {
                 (Some(_), None) => true,
                 (None, _) => findings.may_have_expired(),
             };
-            findings.check(is_right || findings.may_have_expired(), Invariant::Receipts, || {
-                format!("{shown:?} is of another message: {message:?}")
-            });
+            findings.check(
+                is_right || findings.may_have_expired(),
+                Invariant::Receipts,
+                || format!("{shown:?} is of another message: {message:?}"),
+            );
             findings.check(self.has_cause(shown, ledger), Invariant::Receipts, || {
                 format!("{shown:?} was shown, and nobody had said so")
             });
@@ -202,17 +237,31 @@ impl Receipts {
         let by_ack = shown.status == Status::Delivered && {
             let position = ledger.position(shown.user, shown.conversation, shown.seq);
             // What only the user's own device might have shown is not known; then any claim will do.
-            shown.claimed.is_some_and(|claimed| position.is_none_or(|position| position <= claimed))
+            shown
+                .claimed
+                .is_some_and(|claimed| position.is_none_or(|position| position <= claimed))
         };
-        by_ack || self.statuses[..shown.statuses].iter().any(|claim| claim.covers(shown, ledger))
+        by_ack
+            || self.statuses[..shown.statuses]
+                .iter()
+                .any(|claim| claim.covers(shown, ledger))
     }
 
     /// At the end every device has acked everything: what was sent to a user is delivered.
     fn conclude_everything_delivered(&self, ledger: &Ledger, findings: &mut Findings) {
         for ((conversation, user), marks) in &self.marks {
-            let Some(peer) = ledger.peer(*conversation, *user).filter(|peer| peer != user) else { continue };
-            let from_peer = ledger.messages_of(*conversation).filter(|message| message.sender == peer);
-            let Some(newest) = from_peer.last().filter(|newest| !findings.is_expired(newest.timestamp)) else { continue };
+            let Some(peer) = ledger.peer(*conversation, *user).filter(|peer| peer != user) else {
+                continue;
+            };
+            let from_peer = ledger
+                .messages_of(*conversation)
+                .filter(|message| message.sender == peer);
+            let Some(newest) = from_peer
+                .last()
+                .filter(|newest| !findings.is_expired(newest.timestamp))
+            else {
+                continue;
+            };
             findings.check(marks.delivered >= newest.seq, Invariant::Converges, || {
                 format!("{user:?} acked everything in {conversation}, and is shown {marks:?}; {newest:?} is the newest")
             });

@@ -81,8 +81,17 @@ impl Questions {
         ledger: &mut Ledger,
         findings: &mut Findings,
     ) {
-        let Some(question) = self.answer(link, sent.request, "Sent", findings) else { return };
-        let Question { record: ToRouter::Send(send), asked_unix, operations, told, .. } = question else {
+        let Some(question) = self.answer(link, sent.request, "Sent", findings) else {
+            return;
+        };
+        let Question {
+            record: ToRouter::Send(send),
+            asked_unix,
+            operations,
+            told,
+            ..
+        } = question
+        else {
             return mismatch(sent.request, "Sent", findings);
         };
         ledger.handle_sent(&send, sent, findings);
@@ -131,8 +140,16 @@ impl Questions {
         ledger: &mut Ledger,
         findings: &mut Findings,
     ) {
-        let Some(question) = self.answer(link, rejected.request, "Rejected", findings) else { return };
-        let Question { record: ToRouter::Send(send), asked_unix, asked_ms, .. } = question else {
+        let Some(question) = self.answer(link, rejected.request, "Rejected", findings) else {
+            return;
+        };
+        let Question {
+            record: ToRouter::Send(send),
+            asked_unix,
+            asked_ms,
+            ..
+        } = question
+        else {
             return mismatch(rejected.request, "Rejected", findings);
         };
         let id_ms = send.message_id.and_then(|id| id.unix_ms());
@@ -146,7 +163,9 @@ impl Questions {
             }),
             _ => false,
         };
-        findings.check(has_cause, Invariant::Answered, || format!("{send:?} has no cause for {rejected:?}"));
+        findings.check(has_cause, Invariant::Answered, || {
+            format!("{send:?} has no cause for {rejected:?}")
+        });
         if rejected.code != Code::Unavailable {
             ledger.handle_refused(&send);
         }
@@ -163,8 +182,14 @@ impl Questions {
         let (name, question) = match answer {
             FromRouter::Done(_) => ("Done", self.answer(link, request, "Done", findings)?),
             FromRouter::Failed(_) => ("Failed", self.answer(link, request, "Failed", findings)?),
-            FromRouter::HistoryPage(_) => ("HistoryPage", self.answer(link, request, "HistoryPage", findings)?),
-            _ => ("ConversationsPage", self.answer(link, request, "ConversationsPage", findings)?),
+            FromRouter::HistoryPage(_) => (
+                "HistoryPage",
+                self.answer(link, request, "HistoryPage", findings)?,
+            ),
+            _ => (
+                "ConversationsPage",
+                self.answer(link, request, "ConversationsPage", findings)?,
+            ),
         };
         let fits = match (&question.record, answer) {
             (ToRouter::Status(_), FromRouter::Done(_) | FromRouter::Failed(_))
@@ -179,9 +204,11 @@ impl Questions {
         if let FromRouter::Failed(failed) = answer
             && failed.code == Code::Unavailable
         {
-            findings.check(findings.had_trouble_since(question.asked_ms), Invariant::Answered, || {
-                format!("{:?} has no cause for {failed:?}", question.record)
-            });
+            findings.check(
+                findings.had_trouble_since(question.asked_ms),
+                Invariant::Answered,
+                || format!("{:?} has no cause for {failed:?}", question.record),
+            );
         }
         Some(question.record)
     }
@@ -194,7 +221,10 @@ impl Questions {
         findings: &mut Findings,
     ) -> Option<Question> {
         let Some(question) = self.asked.get_mut(&(link, request)) else {
-            findings.violate(Invariant::Answered, format!("{request:?} was never asked and is answered by {answer}"));
+            findings.violate(
+                Invariant::Answered,
+                format!("{request:?} was never asked and is answered by {answer}"),
+            );
             return None;
         };
         let before = question.clone();
@@ -207,7 +237,10 @@ impl Questions {
 
     /// Returns the newest seq of a conversation that the link gave to a send asked for before `request`.
     pub(super) fn newest_sent(&self, link: Link, conversation: ConversationId, request: RequestId) -> Seq {
-        let lines = self.lines.iter().filter(|(line, _)| (line.0, line.3) == (link, conversation));
+        let lines = self
+            .lines
+            .iter()
+            .filter(|(line, _)| (line.0, line.3) == (link, conversation));
         let newest = lines.filter_map(|(_, line)| line.range(..request).next_back());
         newest.map(|(_, seq)| *seq).max().unwrap_or_default()
     }
@@ -221,7 +254,10 @@ impl Questions {
 }
 
 fn mismatch(request: RequestId, answer: &'static str, findings: &mut Findings) {
-    findings.violate(Invariant::Answered, format!("{request:?} asked for something else than {answer}"));
+    findings.violate(
+        Invariant::Answered,
+        format!("{request:?} asked for something else than {answer}"),
+    );
 }
 
 /// How far the wall clock is stepped back in all; log time is ahead of it by so much afterwards.

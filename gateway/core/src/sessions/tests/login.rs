@@ -310,6 +310,34 @@ fn synced_is_told_once() {
 }
 
 #[test]
+fn the_cursor_of_synced_can_be_acked_although_no_message_carried_it() {
+    let mut world = dev();
+    let id = live(&mut world, 1);
+    world.send_text(id, &format!(r#"{{"type":"ack","cursor":"{HEAD}"}}"#));
+    let acks: Vec<_> = world.router.take_records();
+    assert!(
+        matches!(&acks[..], [ToRouter::Ack(ack)] if ack.position == HEAD),
+        "the end of a backlog may be the device's own send: {acks:?}"
+    );
+}
+
+#[test]
+fn a_router_whose_storage_is_full_sends_the_client_away_to_come_back() {
+    let mut world = dev();
+    let id = world.connect();
+    world.send_text(id, r#"{"type":"hello","user_id":1,"id":4}"#);
+    let refused = SessionRefused {
+        connection: id,
+        code: Code::Unavailable,
+        reason: "the disk is full".to_owned(),
+    };
+    from_router(&mut world, &[FromRouter::SessionRefused(refused)]);
+    let error = world.client(id).event().unwrap();
+    assert_eq!((&error["code"], &error["id"]), (&"unavailable".into(), &4.into()));
+    assert_eq!(world.client(id).close_code(), 4503);
+}
+
+#[test]
 fn the_end_of_a_connection_is_the_end_of_its_session() {
     let mut world = dev();
     let id = live(&mut world, 1);

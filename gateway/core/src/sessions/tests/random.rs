@@ -11,6 +11,8 @@ use wire::ws::Opcode;
 #[derive(Clone, Debug)]
 enum Fact {
     Accept,
+    /// A client connects and says hello, and the router agrees.
+    Login,
     /// A client does something that its protocol allows, or not.
     Say {
         client: prop::sample::Index,
@@ -57,7 +59,8 @@ enum Fact {
 fn fact() -> impl Strategy<Value = Fact> {
     let client = any::<prop::sample::Index>;
     prop_oneof![
-        4 => Just(Fact::Accept),
+        3 => Just(Fact::Accept),
+        5 => Just(Fact::Login),
         24 => (client(), 0..COMMANDS.len() + 2, client()).prop_map(|(client, what, cut)| Fact::Say { client, what, cut }),
         2 => (client(), prop::collection::vec(any::<u8>(), 1..40)).prop_map(|(client, bytes)| Fact::Bytes { client, bytes }),
         2 => client().prop_map(|client| Fact::End { client }),
@@ -138,6 +141,15 @@ fn play(world: &mut World<Sessions>, fact: Fact) {
         Fact::Accept => {
             world.accept();
             world.tick();
+        }
+        Fact::Login => {
+            let id = world.accept();
+            let hello = frame(Opcode::Text, COMMANDS[0].as_bytes());
+            world.send_bytes(
+                id,
+                &[crate::testing::request("/ws", "").as_bytes(), &hello].concat(),
+            );
+            from_router(world, &[FromRouter::SessionOpened(opened(id))]);
         }
         Fact::Say { client, what, cut } => {
             let Some(id) = pick(client) else { return };

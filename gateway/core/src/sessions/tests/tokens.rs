@@ -257,6 +257,18 @@ fn refresh_extends_a_session_and_answers_welcome() {
 }
 
 #[test]
+fn refresh_before_any_message_names_the_start_of_live() {
+    let mut world = tokens();
+    let (id, _) = upgrade(&mut world, "/ws", &bearer(&token_for(1, None, 60)));
+    login(&mut world, id, r#"{"type":"hello"}"#);
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"refresh","token":"{}"}}"#, token_for(1, None, 200)),
+    );
+    assert_eq!(world.client(id).event().unwrap()["cursor"], HEAD.to_string());
+}
+
+#[test]
 fn a_shorter_token_ends_the_session_earlier() {
     let mut world = tokens();
     let (id, _) = upgrade(&mut world, "/ws", &bearer(&token_for(1, None, 600)));

@@ -114,13 +114,15 @@ impl<'b> Request<'b> {
             .filter_map(|offer| std::str::from_utf8(offer).ok())
     }
 
-    /// Returns the token of `Authorization: Bearer`; `None` for no header, another scheme or no token.
+    /// Returns the token of `Authorization: Bearer`, empty if it names none; `None` for no header or another scheme.
     ///
     /// Source: RFC 6750 section 2.1, RFC 9110 section 11.1 (the scheme has no case).
     pub fn bearer(&self) -> Option<&'b str> {
-        let (scheme, token) = self.authorization?.split_once(' ')?;
-        let token = token.trim_ascii();
-        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+        let value = self.authorization?.trim_ascii();
+        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then_some(token.trim_ascii())
     }
 }
 

@@ -381,8 +381,7 @@ impl World {
             window: client.window as u16,
         };
         let link = client.link;
-        // An entry may have reached the client that a router started since does not know of yet: it is in the store, so the
-        // router learns of it before it takes sessions.
+        // A page may have brought the client an entry that is not announced yet; whoever opens a session knows of it.
         let facts = ReaderFacts {
             head: facts.head.max(client.has),
             ..facts
