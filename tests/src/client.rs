@@ -197,15 +197,10 @@ impl Client {
 
     /// Returns the next event; an error where the connection closed instead.
     pub async fn event(&mut self) -> Result<Value> {
-        loop {
-            let arrival = match self.arrival_within(PATIENCE).await? {
-                Some(arrival) => arrival,
-                None => bail!("nothing arrived"),
-            };
-            match arrival {
-                Arrival::Event(event) => return Ok(event),
-                Arrival::Closed(code) => bail!("closed with {code:?}"),
-            }
+        match self.arrival_within(PATIENCE).await? {
+            None => bail!("nothing arrived"),
+            Some(Arrival::Event(event)) => Ok(event),
+            Some(Arrival::Closed(code)) => bail!("closed with {code:?}"),
         }
     }
 

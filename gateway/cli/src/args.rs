@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Gateway, router and embedded store in one process.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Starts a server, connects 1,000 clients through real sockets, shows messages flowing, and reports.
     Demo(DemoArgs),
     /// Answers every WebSocket message with itself: for conformance suites and engine benchmarks.
@@ -169,7 +169,7 @@ pub(crate) enum ConfigCommand {
     /// Prints every setting with its unit, default and meaning, as a file to start from
     Default,
     /// Reads the settings as `serve` would and says what is wrong with them
-    Check(ServeArgs),
+    Check(Box<ServeArgs>),
 }
 
 #[derive(Debug, Subcommand)]
