@@ -46,6 +46,8 @@ pub struct ServerOptions {
     pub environment: Vec<(String, String)>,
     /// A data directory to reuse; `None` makes a fresh one that goes with the server.
     pub data: Option<PathBuf>,
+    /// Put the data directory on a disk of its own of this many MiB (a tmpfs in a mount namespace: root only).
+    pub disk_mib: Option<u32>,
 }
 
 impl ServerOptions {
@@ -58,6 +60,7 @@ impl ServerOptions {
             extra: Vec::new(),
             environment: Vec::new(),
             data: None,
+            disk_mib: None,
         }
     }
 
@@ -91,7 +94,18 @@ impl ServerOptions {
                 (fresh.path().to_owned(), Some(fresh))
             }
         };
-        let mut command = Command::new(binary());
+        let mut command = match self.disk_mib {
+            None => Command::new(binary()),
+            Some(mib) => {
+                let mut command = Command::new("unshare");
+                let script = format!("mount -t tmpfs -o size={mib}m none \"$0\" && exec \"$@\"");
+                command
+                    .args(["--mount", "sh", "-c", &script])
+                    .arg(&data)
+                    .arg(binary());
+                command
+            }
+        };
         command.args([
             "serve",
             "--listen",

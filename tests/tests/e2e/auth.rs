@@ -235,3 +235,56 @@ async fn the_api_wants_a_token_of_the_same_user_or_of_a_service() -> Result<()> 
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn each_public_key_algorithm_is_accepted_and_no_other() -> Result<()> {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/wire/tests/keys");
+    let pem = |name: &str| std::fs::read(keys.join(name));
+    let signers = [
+        ("RS256", Algorithm::RS256, "rfc7515_a2_rsa", EncodingKey::from_rsa_pem(&pem("rfc7515_a2_rsa.private.pem")?)?),
+        ("ES256", Algorithm::ES256, "rfc7515_a3_ec", EncodingKey::from_ec_pem(&pem("rfc7515_a3_ec.private.pem")?)?),
+        ("EdDSA", Algorithm::EdDSA, "rfc8037_a1_ed25519", EncodingKey::from_ed_pem(&pem("rfc8037_a1_ed25519.private.pem")?)?),
+    ];
+    let expires = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 60;
+    let mut tokens = Vec::new();
+    for (_, algorithm, _, key) in &signers {
+        // A number as subject is taken too.
+        tokens.push(encode(&Header::new(*algorithm), &json!({"sub": 5, "exp": expires}), key)?);
+    }
+    for (at, (name, _, file, _)) in signers.iter().enumerate() {
+        let public = keys.join(format!("{file}.public.pem")).display().to_string();
+        let mut options = ServerOptions::new(Engine::BOTH[at % 2]).flag("--jwt-public-key", &public).flag("--jwt-alg", name);
+        options.insecure_dev = false;
+        let server = options.start()?;
+        for (other, token) in tokens.iter().enumerate() {
+            let result = Client::connect_with(server.listen, &bearer("/ws/5", token)).await;
+            if other == at {
+                let mut client = result?;
+                client.send(&json!({"type": "hello"})).await?;
+                assert_eq!(client.expect("welcome").await?["user_id"], 5, "{name}");
+            } else {
+                assert_eq!(refused(result)?, 401, "{name} took the token of another algorithm");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_than_ten_bad_requests_a_minute_close_with_4413() -> Result<()> {
+    for engine in Engine::BOTH {
+        let (server, directory) = guarded(engine, &[])?;
+        let good = token(directory.path(), &["--user", "5"])?;
+        let mut client = Client::connect_with(server.listen, &bearer("/ws", &good)).await?;
+        client.send(&json!({"type": "hello"})).await?;
+        client.until("synced").await?;
+        for _ in 0..10 {
+            client.send(&json!({"type": "dance"})).await?;
+            assert_eq!(client.expect("error").await?["code"], "bad_request");
+        }
+        client.send(&json!({"type": "dance"})).await?;
+        assert_eq!(client.close_code().await?, Some(4413));
+    }
+    Ok(())
+}

@@ -478,6 +478,11 @@ async fn a_reader_that_stops_is_closed_with_4408_and_loses_nothing() -> Result<(
     .await
 }
 
+/// A logged-in connection that is neither read nor written any more.
+pub(crate) fn raw_session(address: SocketAddr, user: u64) -> Result<TcpStream> {
+    Ok(Raw::session(address, user)?.stream)
+}
+
 impl Raw {
     fn session_without_reading(address: SocketAddr, user: u64) -> Result<Self> {
         let mut raw = Self::connect(address)?;

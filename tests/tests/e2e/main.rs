@@ -8,6 +8,7 @@ mod commands;
 mod delivery;
 mod http_api;
 mod operations;
+mod storage_faults;
 mod upgrade;
 
 use anyhow::{Context, Result};

@@ -291,3 +291,37 @@ async fn per_user_limits_reject_with_a_time_to_wait() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test]
+async fn connections_beyond_the_bound_of_a_worker_close_with_4429() -> Result<()> {
+    let options = |engine| ServerOptions::new(engine).setting("GATEWAY__CONNECTIONS_MAX", "3");
+    with_options(options, async |server| {
+        let mut kept = Vec::new();
+        for user in 1..=3 {
+            kept.push(Client::live(server.listen, user, 1).await?);
+        }
+        let mut fourth = Client::connect(server.listen).await?;
+        assert_eq!(fourth.close_code().await?, Some(4429));
+        drop((fourth, kept.pop()));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Client::live(server.listen, 4, 1).await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_silent_client_is_pinged_and_one_that_never_answers_is_let_go() -> Result<()> {
+    let options = |engine| ServerOptions::new(engine).setting("GATEWAY__PING_INTERVAL_MS", "1000");
+    with_options(options, async |server| {
+        // The oracle client answers pings by itself while it is read.
+        let mut answering = Client::live(server.listen, 1, 1).await?;
+        let silent = crate::bad_input::raw_session(server.listen, 2)?;
+        answering.quiet(Duration::from_secs(4)).await?;
+        let gone = http::metric(server.admin, "gateway_closes_total", "reason=\"ping_timeout\"")?;
+        assert_eq!(gone, 1.0, "the one that never answers, and only that");
+        drop(silent);
+        Ok(())
+    })
+    .await
+}

@@ -254,8 +254,8 @@ fn conversations(world: &World) -> Vec<ConversationId> {
 
 /// Invariant I5.
 const CATCH_UP_MS_MAX: u64 = 30_000;
-const ROUND_MS: u64 = 10;
+const ROUND_MS: u64 = 4;
 /// Nothing happens any more when nothing happened for so long; acks linger less.
-const QUIET_ROUNDS: usize = 12;
+const QUIET_ROUNDS: usize = 20;
 const ANSWER_ROUNDS_MAX: usize = 300;
 const PAGE_LIMIT: u32 = 40;

@@ -293,13 +293,9 @@ impl WatchedKv {
                 }
             }
             Some(Defect::FlushedTooHigh) => {
-                for (key, value) in &mut batch.changes {
-                    let number = value
-                        .as_mut()
-                        .filter(|value| key[..] == FLUSHED_KEY && value.len() == 8);
-                    if let Some(number) = number {
-                        number[0] += 1; // Little-endian; a carry is not worth the care.
-                    }
+                for (_, value) in batch.changes.iter_mut().filter(|(key, _)| key[..] == FLUSHED_KEY) {
+                    let number = value.as_deref().and_then(|value| value.try_into().ok());
+                    *value = number.map(|number| (u64::from_le_bytes(number) + 1).to_le_bytes().to_vec());
                 }
             }
             _ => {}

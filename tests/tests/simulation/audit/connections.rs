@@ -347,7 +347,6 @@ impl Connections {
         true
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a delivery touches everything")]
     pub(super) fn handle_delivered(
         &mut self,
         link: Link,

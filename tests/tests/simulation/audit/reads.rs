@@ -311,8 +311,7 @@ fn expected(
     }
     let own = ledger
         .messages_of(summary.conversation)
-        .filter(|message| message.sender == user)
-        .last();
+        .rfind(|message| message.sender == user);
     let own = own.map_or(Seq(0), |message| message.seq);
     let read = receipts.marks(summary.conversation, user).read;
     Some((last, last.0 - own.max(read).0))

@@ -55,7 +55,6 @@ struct Shown {
     statuses: usize,
     /// Only what other devices said counts.
     except: Option<DeviceId>,
-    mono_ms: u64,
 }
 
 impl Receipts {
@@ -144,15 +143,7 @@ impl Receipts {
             || format!("{reader:?} was told {update:?} after {before:?}"),
         );
         let except = is_own.then_some(reader.1);
-        self.show(
-            conversation,
-            user,
-            status,
-            seq,
-            Some(message_id),
-            except,
-            findings,
-        );
+        self.show(conversation, user, status, seq, Some(message_id), except);
     }
 
     /// Takes the watermarks of a member as a page shows them; `sure` is what they surely were when it was asked for.
@@ -174,12 +165,11 @@ impl Receipts {
         });
         for (status, seq) in [(Status::Delivered, page.delivered), (Status::Read, page.read)] {
             if seq > Seq(0) {
-                self.show(conversation, user, status, seq, None, None, findings);
+                self.show(conversation, user, status, seq, None, None);
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of a watermark")]
     fn show(
         &mut self,
         conversation: ConversationId,
@@ -188,7 +178,6 @@ impl Receipts {
         seq: Seq,
         message_id: Option<MessageId>,
         except: Option<DeviceId>,
-        findings: &Findings,
     ) {
         let marks = self.marks.entry((conversation, user)).or_default();
         marks.delivered = marks.delivered.max(seq);
@@ -204,7 +193,6 @@ impl Receipts {
             claimed: self.claimed.get(&user).copied(),
             statuses: self.statuses.len(),
             except,
-            mono_ms: findings.mono_ms,
         });
     }
 
@@ -253,13 +241,10 @@ impl Receipts {
             let Some(peer) = ledger.peer(*conversation, *user).filter(|peer| peer != user) else {
                 continue;
             };
-            let from_peer = ledger
+            let newest = ledger
                 .messages_of(*conversation)
-                .filter(|message| message.sender == peer);
-            let Some(newest) = from_peer
-                .last()
-                .filter(|newest| !findings.is_expired(newest.timestamp))
-            else {
+                .rfind(|message| message.sender == peer);
+            let Some(newest) = newest.filter(|newest| !findings.is_expired(newest.timestamp)) else {
                 continue;
             };
             findings.check(marks.delivered >= newest.seq, Invariant::Converges, || {

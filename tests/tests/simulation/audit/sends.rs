@@ -191,12 +191,18 @@ impl Questions {
                 self.answer(link, request, "ConversationsPage", findings)?,
             ),
         };
-        let fits = match (&question.record, answer) {
+        let fits = matches!(
+            (&question.record, answer),
             (ToRouter::Status(_), FromRouter::Done(_) | FromRouter::Failed(_))
-            | (ToRouter::History(_), FromRouter::HistoryPage(_) | FromRouter::Failed(_))
-            | (ToRouter::Conversations(_), FromRouter::ConversationsPage(_) | FromRouter::Failed(_)) => true,
-            _ => false,
-        };
+                | (
+                    ToRouter::History(_),
+                    FromRouter::HistoryPage(_) | FromRouter::Failed(_)
+                )
+                | (
+                    ToRouter::Conversations(_),
+                    FromRouter::ConversationsPage(_) | FromRouter::Failed(_)
+                )
+        );
         if !fits {
             mismatch(request, name, findings);
             return None;
