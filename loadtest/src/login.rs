@@ -120,7 +120,7 @@ pub(crate) const SUBPROTOCOLS: &[&str] = &["tidegate.json.v1"];
 /// Longer than any run.
 const TOKEN_LIFE: Duration = Duration::from_secs(100 * 3600);
 
-/// Returns whether PROTOCOL 2.3 lets a client come back after this close code.
+/// Returns whether docs/protocol.md section 8 lets a client come back after this close code.
 pub(crate) fn may_reconnect(code: u16) -> bool {
     !matches!(code, 1002 | 1003 | 1007 | 1008 | 1009 | 4400 | 4401 | 4403 | 4409)
 }

@@ -8,15 +8,23 @@ use wire::token::{Algorithm as TokenAlgorithm, Verifier};
 use crate::exit::Usage;
 use crate::settings::{Algorithm, AuthSettings};
 
-/// Shortest HS256 secret that is taken, in bytes (RFC 7518 section 3.2: at least the size of the hash output).
-const SECRET_BYTES_MIN: usize = 32;
+/// Below this a secret of HS256 can be guessed, in bytes (RFC 7518 section 3.2: at least the size of the hash output).
+const SECRET_BYTES_SAFE: usize = 32;
 
 /// Returns the verifier of the configured algorithm; `None` in development mode.
 ///
 /// Errors: [`Usage`] naming the setting whose file cannot be used.
 pub(crate) fn verifier(settings: &AuthSettings) -> Result<Option<Verifier>> {
     let verifier = if let Some(path) = &settings.jwt_hs256_secret_file {
-        Verifier::hs256(&secret(path)?)
+        let secret = secret(path)?;
+        if secret.len() < SECRET_BYTES_SAFE {
+            let bytes = secret.len();
+            tracing::warn!(
+                bytes,
+                "auth.jwt_hs256_secret_file: a secret of less than {SECRET_BYTES_SAFE} bytes"
+            );
+        }
+        Verifier::hs256(&secret)
             .map_err(|error| Usage(format!("auth.jwt_hs256_secret_file: {}: {error}", path.display())))?
     } else if let (Some(path), Some(algorithm)) = (&settings.jwt_public_key, settings.jwt_alg) {
         let algorithm = match algorithm {
@@ -42,7 +50,7 @@ pub(crate) fn verifier(settings: &AuthSettings) -> Result<Option<Verifier>> {
 
 /// Reads a shared secret; one final line break is not part of it.
 ///
-/// Errors: [`Usage`] for a file that cannot be read or a secret that is too short.
+/// Errors: [`Usage`] for a file that cannot be read or is empty.
 pub(crate) fn secret(path: &Path) -> Result<Vec<u8>> {
     let mut secret = read("auth.jwt_hs256_secret_file", path)?;
     for ending in [b'\n', b'\r'] {
@@ -50,13 +58,8 @@ pub(crate) fn secret(path: &Path) -> Result<Vec<u8>> {
             secret.pop();
         }
     }
-    if secret.len() < SECRET_BYTES_MIN {
-        let text = format!(
-            "auth.jwt_hs256_secret_file: {} holds {} bytes; HS256 needs at least {SECRET_BYTES_MIN}",
-            path.display(),
-            secret.len()
-        );
-        return Err(Usage(text).into());
+    if secret.is_empty() {
+        return Err(Usage(format!("auth.jwt_hs256_secret_file: {} is empty", path.display())).into());
     }
     Ok(secret)
 }

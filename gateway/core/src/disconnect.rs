@@ -47,7 +47,7 @@ pub struct Disconnect {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident: $code:expr, $side:ident, $may_reconnect:ident, $label:literal, $text:literal;)*) => {
-        /// Why a connection ended. PROTOCOL section 2.3 lists the codes.
+        /// Why a connection ended. docs/protocol.md section 8 lists the codes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Reason {
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn codes_tell_clients_whether_to_reconnect_as_the_protocol_says() {
-        // PROTOCOL section 2.3, third column.
+        // docs/protocol.md section 8: who may reconnect.
         for (code, may_reconnect) in [
             (4400, false),
             (4401, false),

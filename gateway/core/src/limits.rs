@@ -1,6 +1,6 @@
 //! Every deadline and bound of a gateway worker, with their relations checked at compile time.
 //!
-//! What an operator may set is in [`crate::config`], whose defaults are here; the rest is fixed by PROTOCOL section 2
+//! What an operator may set is in [`crate::config`], whose defaults are here; the rest is fixed by docs/protocol.md section 9
 //! or by the relations below. Sizes of the wire formats are in `wire::limits`.
 
 use wire::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX, WINDOW_BYTES_MAX};

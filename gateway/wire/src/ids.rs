@@ -102,7 +102,7 @@ uuid_id! {
     GroupId
 }
 
-/// The namespace of direct conversations (the DNS namespace of RFC 9562, fixed by PROTOCOL section 1).
+/// The namespace of direct conversations (the DNS namespace of RFC 9562, fixed by docs/protocol.md section 1).
 const DIRECT_NAMESPACE: Uuid = Uuid::from_u128(0x6ba7b810_9dad_11d1_80b4_00c04fd430c8);
 
 impl ConversationId {

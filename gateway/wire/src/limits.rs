@@ -1,4 +1,4 @@
-//! The sizes of PROTOCOL section 1, with their relations checked at compile time.
+//! The sizes of docs/protocol.md section 1, with their relations checked at compile time.
 
 /// Largest WebSocket frame and message, both ways; larger: close 1009 from the header alone.
 pub const FRAME_BYTES_MAX: usize = 128 * 1024;

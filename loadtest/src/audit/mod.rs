@@ -49,7 +49,7 @@ pub struct Audit {
     pub damaged: u64,
     /// Cursors not above the one before.
     pub cursor_regressions: u64,
-    /// Repeats on a connection that never broke; PROTOCOL allows them only after a failover.
+    /// Repeats on a connection that never broke; the protocol allows them only after a failover.
     pub repeats_live: u64,
     /// Repeats after a reconnect, which a client drops.
     pub repeats_resumed: u64,

@@ -242,19 +242,43 @@ async fn each_public_key_algorithm_is_accepted_and_no_other() -> Result<()> {
     let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/wire/tests/keys");
     let pem = |name: &str| std::fs::read(keys.join(name));
     let signers = [
-        ("RS256", Algorithm::RS256, "rfc7515_a2_rsa", EncodingKey::from_rsa_pem(&pem("rfc7515_a2_rsa.private.pem")?)?),
-        ("ES256", Algorithm::ES256, "rfc7515_a3_ec", EncodingKey::from_ec_pem(&pem("rfc7515_a3_ec.private.pem")?)?),
-        ("EdDSA", Algorithm::EdDSA, "rfc8037_a1_ed25519", EncodingKey::from_ed_pem(&pem("rfc8037_a1_ed25519.private.pem")?)?),
+        (
+            "RS256",
+            Algorithm::RS256,
+            "rfc7515_a2_rsa",
+            EncodingKey::from_rsa_pem(&pem("rfc7515_a2_rsa.private.pem")?)?,
+        ),
+        (
+            "ES256",
+            Algorithm::ES256,
+            "rfc7515_a3_ec",
+            EncodingKey::from_ec_pem(&pem("rfc7515_a3_ec.private.pem")?)?,
+        ),
+        (
+            "EdDSA",
+            Algorithm::EdDSA,
+            "rfc8037_a1_ed25519",
+            EncodingKey::from_ed_pem(&pem("rfc8037_a1_ed25519.private.pem")?)?,
+        ),
     ];
-    let expires = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 60;
+    let expires = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_secs()
+        + 60;
     let mut tokens = Vec::new();
     for (_, algorithm, _, key) in &signers {
         // A number as subject is taken too.
-        tokens.push(encode(&Header::new(*algorithm), &json!({"sub": 5, "exp": expires}), key)?);
+        tokens.push(encode(
+            &Header::new(*algorithm),
+            &json!({"sub": 5, "exp": expires}),
+            key,
+        )?);
     }
     for (at, (name, _, file, _)) in signers.iter().enumerate() {
         let public = keys.join(format!("{file}.public.pem")).display().to_string();
-        let mut options = ServerOptions::new(Engine::BOTH[at % 2]).flag("--jwt-public-key", &public).flag("--jwt-alg", name);
+        let mut options = ServerOptions::new(Engine::BOTH[at % 2])
+            .flag("--jwt-public-key", &public)
+            .flag("--jwt-alg", name);
         options.insecure_dev = false;
         let server = options.start()?;
         for (other, token) in tokens.iter().enumerate() {
@@ -264,7 +288,11 @@ async fn each_public_key_algorithm_is_accepted_and_no_other() -> Result<()> {
                 client.send(&json!({"type": "hello"})).await?;
                 assert_eq!(client.expect("welcome").await?["user_id"], 5, "{name}");
             } else {
-                assert_eq!(refused(result)?, 401, "{name} took the token of another algorithm");
+                assert_eq!(
+                    refused(result)?,
+                    401,
+                    "{name} took the token of another algorithm"
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Every command of PROTOCOL 2.1 and every event of 2.2 in scope, row by row.
+//! Every command and every event of docs/protocol.md, row by row.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The HTTP API of PROTOCOL section 3, the parts in scope.
+//! The HTTP API of docs/protocol.md section 10.
 
 use anyhow::Result;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! End to end: the real binary, real sockets, a client that we did not write (tokio-tungstenite), both engines.
 //!
-//! Every subject of PROTOCOL.md in scope has its file. Each test starts its own server on free ports.
+//! Every subject of docs/protocol.md has its file. Each test starts its own server on free ports.
 
 mod auth;
 mod bad_input;

@@ -133,9 +133,9 @@ async fn a_second_process_on_the_same_port_is_refused_although_workers_share_it(
 #[tokio::test]
 async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let short = directory.path().join("short");
-    std::fs::write(&short, "too short")?;
-    let short = short.display().to_string();
+    let empty = directory.path().join("empty");
+    std::fs::write(&empty, "\n")?;
+    let empty = empty.display().to_string();
     let cases: [(&[&str], &str); 8] = [
         (&["serve"], "--insecure-dev"),
         (
@@ -152,7 +152,7 @@ async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
             "jwt_hs256_secret_file",
         ),
         (
-            &["serve", "--jwt-hs256-secret-file", &short],
+            &["serve", "--jwt-hs256-secret-file", &empty],
             "jwt_hs256_secret_file",
         ),
         (&["serve", "--insecure-dev", "--workers", "many"], "--workers"),

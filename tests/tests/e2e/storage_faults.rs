@@ -11,7 +11,10 @@ use crate::message_id;
 
 /// The data directory as the server's mount namespace shows it.
 fn inside(server: &Server) -> PathBuf {
-    let data = server.data.strip_prefix("/").expect("temporary directories are absolute");
+    let data = server
+        .data
+        .strip_prefix("/")
+        .expect("temporary directories are absolute");
     PathBuf::from(format!("/proc/{}/root", server.process.id())).join(data)
 }
 
@@ -40,7 +43,10 @@ async fn ready_becomes(server: &Server, status: u16) -> Result<String> {
 
 #[tokio::test]
 async fn a_full_disk_answers_unavailable_and_heals_when_space_returns() -> Result<()> {
-    let options = ServerOptions { disk_mib: Some(64), ..ServerOptions::new(Engine::Uring) };
+    let options = ServerOptions {
+        disk_mib: Some(64),
+        ..ServerOptions::new(Engine::Uring)
+    };
     let server = match options.start() {
         Ok(server) => server,
         Err(error) if format!("{error:#}").contains("unshare") || format!("{error:#}").contains("mount") => {
@@ -58,10 +64,17 @@ async fn a_full_disk_answers_unavailable_and_heals_when_space_returns() -> Resul
     let mut refused = None;
     for _ in 0..50 {
         let answer = alice.message(2, &message_id(), &text).await?;
-        if answer["type"] == "sent" { acknowledged.push(answer) } else { refused = Some(answer) }
+        if answer["type"] == "sent" {
+            acknowledged.push(answer)
+        } else {
+            refused = Some(answer)
+        }
     }
     let refused = refused.context("50 messages fitted a full disk")?;
-    assert_eq!((&refused["type"], &refused["code"]), (&"rejected".into(), &"unavailable".into()));
+    assert_eq!(
+        (&refused["type"], &refused["code"]),
+        (&"rejected".into(), &"unavailable".into())
+    );
     let reason = ready_becomes(&server, 503).await?;
     assert!(reason.contains("not ready:"), "{reason}");
     std::fs::remove_file(&filler)?;
@@ -73,7 +86,10 @@ async fn a_full_disk_answers_unavailable_and_heals_when_space_returns() -> Resul
     let (mut bob, _) = Client::hello(server.listen, 2, 1).await?;
     for (at, sent) in acknowledged.iter().enumerate() {
         let message = bob.expect("message").await?;
-        assert_eq!((&message["message_id"], message["seq"].as_u64()), (&sent["message_id"], Some(at as u64 + 1)));
+        assert_eq!(
+            (&message["message_id"], message["seq"].as_u64()),
+            (&sent["message_id"], Some(at as u64 + 1))
+        );
         bob.ack(message["cursor"].as_str().context("cursor")?).await?;
     }
     bob.expect("synced").await?;

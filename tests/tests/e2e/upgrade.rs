@@ -41,7 +41,13 @@ async fn refusals_have_the_documented_status() -> Result<()> {
             (with("GET /ws ", "GET /other "), 404),
             (with("GET /ws ", "GET /ws/0 "), 404),
             (with("GET /ws ", "GET /ws/x "), 404),
-            (with("Host: h\r\n", "Host: h\r\nSec-WebSocket-Protocol: tidegate.protobuf.v1\r\n"), 400),
+            (
+                with(
+                    "Host: h\r\n",
+                    "Host: h\r\nSec-WebSocket-Protocol: tidegate.protobuf.v1\r\n",
+                ),
+                400,
+            ),
             (with("GET ", "POST "), 405),
             ("GET /ws HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 426),
             (with("Version: 13", "Version: 8"), 426),

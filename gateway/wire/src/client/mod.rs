@@ -17,7 +17,7 @@ pub struct Request<'a> {
     pub command: Command<'a>,
 }
 
-/// Everything a client may say (PROTOCOL 2.1). Fields were checked against the bounds of [`crate::limits`].
+/// Everything a client may say (docs/protocol.md section 5). Fields were checked against the bounds of [`crate::limits`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command<'a> {
     /// First frame of a connection.
@@ -170,7 +170,7 @@ pub struct Conversations<'a> {
     pub before: Option<&'a str>,
 }
 
-/// Codes of `rejected` and `error` (PROTOCOL 2.3).
+/// Codes of `rejected` and `error` (docs/protocol.md section 8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are the protocol's words, explained there")]
@@ -229,7 +229,7 @@ impl Code {
     }
 }
 
-/// Everything a server may say (PROTOCOL 2.2).
+/// Everything a server may say (docs/protocol.md section 6).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<'a> {
     /// The session stands.

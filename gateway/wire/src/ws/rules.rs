@@ -27,7 +27,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Returns the rules for a client's frames, with the sizes of PROTOCOL section 1.
+    /// Returns the rules for a client's frames, with the sizes of docs/protocol.md section 1.
     pub const fn server() -> Self {
         Self::of(Role::Server)
     }

@@ -1,4 +1,4 @@
-//! Where a session starts to read (PROTOCOL 2.1, hello).
+//! Where a session starts to read (docs/protocol.md section 4).
 
 use wire::ids::Position;
 use wire::link::SessionOpen;

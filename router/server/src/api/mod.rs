@@ -280,7 +280,7 @@ impl Api {
     }
 }
 
-/// DESIGN section 6: after this a gateway answers by itself too.
+/// After this a gateway answers by itself too.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Largest body of a request: far over the largest send, so that a content that is too long is told so by its field.
 const REQUEST_BYTES_MAX: usize = 512 * 1024;

@@ -19,7 +19,7 @@ pub(super) struct Problem {
 pub(super) enum Kind {
     /// The request is malformed or a field has a bad value.
     BadRequest,
-    /// A field is longer than PROTOCOL section 1 allows.
+    /// A field is longer than docs/protocol.md section 1 allows.
     TooLong,
     /// No valid token.
     Unauthorized,

@@ -15,7 +15,7 @@ use crate::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, Use
 use crate::limits::{CIPHERTEXT_BYTES_MAX, FRAME_BYTES_MAX, KIND_BYTES_MAX, MEDIA_URL_BYTES_MAX};
 use crate::samples::*;
 
-/// What PROTOCOL 2.2 says an event looks like, written down a second time.
+/// What docs/protocol.md section 6 says an event looks like, written down a second time.
 fn expected(event: &Event<'_>) -> Value {
     let mut fields = match event {
         Event::Welcome(welcome) => json!({
