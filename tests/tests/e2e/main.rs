@@ -17,11 +17,7 @@ use tidegate_tests::{Engine, Server, ServerOptions};
 
 /// Runs a test against a fresh development server on each engine.
 pub(crate) async fn on_both(test: impl AsyncFn(&Server) -> Result<()>) -> Result<()> {
-    with_options(
-        |engine| ServerOptions::new(engine),
-        async |server: &mut Server| test(server).await,
-    )
-    .await
+    with_options(ServerOptions::new, async |server: &mut Server| test(server).await).await
 }
 
 /// As [`on_both`], with options of the test's own and the right to stop the server.
