@@ -1,17 +1,13 @@
 //! Router to client: each record becomes an event, or a change of the session.
 
 use bytes::Bytes;
-use wire::body::Content;
 use wire::client::json::encode_event;
-use wire::client::{
-    Code, ConversationSummary, ConversationsPage, Event, HistoryPage, Message, Sent, StatusUpdate, Target,
-};
-use wire::ids::Position;
+use wire::client::{Code, Event, Sent, StatusUpdate};
 use wire::limits::FRAME_BYTES_MAX;
 use wire::link::codec::decode_from_router;
 use wire::link::{
-    ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, MessageRecord, RejectedRecord,
-    RequestId, SentRecord, StatusUpdateRecord, Synced,
+    ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, RejectedRecord, RequestId,
+    SentRecord, StatusUpdateRecord, Synced,
 };
 
 use super::commands::message_id_of;
@@ -148,30 +144,18 @@ impl Sessions {
         let Some(request) = self.take_request(connections, page.request, now) else {
             return;
         };
-        let mut messages: Vec<Message<'_>> =
-            page.messages.iter().map(|message| shown(message, None)).collect();
-        let mut more = page.more;
+        let mut shown = page.shown(request.id);
         loop {
-            let count = messages.len();
-            let event = Event::History(HistoryPage {
-                id: request.id,
-                conversation: page.conversation,
-                messages: std::mem::take(&mut messages),
-                more,
-                delivered: page.delivered,
-                read: page.read,
-            });
+            let count = shown.messages.len();
             self.scratch.clear();
-            encode_event(&event, &mut self.scratch);
+            encode_event(&Event::History(shown), &mut self.scratch);
             if self.scratch.len() <= FRAME_BYTES_MAX || count <= 1 {
                 break;
             }
             // The router counts the bytes that were written; escaped in JSON they can be six times as many.
-            messages = page.messages[..count / 2]
-                .iter()
-                .map(|message| shown(message, None))
-                .collect();
-            more = true;
+            shown = page.shown(request.id);
+            shown.messages.truncate(count / 2);
+            shown.more = true;
         }
         connections.send_object(request.connection, &self.scratch, now);
     }
@@ -185,29 +169,8 @@ impl Sessions {
         let Some(request) = self.take_request(connections, page.request, now) else {
             return;
         };
-        let conversations = page.conversations.iter().map(|summary| ConversationSummary {
-            conversation: summary.conversation,
-            with: Target::User(summary.peer),
-            last_message: summary
-                .last_body
-                .as_ref()
-                .and_then(|body| match body.decode().content {
-                    Content::Text(text) => Some(text),
-                    Content::Ciphertext(_) => None,
-                }),
-            last_message_at: summary.last_time,
-            last_seq: summary.last_seq,
-            unread_count: summary.unread,
-            delivered: summary.delivered,
-            read: summary.read,
-        });
-        let event = Event::Conversations(ConversationsPage {
-            id: request.id,
-            conversations: conversations.collect(),
-            next: page.next.as_deref(),
-        });
         self.scratch.clear();
-        encode_event(&event, &mut self.scratch);
+        encode_event(&Event::Conversations(page.shown(request.id)), &mut self.scratch);
         if self.scratch.len() > FRAME_BYTES_MAX {
             let refused = Refused {
                 code: Code::TooLong,
@@ -243,20 +206,5 @@ impl Sessions {
         if session.pending <= CONNECTION_PENDING_LOW {
             connections.resume(request.connection, Pauses::PENDING, now);
         }
-    }
-}
-
-/// Returns a stored message as its reader sees it.
-pub(super) fn shown(message: &MessageRecord, cursor: Option<Position>) -> Message<'_> {
-    Message {
-        cursor,
-        message_id: message.message_id,
-        conversation: message.conversation,
-        seq: message.seq,
-        sender: message.sender,
-        sender_device: message.sender_device,
-        group: None,
-        body: message.body.decode(),
-        timestamp: message.timestamp,
     }
 }

@@ -5,7 +5,6 @@ use wire::client::json::encode_event;
 use wire::ids::Position;
 use wire::link::Deliver;
 
-use super::answers::shown;
 use super::session::Stage;
 use super::{Session, Sessions};
 use crate::connections::Connections;
@@ -19,7 +18,7 @@ impl Sessions {
         };
         self.scratch.clear();
         encode_event(
-            &Event::Message(shown(&deliver.message, Some(first))),
+            &Event::Message(deliver.message.shown(Some(first))),
             &mut self.scratch,
         );
         let cursor_at = cursor_at(&self.scratch);

@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod pipe;
+mod shown;
 
 use crate::body::EncodedBody;
 use crate::client::{Code, StatusCommand};

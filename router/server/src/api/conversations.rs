@@ -7,14 +7,11 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use wire::body::Content;
+use wire::client::Event;
 use wire::client::json::encode_event;
-use wire::client::{ConversationSummary, ConversationsPage, Event, HistoryPage, Message, Target};
 use wire::ids::{Seq, UserId};
 use wire::limits::PAGE_TOKEN_BYTES_MAX;
-use wire::link::{
-    ConversationsPageRecord, ConversationsRecord, FromRouter, HistoryPageRecord, HistoryRecord, ToRouter,
-};
+use wire::link::{ConversationsRecord, FromRouter, HistoryRecord, ToRouter};
 
 use super::Api;
 use super::auth::Caller;
@@ -48,7 +45,7 @@ pub(super) async fn conversations(
         })
         .await?;
     match answer {
-        FromRouter::ConversationsPage(page) => Ok(conversations_answer(&page)),
+        FromRouter::ConversationsPage(page) => Ok(shown_as(&Event::Conversations(page.shown(None)))),
         other => Err(api.unexpected(&other)),
     }
 }
@@ -80,7 +77,7 @@ pub(super) async fn history(
         })
         .await?;
     match answer {
-        FromRouter::HistoryPage(page) => Ok(history_answer(&page)),
+        FromRouter::HistoryPage(page) => Ok(shown_as(&Event::History(page.shown(None)))),
         other => Err(api.unexpected(&other)),
     }
 }
@@ -113,53 +110,7 @@ fn seq(name: &str, text: &str) -> Result<Seq, Problem> {
     }
 }
 
-fn conversations_answer(page: &ConversationsPageRecord) -> Response {
-    let conversations = page.conversations.iter().map(|summary| ConversationSummary {
-        conversation: summary.conversation,
-        with: Target::User(summary.peer),
-        last_message: summary
-            .last_body
-            .as_ref()
-            .and_then(|body| match body.decode().content {
-                Content::Text(text) => Some(text),
-                Content::Ciphertext(_) => None,
-            }),
-        last_message_at: summary.last_time,
-        last_seq: summary.last_seq,
-        unread_count: summary.unread,
-        delivered: summary.delivered,
-        read: summary.read,
-    });
-    answer(&Event::Conversations(ConversationsPage {
-        id: None,
-        conversations: conversations.collect(),
-        next: page.next.as_deref(),
-    }))
-}
-
-fn history_answer(page: &HistoryPageRecord) -> Response {
-    let messages = page.messages.iter().map(|message| Message {
-        cursor: None,
-        message_id: message.message_id,
-        conversation: message.conversation,
-        seq: message.seq,
-        sender: message.sender,
-        sender_device: message.sender_device,
-        group: None,
-        body: message.body.decode(),
-        timestamp: message.timestamp,
-    });
-    answer(&Event::History(HistoryPage {
-        id: None,
-        conversation: page.conversation,
-        messages: messages.collect(),
-        more: page.more,
-        delivered: page.delivered,
-        read: page.read,
-    }))
-}
-
-fn answer(event: &Event<'_>) -> Response {
+fn shown_as(event: &Event<'_>) -> Response {
     let mut body = Vec::new();
     encode_event(event, &mut body);
     ([(CONTENT_TYPE, "application/json")], body).into_response()
