@@ -108,6 +108,9 @@ impl Gateway {
 
     /// Adds a record to the batch of this tick.
     pub(crate) fn say(&mut self, record: &ToRouter) {
+        if self.writer.is_full() {
+            self.refused.push_back(self.writer.take());
+        }
         self.writer.push_to_router(record);
     }
 
