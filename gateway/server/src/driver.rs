@@ -262,12 +262,16 @@ impl<R: Reactor, A: Application> Driver<R, A> {
         {
             self.hub.handle_link_room(ROUTER, now);
         }
-        let control = self.control.try_recv()?;
-        if control == Control::Drain && !self.draining {
-            self.draining = true;
-            self.hub.start_drain(now);
+        let mut last = None;
+        // One wake-up may stand for several requests.
+        while let Some(control) = self.control.try_recv() {
+            if control == Control::Drain && !self.draining {
+                self.draining = true;
+                self.hub.start_drain(now);
+            }
+            last = Some(control);
         }
-        Some(control)
+        last
     }
 
     fn carry_out(&mut self) {
