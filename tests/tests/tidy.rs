@@ -85,6 +85,27 @@ fn crate_arrows_are_those_of_the_design() {
 }
 
 #[test]
+fn cargo_run_in_the_root_means_the_server() {
+    let metadata = MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .unwrap();
+    let runs: Vec<String> = metadata
+        .workspace_default_packages()
+        .iter()
+        .flat_map(|package| &package.targets)
+        .filter(|target| target.is_bin())
+        .map(|target| target.name.clone())
+        .collect();
+    assert_eq!(
+        runs,
+        ["tidegate"],
+        "the first command of README.md is `cargo run --release -- demo`"
+    );
+}
+
+#[test]
 fn only_runtime_contains_unsafe_code() {
     for (path, text) in sources(&["rs"]) {
         let in_runtime = path.starts_with("gateway/runtime");
