@@ -52,8 +52,8 @@ fn a_store_that_says_it_holds_more_than_it_does_is_found() {
 
 #[test]
 fn a_store_that_loses_a_row_of_any_table_is_found() {
-    use Invariant::{Answered, Converges, Durable, Once, Ordered, Receipts};
-    let lost = [Durable, Once, Ordered, Answered, Converges];
+    use Invariant::{Answered, Bounded, Converges, Durable, Once, Ordered, Receipts};
+    let lost = [Durable, Once, Ordered, Answered, Converges, Bounded];
     for table in [
         TABLE_MESSAGE,
         TABLE_INDEX,
@@ -343,6 +343,38 @@ fn a_transcript_with_wrong_answers_is_found() {
                 true
             }
             _ => false,
+        },
+    );
+    doctor.assert_list_found(
+        "a page that was read before what was sent before",
+        &[Durable, Ordered],
+        |transcript, at| {
+            let Seen::Heard(link, FromRouter::HistoryPage(page)) = &transcript[at].seen else {
+                return false;
+            };
+            let Some(newest) = page.messages.first() else {
+                return false;
+            };
+            let is_settled = transcript[..at].iter().any(|event| event.seen == Seen::Settled);
+            let is_whole = !is_settled
+                && transcript[..at].iter().any(|event| {
+                    matches!(&event.seen, Seen::Said(of, ToRouter::History(asked))
+                    if (of, asked.request, asked.before) == (link, page.request, None))
+                });
+            let is_newest = |event: &Event| {
+                matches!(&event.seen, Seen::Heard(of, FromRouter::Sent(sent))
+                    if of == link && !sent.duplicate && sent.request < page.request
+                        && (sent.conversation, sent.seq) == (newest.conversation, newest.seq))
+            };
+            let Some(sent) = transcript[..at].iter().position(is_newest).filter(|_| is_whole) else {
+                return false;
+            };
+            transcript[sent..=at].rotate_left(1);
+            let Seen::Heard(_, FromRouter::HistoryPage(page)) = &mut transcript[at - 1].seen else {
+                return false;
+            };
+            page.messages.remove(0);
+            true
         },
     );
     doctor.assert_found(

@@ -1,12 +1,14 @@
 //! The end of a run: everything heals, everybody catches up, the power fails once more, and all of it is read and audited.
 
-use wire::ids::{ConnectionHandle, ConversationId, Position, UserId};
-use wire::link::FromRouter;
+use wire::client::{StatusCommand, StatusOf};
+use wire::ids::{ConnectionHandle, ConversationId, DeviceId, Position, Seq, UserId};
+use wire::link::{FromRouter, StatusRecord, ToRouter};
+use wire::log::Status;
 
 use crate::audit::{Invariant, Violation};
 use crate::machine::Outage;
 use crate::transcript::Seen;
-use crate::workload::{ask_conversations, ask_history, may_resend};
+use crate::workload::{ask_conversations, ask_history, may_resend, write_to};
 use crate::world::{Delivery, Hello, Outcome, World};
 
 /// Brings the world to rest and audits it.
@@ -20,13 +22,68 @@ pub(crate) fn finish(world: &mut World) {
     if !catch_up(world) {
         return;
     }
-    world.see(Seen::Settled);
+    take_leave(world);
     read_histories(world);
     read_conversations(world);
     read_inboxes(world);
     world.see(Seen::Settled);
     close_everything(world);
     world.auditor.conclude();
+}
+
+/// Brings one more message and one more status to everybody; then every device acks and leaves in one breath, and does not
+/// come back to say it again.
+fn take_leave(world: &mut World) {
+    let users = users(world);
+    let from = world.devices.iter().position(|device| device.user == users[0]);
+    let letter = write_to(world, from.expect("every user has a device"), users[1]);
+    let gateway = world.gateways.len() - 1;
+    let device = DeviceId::API;
+    world.post(Delivery {
+        letter,
+        gateway,
+        device,
+    });
+    rest(world);
+    let conversation = ConversationId::direct(users[0], users[1]);
+    let newest = world
+        .devices
+        .iter()
+        .flat_map(|device| &device.got)
+        .filter(|got| got.0 == conversation);
+    if let Some(newest) = newest.map(|got| got.1).max() {
+        // A seq that nobody has yet: it means the newest one.
+        let of = StatusOf::Seq(conversation, Seq(newest.0 + 3));
+        let command = StatusCommand {
+            status: Status::Read,
+            of,
+        };
+        let (request, user) = (world.request(), users[0]);
+        let status = StatusRecord {
+            request,
+            user,
+            device,
+            command,
+        };
+        world.say(gateway, ToRouter::Status(status));
+    }
+    rest(world);
+    world.see(Seen::Settled);
+    for device in 0..world.devices.len() {
+        world.ack(device, usize::MAX);
+        world.disconnect(device);
+    }
+    rest(world);
+}
+
+/// Lets time pass until nothing happens any more.
+fn rest(world: &mut World) {
+    let mut quiet = 0;
+    while quiet < QUIET_ROUNDS {
+        world.advance(ROUND_MS);
+        world.round();
+        quiet = if world.is_lively { 0 } else { quiet + 1 };
+    }
 }
 
 /// Ends all that goes wrong.
@@ -212,7 +269,7 @@ fn read_inboxes(world: &mut World) {
         return;
     };
     for device in 0..world.devices.len() {
-        if world.devices[device].at.is_some() {
+        if !world.devices[device].is_one_too_many {
             let gateway = world.rng.below(world.gateways.len() - 1);
             world.connect(device, gateway, Hello::At(start), 256);
         }

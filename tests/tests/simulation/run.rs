@@ -109,12 +109,13 @@ pub(crate) fn audit(bounds: Bounds, transcript: &[Event]) -> Vec<Violation> {
     auditor.violations().to_vec()
 }
 
-/// Runs `job` for every case on all processors, and returns the sum of what they met.
+/// Plays every case on all processors, and returns the sum of what they met.
 ///
-/// Panics: with the first failure, which is to name the command that replays it.
+/// Panics: with the first failure, and the command of `replay` that repeats it.
 pub(crate) fn for_each<T: Debug + Sync>(
     cases: &[T],
-    job: impl Fn(&T) -> Result<Coverage, String> + Sync,
+    play: impl Fn(&T) -> Run + Sync,
+    replay: impl Fn(&T) -> String + Sync,
 ) -> Coverage {
     let next = AtomicUsize::new(0);
     let outcome = Mutex::new((Coverage::default(), None::<(usize, String)>));
@@ -122,15 +123,17 @@ pub(crate) fn for_each<T: Debug + Sync>(
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(case) = cases.get(index) else { return };
-            let result = catch_unwind(AssertUnwindSafe(|| job(case)));
-            let mut outcome = outcome.lock().expect("no job panics while it holds this");
-            let failure = match result {
-                Ok(Ok(coverage)) => {
-                    outcome.0.merge(&coverage);
-                    continue;
-                }
-                Ok(Err(failure)) => failure,
-                Err(_) => format!("{case:?} panicked, see above"),
+            let result = catch_unwind(AssertUnwindSafe(|| play(case)));
+            let failure = match &result {
+                Ok(run) => run.failure(&replay(case)),
+                Err(_) => Some(format!("panicked, see above; replay with\n  {}", replay(case))),
+            };
+            let mut outcome = outcome.lock().expect("nothing panics while it holds this");
+            let Some(failure) = failure.map(|failure| format!("{case:?}: {failure}")) else {
+                outcome
+                    .0
+                    .merge(&result.expect("a run that panicked has failed").coverage);
+                continue;
             };
             next.store(cases.len(), Ordering::Relaxed);
             if outcome.1.as_ref().is_none_or(|(first, _)| index < *first) {
@@ -144,7 +147,7 @@ pub(crate) fn for_each<T: Debug + Sync>(
             scope.spawn(work);
         }
     });
-    let (coverage, failure) = outcome.into_inner().expect("no job panics while it holds this");
+    let (coverage, failure) = outcome.into_inner().expect("nothing panics while it holds this");
     if let Some((_, failure)) = failure {
         panic!("{failure}");
     }

@@ -172,8 +172,12 @@ fn send(world: &mut World, letter: usize) {
             .late
             .insert((world.now.mono_ms + after_ms, number), delivery);
         world.coverage.note("late send");
-    } else {
-        world.post(delivery);
+    } else if world.post(delivery) && world.rng.percent(8) {
+        // Whoever reads right behind what he sent finds it.
+        let Letter { sender, receiver, .. } = world.letters[letter];
+        let conversation = ConversationId::direct(sender, receiver);
+        ask_history(world, gateway, sender, conversation, None, 3);
+        world.coverage.note("page asked for right behind a send");
     }
 }
 

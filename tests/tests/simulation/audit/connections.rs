@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use wire::client::Code;
+use wire::client::{Code, StatusOf};
 use wire::ids::{ConversationId, DeviceId, Position, Seq, SessionNumber, UnixMs, UserId};
 use wire::limits::WINDOW_BYTES_MAX;
-use wire::link::{AckRecord, MessageRecord, SessionOpen, SessionOpened};
+use wire::link::{AckRecord, MessageRecord, SessionOpen, SessionOpened, StatusRecord};
 
 use super::ledger::Ledger;
+use super::receipts::Listener;
 use super::{Findings, Invariant};
 use crate::text;
 use crate::transcript::{Connection, Link};
@@ -442,6 +443,30 @@ impl Connections {
             findings,
         )?;
         (life.stage == Stage::Open && !life.is_vanished).then_some(life.reader)
+    }
+
+    /// Returns the connections that hear of a status: those of the other member that stand.
+    pub(super) fn peers(&self, status: &StatusRecord, ledger: &Ledger) -> Vec<Listener> {
+        let StatusOf::Seq(conversation, _) = status.command.of else {
+            return Vec::new();
+        };
+        let peer = ledger
+            .peer(conversation, status.user)
+            .filter(|peer| *peer != status.user);
+        let all = self.all.iter().map(|(connection, life)| Listener {
+            connection: *connection,
+            link: life.link,
+            reader: life.reader,
+        });
+        all.filter(|it| Some(it.reader.0) == peer && self.stands(it))
+            .collect()
+    }
+
+    /// Returns whether a connection is still open over the same link, and its client there.
+    pub(super) fn stands(&self, listener: &Listener) -> bool {
+        self.all
+            .get(&listener.connection)
+            .is_some_and(|life| life.stage == Stage::Open && life.link == listener.link && !life.is_vanished)
     }
 
     pub(super) fn check_settled(&mut self, findings: &mut Findings) {

@@ -182,6 +182,7 @@ impl Auditor {
             Seen::LinkDown(link) => {
                 self.links.remove(link);
                 self.questions.handle_link_down(*link);
+                self.reads.handle_link_down(*link);
                 self.connections.handle_link_down(*link);
             }
             Seen::Said(link, record) => self.said(*link, record),
@@ -245,7 +246,8 @@ impl Auditor {
             }
             ToRouter::Status(status) => {
                 self.questions.handle_asked(link, record, findings);
-                self.receipts.handle_status(link, status, &self.ledger);
+                let peers = self.connections.peers(status, &self.ledger);
+                self.receipts.handle_status(link, status, peers, &self.ledger);
                 let (request, of) = (status.request.0, &status.command.of);
                 self.reads
                     .handle_status(link, request, of, status.user, &self.ledger);
@@ -279,7 +281,10 @@ impl Auditor {
                 self.connections
                     .handle_replaced(link, at(session.connection), findings);
             }
-            FromRouter::Sent(sent) => self.questions.handle_sent(link, sent, &mut self.ledger, findings),
+            FromRouter::Sent(sent) => {
+                self.questions.handle_sent(link, sent, &mut self.ledger, findings);
+                self.reads.handle_sent(link, sent, findings);
+            }
             FromRouter::Rejected(rejected) => {
                 self.questions
                     .handle_rejected(link, rejected, &mut self.ledger, findings);
@@ -356,6 +361,7 @@ impl Auditor {
         self.findings.is_settled = true;
         self.questions.check_settled(&mut self.findings);
         self.connections.check_settled(&mut self.findings);
+        self.receipts.check_settled(&self.connections, &mut self.findings);
     }
 
     fn check_gauges(&mut self, gauges: Gauges) {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::client::{Code, StatusOf};
 use wire::ids::{ConversationId, Seq, UnixMs, UserId};
 use wire::link::{
-    ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord,
-    SummaryRecord, ToRouter,
+    ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord, RequestId,
+    SentRecord, SummaryRecord, ToRouter,
 };
 
 use super::ledger::Ledger;
@@ -17,6 +17,8 @@ use crate::transcript::Link;
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     known: BTreeMap<(Link, u64), Known>,
+    /// The newest page of each conversation over each link: its question, and its newest seq.
+    pages: BTreeMap<(Link, ConversationId), (RequestId, Seq)>,
     /// The summaries that each user was shown at the end, in their order.
     summaries: BTreeMap<UserId, Vec<SummaryRecord>>,
 }
@@ -60,6 +62,24 @@ impl Reads {
                 marks: Marks::default(),
             },
         );
+    }
+
+    pub(super) fn handle_link_down(&mut self, link: Link) {
+        self.pages.retain(|(of, _), _| *of != link);
+    }
+
+    /// Checks that what was sent before a page was asked for is on it, also when it was answered later.
+    pub(super) fn handle_sent(&mut self, link: Link, sent: &SentRecord, findings: &mut Findings) {
+        let Some((asked, newest)) = self.pages.get(&(link, sent.conversation)) else {
+            return;
+        };
+        let is_missed = !sent.duplicate && sent.request < *asked && sent.seq > *newest;
+        findings.check(!is_missed, Invariant::Durable, || {
+            format!(
+                "{sent:?} was asked before {asked:?}, whose page ends at seq {}",
+                newest.0
+            )
+        });
     }
 
     pub(super) fn handle_history(
@@ -163,7 +183,12 @@ impl Reads {
             read: page.read,
         };
         receipts.handle_page(conversation, peer, shown, known.marks, findings);
+        if asked.before.is_none() {
+            let newest = page.messages.first().map_or(Seq(0), |message| message.seq);
+            self.pages.insert((link, conversation), (asked.request, newest));
+        }
         if findings.is_settled {
+            check_delivered(asked.user, peer, page, ledger, findings);
             ledger.see_history(conversation, page.messages.iter().map(|message| message.seq));
         }
     }
@@ -285,6 +310,27 @@ impl Reads {
     }
 }
 
+/// At the end every device has acked everything: what a user sent to another is delivered.
+fn check_delivered(
+    user: UserId,
+    peer: UserId,
+    page: &HistoryPageRecord,
+    ledger: &Ledger,
+    findings: &mut Findings,
+) {
+    let mut sent = ledger.messages_of(page.conversation);
+    let newest = sent.rfind(|message| message.sender == user);
+    let Some(newest) = newest.filter(|newest| peer != user && !findings.is_expired(newest.timestamp)) else {
+        return;
+    };
+    findings.check(page.delivered >= newest.seq, Invariant::Converges, || {
+        format!(
+            "{peer:?} acked everything, {user:?} is shown {:?} of {newest:?}",
+            page.delivered
+        )
+    });
+}
+
 /// What a summary says of its last message is what that message says.
 fn check_summary(summary: &SummaryRecord, ledger: &Ledger, findings: &mut Findings) {
     let Some(last) = ledger.message(summary.conversation, summary.last_seq) else {
@@ -314,5 +360,5 @@ fn expected(
         .rfind(|message| message.sender == user);
     let own = own.map_or(Seq(0), |message| message.seq);
     let read = receipts.marks(summary.conversation, user).read;
-    Some((last, last.0 - own.max(read).0))
+    Some((last, last.0.saturating_sub(own.max(read).0)))
 }

@@ -7,10 +7,10 @@ use wire::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
 use wire::link::{StatusRecord, StatusUpdateRecord, ToRouter};
 use wire::log::Status;
 
-use super::connections::Reader;
+use super::connections::{Connections, Reader};
 use super::ledger::Ledger;
 use super::{Findings, Invariant};
-use crate::transcript::Link;
+use crate::transcript::{Connection, Link};
 
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
@@ -24,7 +24,34 @@ pub(super) struct Receipts {
     /// What to check when all positions are known.
     to_check: Vec<Shown>,
     /// What a status, once done, makes sure.
-    pending: BTreeMap<(Link, u64), (ConversationId, Seq)>,
+    pending: BTreeMap<(Link, u64), Pending>,
+    due: Vec<Due>,
+}
+
+/// See [`Receipts::pending`].
+#[derive(Clone, Debug)]
+struct Pending {
+    conversation: ConversationId,
+    seq: Seq,
+    /// Who has to be told, if the mark surely stood lower.
+    peers: Vec<Listener>,
+}
+
+/// A connection that hears status updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listener {
+    pub(super) connection: Connection,
+    pub(super) link: Link,
+    pub(super) reader: Reader,
+}
+
+/// An update that a connection is to hear, as long as it stands.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    to: Listener,
+    conversation: ConversationId,
+    user: UserId,
+    seq: Seq,
 }
 
 /// How far a member surely has received and read.
@@ -64,19 +91,20 @@ impl Receipts {
         *claimed = (*claimed).max(position);
     }
 
-    pub(super) fn handle_status(&mut self, link: Link, status: &StatusRecord, ledger: &Ledger) {
+    /// Takes a status that is asked for; `peers` are the connections of the other member.
+    pub(super) fn handle_status(
+        &mut self,
+        link: Link,
+        status: &StatusRecord,
+        peers: Vec<Listener>,
+        ledger: &Ledger,
+    ) {
         let StatusRecord {
             request,
             user,
             device,
             command,
         } = *status;
-        self.statuses.push(Claim {
-            user,
-            device,
-            status: command.status,
-            of: command.of,
-        });
         // The newest message is known to be at least there; a higher seq is cut to it.
         let sure = match command.of {
             StatusOf::Seq(conversation, seq) => Some((conversation, seq.min(ledger.told(conversation)))),
@@ -89,15 +117,38 @@ impl Receipts {
                 only.map(|(key, seq)| (key.conversation, seq))
             }
         };
-        if let Some(sure) = sure {
-            self.pending.insert((link, request.0), sure);
+        if let Some((conversation, seq)) = sure {
+            let is_news = command.status == Status::Read
+                && seq > Seq(0)
+                && !self
+                    .statuses
+                    .iter()
+                    .any(|claim| claim.reads(user, conversation, seq, ledger));
+            let peers = if is_news { peers } else { Vec::new() };
+            let pending = Pending {
+                conversation,
+                seq,
+                peers,
+            };
+            self.pending.insert((link, request.0), pending);
         }
+        self.statuses.push(Claim {
+            user,
+            device,
+            status: command.status,
+            of: command.of,
+        });
     }
 
     pub(super) fn handle_done(&mut self, link: Link, status: &StatusRecord, findings: &Findings) {
-        let Some((conversation, seq)) = self.pending.remove(&(link, status.request.0)) else {
+        let Some(pending) = self.pending.remove(&(link, status.request.0)) else {
             return;
         };
+        let Pending {
+            conversation,
+            seq,
+            peers,
+        } = pending;
         if findings.may_have_expired() {
             return; // A status of nothing but what is no longer kept moves nothing.
         }
@@ -105,6 +156,26 @@ impl Receipts {
         marks.delivered = marks.delivered.max(seq);
         if status.command.status == Status::Read {
             marks.read = marks.read.max(seq);
+        }
+        let user = status.user;
+        self.due.extend(peers.into_iter().map(|to| Due {
+            to,
+            conversation,
+            user,
+            seq,
+        }));
+    }
+
+    /// Everything had the time to arrive: so had the updates, on connections that still stand.
+    pub(super) fn check_settled(&mut self, connections: &Connections, findings: &mut Findings) {
+        for due in std::mem::take(&mut self.due) {
+            let shown = self
+                .shown
+                .get(&(due.to.reader, due.conversation, due.user, Status::Read as u8));
+            let is_told = shown.is_some_and(|shown| *shown >= due.seq) || !connections.stands(&due.to);
+            findings.check(is_told, Invariant::Receipts, || {
+                format!("{due:?} was never told, but {shown:?}")
+            });
         }
     }
 
@@ -217,7 +288,6 @@ impl Receipts {
                 format!("{shown:?} was shown, and nobody had said so")
             });
         }
-        self.conclude_everything_delivered(ledger, findings);
     }
 
     /// Returns whether the user had said what was shown: by an ack of that message, or by a status.
@@ -234,27 +304,24 @@ impl Receipts {
                 .iter()
                 .any(|claim| claim.covers(shown, ledger))
     }
-
-    /// At the end every device has acked everything: what was sent to a user is delivered.
-    fn conclude_everything_delivered(&self, ledger: &Ledger, findings: &mut Findings) {
-        for ((conversation, user), marks) in &self.marks {
-            let Some(peer) = ledger.peer(*conversation, *user).filter(|peer| peer != user) else {
-                continue;
-            };
-            let newest = ledger
-                .messages_of(*conversation)
-                .rfind(|message| message.sender == peer);
-            let Some(newest) = newest.filter(|newest| !findings.is_expired(newest.timestamp)) else {
-                continue;
-            };
-            findings.check(marks.delivered >= newest.seq, Invariant::Converges, || {
-                format!("{user:?} acked everything in {conversation}, and is shown {marks:?}; {newest:?} is the newest")
-            });
-        }
-    }
 }
 
 impl Claim {
+    /// Returns whether it may have moved the read mark of a user to that seq.
+    fn reads(&self, user: UserId, conversation: ConversationId, seq: Seq, ledger: &Ledger) -> bool {
+        let shown = Shown {
+            conversation,
+            user,
+            status: Status::Read,
+            seq,
+            message_id: None,
+            claimed: None,
+            statuses: 0,
+            except: None,
+        };
+        self.covers(&shown, ledger)
+    }
+
     fn covers(&self, shown: &Shown, ledger: &Ledger) -> bool {
         let is_as_strong = shown.status == Status::Delivered || self.status == Status::Read;
         let is_his = self.user == shown.user && Some(self.device) != shown.except;
