@@ -36,6 +36,8 @@ pub(super) struct Link {
     waiting_bytes: usize,
     /// Its sessions get nothing until everything that waits is gone.
     is_full: bool,
+    /// Records or questions of the link were put off because of what it was owed.
+    is_held_back: bool,
     /// What it is told then: of each watermark the newest.
     held_updates: BTreeMap<(ConversationId, UserId, u8), StatusUpdateRecord>,
 }
@@ -58,6 +60,8 @@ pub(super) enum Flushed {
     Full,
     /// It takes more again.
     Room,
+    /// Everything went at once, and something had been put off because of it: its turn is now.
+    Freed,
     /// The other side closed it.
     Closed,
 }
@@ -111,17 +115,27 @@ impl Links {
     }
 
     /// Returns whether anything may be read from the link: what it is owed already is within bounds.
-    pub(super) fn may_receive(&self, id: LinkId) -> bool {
-        let link = self.links.get(id.0 as usize).and_then(Option::as_ref);
-        link.is_some_and(|link| {
-            link.backlog() <= 2 * self.backlog_bytes && link.reads.len() < READS_PER_LINK_MAX
+    pub(super) fn may_receive(&mut self, id: LinkId) -> bool {
+        let bound = 2 * self.backlog_bytes;
+        self.unless_held_back(id, |link| {
+            link.backlog() <= bound && link.reads.len() < READS_PER_LINK_MAX
         })
     }
 
     /// Returns whether the answer to a read may be added.
-    pub(super) fn may_answer(&self, id: LinkId) -> bool {
-        let link = self.links.get(id.0 as usize).and_then(Option::as_ref);
-        link.is_some_and(|link| link.backlog() <= 2 * self.backlog_bytes)
+    pub(super) fn may_answer(&mut self, id: LinkId) -> bool {
+        let bound = 2 * self.backlog_bytes;
+        self.unless_held_back(id, |link| link.backlog() <= bound)
+    }
+
+    /// Notes where the answer is no, since the other side knows nothing of it and calls nobody.
+    fn unless_held_back(&mut self, id: LinkId, may: impl Fn(&Link) -> bool) -> bool {
+        let Some(link) = self.get_mut(id) else {
+            return false;
+        };
+        let may = may(link);
+        link.is_held_back |= !may;
+        may
     }
 
     /// Takes the next record of a link.
@@ -193,12 +207,14 @@ impl Links {
         match link.flush() {
             Ok(true) if link.is_full => {
                 link.is_full = false;
+                link.is_held_back = false;
                 for update in std::mem::take(&mut link.held_updates).into_values() {
                     counters.status_updates.add(update.to.len() as u64);
                     link.push(&FromRouter::StatusUpdate(update));
                 }
                 Flushed::Room
             }
+            Ok(true) if std::mem::take(&mut link.is_held_back) => Flushed::Freed,
             Ok(true) => Flushed::Same,
             Ok(false) => {
                 counters.link_refusals.add(1);
@@ -223,6 +239,7 @@ impl Link {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             is_full: false,
+            is_held_back: false,
             held_updates: BTreeMap::new(),
         }
     }

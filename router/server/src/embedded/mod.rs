@@ -179,6 +179,7 @@ impl<D: Disk, S: Store> Router<D, S> {
                     self.sessions.handle_link_room(id);
                     is_busy = true;
                 }
+                Flushed::Freed => is_busy = true,
                 Flushed::Closed => self.end_link(id),
             }
         }

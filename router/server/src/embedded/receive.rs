@@ -31,7 +31,7 @@ impl<D: Disk, S: Store> Router<D, S> {
             if self.forming.is_full(&self.config) {
                 return Ok(true);
             }
-            // A link that is owed too much wakes the router itself when it has taken some of it.
+            // What is put off here has its turn when the link has taken what it is owed.
             if !self.links.may_receive(id) {
                 return Ok(false);
             }

@@ -16,6 +16,8 @@ use crate::config::RouterConfig;
 pub(super) struct Upkeep {
     /// When the store is synced; `None` while it has nothing new.
     persist_due_ms: Option<u64>,
+    /// A sync of the store failed: it is not tried again, and the log keeps everything until a restart.
+    persist_failed: bool,
     /// What the store surely has after a crash.
     persisted: Option<Offset>,
     /// Bytes of the log at the last sync of the store.
@@ -48,6 +50,7 @@ enum Stage {
 impl Upkeep {
     pub(super) fn new<S: Store>(config: &RouterConfig, store: &S, now: Now) -> Result<Self, StoreError> {
         Ok(Self {
+            persist_failed: false,
             persist_due_ms: Some(now.mono_ms + u64::from(config.store_persist_interval_ms)),
             persisted: store.flushed(),
             persisted_log_bytes: 0,
@@ -104,6 +107,10 @@ impl<D: Disk, S: Store> Router<D, S> {
     }
 
     fn persist_when_due(&mut self) -> Result<(), Fatal> {
+        if self.upkeep.persist_failed {
+            // A sync that succeeds after one that failed proves nothing: the pages in between may be gone.
+            return Ok(());
+        }
         let now_ms = self.now.mono_ms;
         let interval_ms = u64::from(self.config.store_persist_interval_ms);
         if self.store.flushed() == self.upkeep.persisted {
@@ -133,7 +140,8 @@ impl<D: Disk, S: Store> Router<D, S> {
                 Ok(())
             }
             Err(error) => {
-                self.upkeep.persist_due_ms = Some(u64::MAX);
+                self.upkeep.persist_failed = true;
+                self.upkeep.persist_due_ms = None;
                 self.handle_write_error(&error)
             }
         }

@@ -274,6 +274,13 @@ fn a_store_that_cannot_be_synced_is_not_trusted_any_more() {
     world.settle();
     assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
     assert_eq!(world.send(&a, user(2), "y").unwrap_err().code, Code::Unavailable);
+    // A later sync that succeeds proves nothing, so none is asked for, and the log keeps what it has.
+    world.kv.fail_persists(None);
+    let tries = world.metric("router_store_persists_total");
+    world.advance(100 * u64::from(world.config.store_persist_interval_ms));
+    world.settle();
+    assert_eq!(world.metric("router_store_persists_total"), tries);
+    assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
 }
 
 #[test]

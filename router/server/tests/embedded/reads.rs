@@ -35,6 +35,41 @@ fn history_has_what_the_same_connection_sent_just_before() {
     assert_eq!(page_texts(&pages[0]), [(1, "x".into()), (2, "y".into())]);
 }
 
+/// A pipe that takes everything at once never calls the router back: it must see itself that there is more.
+#[test]
+fn questions_put_off_for_what_a_link_is_owed_are_served_without_a_wake_up() {
+    let mut world = World::with(9, |config| {
+        config.link_pipe_bytes = 64 << 20;
+        config.link_backlog_bytes = 64 << 10;
+    });
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let long = "x".repeat(9_500);
+    for _ in 0..12 {
+        world.send(&a, user(2), &long).unwrap();
+    }
+    let questions: Vec<_> = (0..30)
+        .map(|_| {
+            let request = world.request();
+            let conversation = direct(user(1), user(2));
+            ToRouter::History(HistoryRecord {
+                request,
+                user: user(1),
+                conversation,
+                before: None,
+                limit: 100,
+            })
+        })
+        .collect();
+    world.say(gateway, &questions);
+    while world.tick().is_busy {}
+    let pages = world.hear(gateway, |record| match record {
+        wire::link::FromRouter::HistoryPage(page) => Some(page.request),
+        _ => None,
+    });
+    assert_eq!(pages.len(), 30);
+}
+
 #[test]
 fn history_goes_back_page_by_page() {
     let mut world = World::seeded(2);
