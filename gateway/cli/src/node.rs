@@ -124,6 +124,17 @@ impl Node {
         )
     }
 
+    /// Returns which part has ended that should run.
+    pub(crate) fn broken_part(&self) -> Option<&'static str> {
+        if self.gateway.is_broken() {
+            Some("a gateway worker")
+        } else if self.router.is_finished() {
+            Some("the router")
+        } else {
+            None
+        }
+    }
+
     /// Ends in order: clients are told to reconnect and closed, then requests finish, then the store is synced.
     pub(crate) fn drain(self) -> Result<()> {
         let drained = self.gateway.drain();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -61,7 +62,7 @@ pub struct Admin {
     pub readiness: Vec<Readiness>,
 }
 
-/// Serves until the future `stopped` ends.
+/// Serves until the future `stopped` ends, and then for at most [`DRAIN_TIMEOUT`].
 ///
 /// Errors: those of accepting connections.
 pub async fn serve(
@@ -74,10 +75,27 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stopped)
+    let (stop, mut stopping) = tokio::sync::watch::channel(false);
+    let told = async move {
+        let _ = stopping.changed().await;
+    };
+    let serving = axum::serve(listener, router)
+        .with_graceful_shutdown(told)
+        .into_future();
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = serving.as_mut() => return ended,
+        () = stopped => {}
+    }
+    let _ = stop.send(true);
+    // Who has sent half a request, or reads nothing, does not hold up the end of the process.
+    tokio::time::timeout(DRAIN_TIMEOUT, serving)
         .await
+        .unwrap_or(Ok(()))
 }
+
+/// How long requests in flight may take once the listener is told to end.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     let reasons: Vec<String> = admin.readiness.iter().filter_map(|check| check().err()).collect();

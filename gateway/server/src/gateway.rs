@@ -1,7 +1,7 @@
 //! Starts the workers of a gateway, each on its own thread with its own listener, and ends them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -64,58 +64,26 @@ impl Gateway {
             .with_context(|| format!("gateway.listen: cannot listen on {}", plan.listen))?;
         let address = listeners[0].local_addr()?;
         let mut links = links.into_iter();
-        let mut started = Vec::with_capacity(count);
+        let mut workers = Vec::with_capacity(count);
+        let mut first_report = None;
         for (number, listener) in (0..plan.workers).zip(listeners) {
-            let (ready, opened) = mpsc::channel();
-            let published = Arc::new(Published::new(number));
-            let shown = Arc::clone(&published);
-            let application = application(number);
-            let link = links.next();
-            let (engine, hub, seed) = (
-                plan.engine,
-                plan.hub.clone(),
-                plan.seed.wrapping_add(number.into()),
-            );
-            let run = move |pinning: worker::Pinning| -> io::Result<()> {
-                let opened = runtime::open(engine, ReactorConfig::default()).map_err(anyhow::Error::from);
-                let opened = opened.and_then(|(mut reactor, report)| {
-                    reactor.add_listener(listener)?;
-                    Ok((reactor, report))
-                });
-                let (reactor, report) = match opened {
-                    Ok(opened) => opened,
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                        return Ok(());
-                    }
-                };
-                let (control, mailbox) = mailbox(CONTROLS_MAX, reactor.waker());
-                let _ = ready.send(Ok((report, control)));
-                tracing::debug!(worker = number, ?pinning, "worker runs");
-                let hub = Hub::new(hub, application, seed);
-                if number == 0 {
-                    tracing::info!("memory of each worker:\n{}", hub.memory_budget());
+            match Worker::start(plan, number, listener, application(number), links.next()) {
+                Ok((report, worker)) => {
+                    first_report.get_or_insert(report);
+                    workers.push(worker);
                 }
-                Driver::new(reactor, hub, mailbox, link, shown).run()
-            };
-            let thread = worker::spawn(&format!("gateway-{number}"), number.into(), run)?;
-            match opened.recv().context("a worker ended before it was ready")? {
-                Ok((report, control)) => started.push((
-                    report,
-                    Worker {
-                        thread,
-                        control,
-                        published,
-                    },
-                )),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // The first error says more than what ending the others might.
+                    let _ = end(workers, Control::Stop);
+                    return Err(error);
+                }
             }
         }
-        let report = started[0].0.clone();
+        let report = first_report.context("a gateway needs at least one worker")?;
         Ok(Self {
             address,
             report,
-            workers: started.into_iter().map(|(_, worker)| worker).collect(),
+            workers,
         })
     }
 
@@ -153,29 +121,118 @@ impl Gateway {
     ///
     /// Errors: a worker that had broken before.
     pub fn drain(self) -> Result<()> {
-        self.end(Control::Drain)
+        end(self.workers, Control::Drain)
     }
 
     /// Ends every worker at once; the kernel closes the connections.
     ///
     /// Errors: a worker that had broken before.
     pub fn stop(self) -> Result<()> {
-        self.end(Control::Stop)
-    }
-
-    fn end(self, control: Control) -> Result<()> {
-        for worker in &self.workers {
-            // A full mailbox holds an earlier request to end, a closed one a worker that has.
-            let _ = worker.control.try_send(control);
-        }
-        for worker in self.workers {
-            match worker.thread.join() {
-                Ok(result) => result.context("a gateway worker broke")?,
-                Err(_) => bail!("a gateway worker panicked"),
-            }
-        }
-        Ok(())
+        end(self.workers, Control::Stop)
     }
 }
 
+impl Worker {
+    /// Starts one worker and returns once it accepts connections.
+    fn start<A: Application + Send + 'static>(
+        plan: &Plan,
+        number: u16,
+        listener: TcpListener,
+        application: A,
+        link: Option<Endpoint>,
+    ) -> Result<(Report, Self)> {
+        let (ready, opened) = mpsc::channel();
+        let published = Arc::new(Published::new(number));
+        let shown = Arc::clone(&published);
+        let (engine, hub) = (plan.engine, plan.hub.clone());
+        let seed = plan.seed.wrapping_add(number.into());
+        let run = move |pinning: worker::Pinning| -> io::Result<()> {
+            let opened = runtime::open(engine, ReactorConfig::default()).map_err(anyhow::Error::from);
+            let opened = opened.and_then(|(mut reactor, report)| {
+                reactor.add_listener(listener)?;
+                Ok((reactor, report))
+            });
+            let (reactor, report) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return Ok(());
+                }
+            };
+            let (control, mailbox) = mailbox(CONTROLS_MAX, reactor.waker());
+            let _ = ready.send(Ok((report, control)));
+            tracing::debug!(worker = number, ?pinning, "worker runs");
+            let hub = Hub::new(hub, application, seed);
+            if number == 0 {
+                tracing::info!("memory of each worker:\n{}", hub.memory_budget());
+            }
+            Driver::new(reactor, hub, mailbox, link, shown).run()
+        };
+        let thread = worker::spawn(&format!("gateway-{number}"), number.into(), run)?;
+        let (report, control) = opened.recv().context("a worker ended before it was ready")??;
+        Ok((
+            report,
+            Self {
+                thread,
+                control,
+                published,
+            },
+        ))
+    }
+}
+
+/// Ends all workers, whatever became of some, and returns the first that had broken.
+fn end(workers: Vec<Worker>, control: Control) -> Result<()> {
+    for worker in &workers {
+        // A full mailbox holds an earlier request to end.
+        let _ = worker.control.try_send(control);
+    }
+    let mut ended = Ok(());
+    for worker in workers {
+        let result = match worker.thread.join() {
+            Ok(result) => result.context("a gateway worker broke"),
+            Err(_) => Err(anyhow::anyhow!("a gateway worker panicked")),
+        };
+        ended = ended.and(result);
+    }
+    ended
+}
+
 const CONTROLS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use gateway_core::{Echo, EchoConfig};
+
+    use super::*;
+
+    fn plan(engine: EngineChoice, listen: SocketAddr) -> Plan {
+        Plan {
+            listen,
+            workers: 2,
+            engine,
+            hub: HubConfig::echo(),
+            seed: 1,
+        }
+    }
+
+    fn echo(_: u16) -> Echo {
+        Echo::new(EchoConfig {
+            message_bytes_max: 1_024,
+        })
+    }
+
+    #[test]
+    fn a_gateway_that_was_stopped_leaves_its_port_free() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let first = Gateway::start(&plan(EngineChoice::Poll, any), echo, Vec::new()).unwrap();
+        let address = first.address();
+        assert!(!first.is_broken());
+        assert!(Gateway::start(&plan(EngineChoice::Poll, address), echo, Vec::new()).is_err());
+        first.stop().unwrap();
+        Gateway::start(&plan(EngineChoice::Poll, address), echo, Vec::new())
+            .unwrap()
+            .drain()
+            .unwrap();
+    }
+}

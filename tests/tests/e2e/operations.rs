@@ -88,6 +88,28 @@ async fn sigterm_tells_clients_to_reconnect_closes_with_4503_and_exits_0() -> Re
 }
 
 #[tokio::test]
+async fn an_admin_client_in_the_middle_of_a_request_does_not_hold_up_the_end() -> Result<()> {
+    use std::io::Write;
+    with_options(ServerOptions::new, async |server| {
+        let mut half = std::net::TcpStream::connect(server.admin)?;
+        half.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")?;
+        let mut unread = std::net::TcpStream::connect(server.admin)?;
+        unread.set_write_timeout(Some(Duration::from_millis(200)))?;
+        for _ in 0..400 {
+            if unread
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                .is_err()
+            {
+                break;
+            }
+        }
+        assert_eq!(server.terminate(Duration::from_secs(30))?.code(), Some(0));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_directory_is_refused() -> Result<()> {
     let server = ServerOptions::new(Engine::Poll).start()?;
     let data = server.data.display().to_string();

@@ -16,7 +16,11 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     }
     let node = Node::start(&settings)?;
     println!("{}", node.ready_line());
-    signals::wait()?;
+    if let Some(part) = signals::wait_or(|| node.broken_part())? {
+        // Half a server is worse than none: whoever supervises the process starts it again.
+        anyhow::bail!("{part} has ended");
+    }
     tracing::info!("draining");
+    signals::exit_at_the_next();
     node.drain()
 }

@@ -32,6 +32,10 @@ impl Drain {
         }
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     pub(super) fn next_ms(&self) -> Option<u64> {
         (!self.is_over).then_some(self.next_ms)
     }

@@ -187,9 +187,12 @@ impl<A: Application> Hub<A> {
         }
     }
 
-    /// Returns whether a drain is over: no connection is left.
+    /// Returns whether a drain is over: no connection is left, or its last deadline has passed, behind which nobody that
+    /// connects meanwhile can hold it up.
     pub fn is_drained(&self) -> bool {
-        self.drain.is_some() && self.connections.is_empty()
+        self.drain
+            .as_ref()
+            .is_some_and(|drain| drain.is_over() || self.connections.is_empty())
     }
 
     /// Returns the numbers of this worker.

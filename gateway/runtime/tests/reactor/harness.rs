@@ -38,7 +38,7 @@ pub(crate) fn uring_is_allowed() -> bool {
             | UringRefusal::Absent
             | UringRefusal::Lacks(_)),
         ) => {
-            eprintln!("SKIPPED on the uring engine: {refusal}");
+            eprintln!("SKIPPED: the uring engine: {refusal}");
             false
         }
         Ok(_) | Err(_) => true,

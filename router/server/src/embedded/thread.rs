@@ -59,6 +59,11 @@ impl RouterThread {
         }
     }
 
+    /// Returns whether the router has ended although nobody asked it to, or after somebody did.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = &self.thread {
