@@ -289,6 +289,33 @@ async fn a_ninth_device_is_refused_and_may_try_again_as_a_known_one() -> Result<
 }
 
 #[tokio::test]
+async fn a_client_that_reads_may_ask_for_many_large_pages_at_once() -> Result<()> {
+    on_both(async |server| {
+        let mut alice = Client::live(server.listen, 1, 1).await?;
+        let text = "x".repeat(9_500);
+        let mut conversation = Value::Null;
+        for _ in 0..12 {
+            conversation = alice.message(2, &message_id(), &text).await?["conversation_id"].clone();
+        }
+        let ask =
+            |id: u32| json!({"type": "history", "conversation_id": conversation, "limit": 100, "id": id});
+        let asked: Vec<Value> = (0..40).map(ask).collect();
+        alice.send(&json!({"type": "batch", "messages": asked})).await?;
+        for id in 0..40 {
+            let page = alice.expect("history").await?;
+            assert_eq!(page["id"], id);
+            assert!(
+                page["messages"]
+                    .as_array()
+                    .is_some_and(|messages| messages.len() >= 9)
+            );
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn everything_survives_a_restart() -> Result<()> {
     with_options(ServerOptions::new, async |server| {
         let mut alice = Client::live(server.listen, 1, 1).await?;

@@ -129,6 +129,18 @@ impl<S> Connections<S> {
         self.conns.get(slot).map(|conn| conn.handle(slot))
     }
 
+    /// Returns whether nothing waits to be sent, nor to be taken by the socket.
+    pub(crate) fn has_nothing_unsent(&self, id: ConnectionHandle) -> bool {
+        let outbox = self.get(id).and_then(|conn| conn.outbox.as_deref());
+        outbox.is_none_or(|outbox| outbox.is_empty() && !outbox.is_blocked())
+    }
+
+    /// Returns whether the socket took less than it was given, and has not called since.
+    pub(crate) fn is_blocked(&self, id: ConnectionHandle) -> bool {
+        let outbox = self.get(id).and_then(|conn| conn.outbox.as_deref());
+        outbox.is_some_and(|outbox| outbox.is_blocked())
+    }
+
     /// Queues a frame.
     #[inline]
     pub fn send_frame(&mut self, id: ConnectionHandle, opcode: Opcode, payload: &[u8], now: Now) {

@@ -84,27 +84,43 @@ impl Sessions {
                 });
             }
             Command::History(history) => {
-                self.ask(connections, said, now, |request, session| {
-                    Some(ToRouter::History(HistoryRecord {
-                        request,
-                        user: session.user()?,
-                        conversation: history.conversation,
-                        before: history.before,
-                        limit: history.limit,
-                    }))
-                });
+                self.ask(
+                    connections,
+                    Said {
+                        kind: Kind::Page,
+                        ..said
+                    },
+                    now,
+                    |request, session| {
+                        Some(ToRouter::History(HistoryRecord {
+                            request,
+                            user: session.user()?,
+                            conversation: history.conversation,
+                            before: history.before,
+                            limit: history.limit,
+                        }))
+                    },
+                );
             }
             Command::Conversations(page) => {
-                self.ask(connections, said, now, |request, session| {
-                    let before = page.before.map(str::to_owned);
-                    let user = session.user()?;
-                    Some(ToRouter::Conversations(ConversationsRecord {
-                        request,
-                        user,
-                        limit: page.limit,
-                        before,
-                    }))
-                });
+                self.ask(
+                    connections,
+                    Said {
+                        kind: Kind::Page,
+                        ..said
+                    },
+                    now,
+                    |request, session| {
+                        let before = page.before.map(str::to_owned);
+                        let user = session.user()?;
+                        Some(ToRouter::Conversations(ConversationsRecord {
+                            request,
+                            user,
+                            limit: page.limit,
+                            before,
+                        }))
+                    },
+                );
             }
             Command::Refresh(token) => self.refresh(connections, id, request.id, token, now),
             Command::Ping => {
@@ -195,7 +211,11 @@ impl Sessions {
         };
         session.pending = session.pending.saturating_add(1);
         let has_many = session.pending >= CONNECTION_PENDING_MAX;
-        self.uplink.push(&record);
+        if kind == Kind::Page {
+            self.pages.ask(connection, request, record, &mut self.uplink);
+        } else {
+            self.uplink.push(&record);
+        }
         if has_many {
             connections.pause(connection, Pauses::PENDING);
         }
@@ -238,7 +258,9 @@ impl Sessions {
                 let rejected = refused.rejected(said.id, message_id, retry_after_ms);
                 self.send_rejected(connections, said.connection, rejected, now);
             }
-            Kind::Other => self.send_error(connections, said.connection, refused.failure(said.id), now),
+            Kind::Page | Kind::Other => {
+                self.send_error(connections, said.connection, refused.failure(said.id), now)
+            }
         }
     }
 
@@ -343,6 +365,6 @@ impl Sessions {
 pub(super) const fn message_id_of(kind: Kind) -> Option<MessageId> {
     match kind {
         Kind::Send(message_id) => message_id,
-        Kind::Other => None,
+        Kind::Page | Kind::Other => None,
     }
 }

@@ -9,6 +9,7 @@ mod commands;
 mod deliver;
 mod link;
 mod login;
+mod pages;
 mod pending;
 mod session;
 mod upgrade;
@@ -32,6 +33,7 @@ use crate::output::LinkId;
 use crate::time::Now;
 
 use login::Opening;
+use pages::Pages;
 pub(crate) use pending::PENDING_BYTES;
 use pending::Pending;
 pub use session::Session;
@@ -71,6 +73,7 @@ pub struct Sessions {
     config: SessionsConfig,
     uplink: Uplink,
     pending: Pending,
+    pages: Pages,
     /// Hellos that the router has not answered.
     opening: BTreeMap<ConnectionHandle, Opening>,
     /// Sessions whose ack is to be passed on; each has [`Flag::AckQueued`].
@@ -92,6 +95,7 @@ impl Sessions {
             config,
             uplink: Uplink::new(),
             pending: Pending::new(),
+            pages: Pages::new(),
             opening: BTreeMap::new(),
             acks: Vec::new(),
             gone: Vec::new(),
@@ -175,6 +179,7 @@ impl Application for Sessions {
 
     fn handle_ended(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, _: Now) {
         self.opening.remove(&id);
+        self.pages.handle_ended(id);
         let Some(session) = connections.session(id) else {
             return;
         };
@@ -260,12 +265,17 @@ impl Application for Sessions {
         if has_state && self.uplink.is_up() && !self.uplink.is_refused() {
             Some(0)
         } else {
-            self.pending.next_ms()
+            self.pending
+                .next_ms()
+                .into_iter()
+                .chain(self.pages.next_ms())
+                .min()
         }
     }
 
-    fn handle_tick_end(&mut self, connections: &mut Connections<Session>, _: Now) {
+    fn handle_tick_end(&mut self, connections: &mut Connections<Session>, now: Now) {
         self.push_state(connections);
+        self.push_pages(connections, now);
         self.uplink.cut();
         self.update_gauges(connections);
     }
@@ -315,6 +325,7 @@ impl Sessions {
     /// Returns whether nothing is kept for any connection.
     fn is_idle(&self) -> bool {
         self.pending.len() == 0
+            && self.pages.is_empty()
             && self.opening.is_empty()
             && self.acks.is_empty()
             && self.gone.is_empty()

@@ -34,6 +34,8 @@ pub(super) struct Request {
 pub(super) enum Kind {
     /// `rejected`, with the message id if the client gave one.
     Send(Option<MessageId>),
+    /// `error`, and its answer may be as large as a frame.
+    Page,
     /// `error`.
     Other,
 }
@@ -100,6 +102,12 @@ impl Pending {
         }
         self.len += 1;
         id
+    }
+
+    /// Returns whether a request has had no answer yet.
+    pub(super) fn holds(&self, id: RequestId) -> bool {
+        let entry = self.entries.get(id.0 as u32 as usize);
+        entry.is_some_and(|entry| entry.generation == (id.0 >> 32) as u32 && entry.request.is_some())
     }
 
     /// Removes the request of an answer; `None` when nobody waits for it any more.

@@ -104,7 +104,7 @@ fn a_rejected_send_repeats_the_message_id_only_where_one_was_given() {
 #[test]
 fn status_history_and_conversations_become_records() {
     let mut world = dev();
-    let id = live(&mut world, 1);
+    let (id, other) = (live(&mut world, 1), live(&mut world, 1));
     let conversation = ConversationId::direct(user(1), user(2));
     world.send_text(
         id,
@@ -114,7 +114,7 @@ fn status_history_and_conversations_become_records() {
         id,
         &format!(r#"{{"type":"history","conversation_id":"{conversation}","before_seq":9,"limit":7}}"#),
     );
-    world.send_text(id, r#"{"type":"conversations","limit":3,"before":"page2"}"#);
+    world.send_text(other, r#"{"type":"conversations","limit":3,"before":"page2"}"#);
     let records = world.router.take_records();
     let [
         ToRouter::Status(status),
@@ -164,14 +164,17 @@ fn status_history_and_conversations_become_records() {
 #[test]
 fn pages_are_shown_to_the_client_that_asked() {
     let mut world = dev();
-    let id = live(&mut world, 1);
+    let (id, other) = (live(&mut world, 1), live(&mut world, 1));
     let conversation = ConversationId::direct(user(1), user(2));
     world.send_text(
         id,
         &format!(r#"{{"type":"history","id":1,"conversation_id":"{conversation}"}}"#),
     );
-    world.send_text(id, r#"{"type":"conversations","id":2}"#);
-    world.send_text(id, r#"{"type":"conversations","id":3}"#);
+    world.send_text(other, r#"{"type":"conversations","id":2}"#);
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"status","status":"read","conversation_id":"{conversation}","seq":5,"id":3}}"#),
+    );
     let requests = requests(&mut world);
     let history = HistoryPageRecord {
         request: requests[0],
@@ -231,14 +234,60 @@ fn pages_are_shown_to_the_client_that_asked() {
         ),
         (&"new".into(), None)
     );
-    assert_eq!(
-        (&events[1]["id"], &events[1]["next"]),
-        (&2.into(), &"page2".into())
+    assert_refused(&events[1], "error", Some(3), "forbidden");
+    let page = world.client(other).event().unwrap();
+    assert_eq!((&page["id"], &page["next"]), (&2.into(), &"page2".into()));
+    assert_eq!(page["conversations"][0]["last_message"], "last");
+    assert_eq!(page["conversations"][1]["last_message"], Value::Null);
+    assert_eq!(page["conversations"][0]["unread_count"], 2);
+}
+
+#[test]
+fn pages_are_asked_for_one_at_a_time_and_as_the_socket_takes_them() {
+    let mut world = dev();
+    let id = live(&mut world, 1);
+    let conversation = ConversationId::direct(user(1), user(2));
+    let ask: Vec<_> = (1..=3)
+        .map(|n| format!(r#"{{"type":"history","id":{n},"conversation_id":"{conversation}"}}"#))
+        .collect();
+    world.send_text(
+        id,
+        &format!(r#"{{"type":"batch","messages":[{}]}}"#, ask.join(",")),
     );
-    assert_eq!(events[1]["conversations"][0]["last_message"], "last");
-    assert_eq!(events[1]["conversations"][1]["last_message"], Value::Null);
-    assert_eq!(events[1]["conversations"][0]["unread_count"], 2);
-    assert_refused(&events[2], "error", Some(3), "forbidden");
+    let answer = |world: &mut World<Sessions>| {
+        let [request] = requests(world)[..] else {
+            panic!("not one page under way")
+        };
+        let page = HistoryPageRecord {
+            request,
+            conversation,
+            messages: vec![message(1, &"x".repeat(9_000))],
+            more: false,
+            delivered: Seq(0),
+            read: Seq(0),
+        };
+        from_router(world, &[FromRouter::HistoryPage(page)]);
+    };
+    answer(&mut world);
+    world.pass_ms(2);
+    // The second page finds a socket that takes a part of it: the third is not asked for until the rest has gone.
+    world.client(id).room = 1_000;
+    answer(&mut world);
+    world.pass_ms(5_000);
+    assert!(requests(&mut world).is_empty());
+    world.client(id).room = usize::MAX;
+    world.tick();
+    world.pass_ms(5);
+    answer(&mut world);
+    let ids: Vec<_> = world
+        .client(id)
+        .events()
+        .iter()
+        .map(|event| event["id"].clone())
+        .collect();
+    assert_eq!(ids, [1, 2, 3]);
+    world.pass_ms(5);
+    assert!(world.hub.application().is_idle());
 }
 
 #[test]
