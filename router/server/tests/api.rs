@@ -335,19 +335,34 @@ fn a_body_over_the_bound_is_413() {
         service.post_bytes("/messages/send", &body).problem(413).0,
         "body-too-large"
     );
-    // Without a declared length too.
+    // Without a declared length too, and the client gets to read so once it has written everything.
     let mut stream = TcpStream::connect(service.address).unwrap();
     stream
         .write_all(b"POST /messages/send HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         .unwrap();
     let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
     for _ in 0..10 {
-        // The server may have answered and closed already.
-        let _ = stream.write_all(&chunk);
+        stream.write_all(&chunk).unwrap();
     }
+    stream.write_all(b"0\r\n\r\n").unwrap();
     let mut head = [0; 12];
     stream.read_exact(&mut head).unwrap();
     assert_eq!(&head, b"HTTP/1.1 413");
+}
+
+#[test]
+fn a_body_far_over_the_bound_is_413_before_it_is_read() {
+    let service = Service::start(Auth::InsecureDev);
+    for head in [
+        "Content-Length: 1000000000\r\n",
+        "Content-Length: 600000\r\nExpect: 100-continue\r\n",
+    ] {
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        write!(stream, "POST /messages/send HTTP/1.1\r\nHost: a\r\n{head}\r\n").unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413", "{head}");
+    }
 }
 
 const SECRET: &[u8] = b"a secret that is long enough for HS256";

@@ -1,9 +1,11 @@
 //! Reads the fields of a request one by one, so that a bad one is named.
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequest, Path, Query, Request};
-use axum::http::header::CONTENT_LENGTH;
+use axum::extract::{Path, Query, Request};
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -21,31 +23,51 @@ pub(super) fn path_id(id: Result<Path<String>, PathRejection>) -> Result<String,
 }
 
 /// Returns the whole body of a request, at most [`REQUEST_BYTES_MAX`] of it.
+///
+/// The rest of a body that is somewhat larger is read and dropped before it is refused: a client that still writes
+/// when the connection closes sees a broken connection instead of the answer.
 pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::new(
-            Kind::BodyTooLarge,
-            format!("the body is over {REQUEST_BYTES_MAX} bytes"),
-        )
-    };
     let declared = request
         .headers()
         .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|bytes| bytes > REQUEST_BYTES_MAX as u64) {
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let is_large = declared.is_some_and(|bytes| bytes > REQUEST_BYTES_MAX);
+    let waits = request.headers().contains_key(EXPECT);
+    if is_large && (waits || declared > Some(READ_BYTES_MAX)) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(rejection)) if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE => {
-            Err(too_large())
-        }
-        Ok(Err(_)) => Err(bad("the body could not be read to its end")),
+    match tokio::time::timeout(BODY_TIMEOUT, gather(request.into_body())).await {
+        Ok(body) => body,
         Err(_) => Err(Problem::new(
             Kind::RequestTimeout,
             format!("the body took over {} s", BODY_TIMEOUT.as_secs()),
         )),
     }
+}
+
+async fn gather(mut body: Body) -> Result<Bytes, Problem> {
+    let mut kept = BytesMut::new();
+    let mut read = 0;
+    while read <= READ_BYTES_MAX {
+        let Some(frame) = body.frame().await else { break };
+        let frame = frame.map_err(|_| bad("the body could not be read to its end"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        read += data.len();
+        if read <= REQUEST_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        }
+    }
+    if read > REQUEST_BYTES_MAX {
+        return Err(too_large());
+    }
+    Ok(kept.freeze())
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        Kind::BodyTooLarge,
+        format!("the body is over {REQUEST_BYTES_MAX} bytes"),
+    )
 }
 
 /// Returns the fields of a JSON object.
@@ -140,6 +162,8 @@ fn bad_user(name: &str) -> Problem {
     ))
 }
 
+/// How much of a body that is too large is read before the answer.
+const READ_BYTES_MAX: usize = 8 * REQUEST_BYTES_MAX;
 /// Length of a UUID with its hyphens.
 const HYPHENATED_BYTES: usize = 36;
 

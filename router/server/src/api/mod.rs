@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::routing::{get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -211,7 +211,6 @@ fn routes(api: Arc<Api>) -> axum::Router {
             let detail = format!("{} does not take {}", request.uri().path(), request.method());
             Problem::new(Kind::MethodNotAllowed, detail)
         })
-        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(api)
 }
 
