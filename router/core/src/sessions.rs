@@ -353,6 +353,14 @@ impl Sessions {
         }
     }
 
+    /// Returns whether a reader still waits for this page.
+    pub fn waits_for(&self, request: &PageRequest) -> bool {
+        self.find(request.user, request.device)
+            .is_some_and(|(_, reader)| {
+                reader.is_reading && (reader.session, reader.scanned) == (request.session, request.after)
+            })
+    }
+
     /// Takes a page: `entries` are all there are in (`request.after`, `through`]. `through` is the last of them when a
     /// bound cut the page, else the head of the inbox as it was read.
     ///
@@ -364,12 +372,12 @@ impl Sessions {
         through: Position,
     ) -> Option<Paged> {
         let bytes_max = self.config.window_bytes_max;
+        if !self.waits_for(request) {
+            return None;
+        }
         let (slot, reader) = self.find(request.user, request.device)?;
         let is_full = self.full_links.contains_key(&reader.link);
         let reader = self.table.get_mut(slot)?;
-        if !reader.is_reading || (reader.session, reader.scanned) != (request.session, request.after) {
-            return None;
-        }
         reader.is_reading = false;
         let paged = (!is_full).then(|| {
             let steps = reader.read_page(entries, through, bytes_max);

@@ -314,7 +314,7 @@ impl<K: Kv> Store for KvStore<K> {
 type VisitRow<'a> = dyn FnMut(&[u8], Row) -> Result<ControlFlow<()>, StoreError> + 'a;
 
 /// Visits the decoded rows of a range until `visit` breaks or fails.
-pub(super) fn scan_rows(
+fn scan_rows(
     kv: &impl Kv,
     range: KeyRange<'_>,
     direction: Direction,
@@ -351,7 +351,7 @@ fn damaged(key: &[u8], reason: String) -> StoreError {
     }
 }
 
-pub(super) fn misplaced(key: &[u8]) -> StoreError {
+fn misplaced(key: &[u8]) -> StoreError {
     damaged(key, "it is of another table".to_owned())
 }
 

@@ -1,6 +1,7 @@
 //! Retention, in steps: each looks at a bounded number of rows and deletes, in one batch, those made by old records.
 //!
-//! A step is safe to repeat and to lose: a crash brings rows back, and the next pass deletes them again.
+//! A step is safe to repeat and to lose: a crash brings rows back, and the next pass deletes them again. A row that cannot
+//! be read is kept, as is what comes after it in order: nobody knows how old it is (`tidegate store check` names it).
 
 use std::ops::ControlFlow;
 
@@ -8,7 +9,7 @@ use wire::ids::{ConversationId, Offset, Seq, UserId};
 use wire::row::{Row, key};
 
 use super::kv::{Batch, Direction, Kv};
-use super::kv_store::{KvStore, PRUNE_FLOOR_KEY, encode_offset, misplaced, pick, scan_rows, within};
+use super::kv_store::{KvStore, PRUNE_FLOOR_KEY, encode_offset, pick, within};
 use super::{IndexKey, StoreError};
 
 /// See [`super::Store::prune_inbox`].
@@ -72,23 +73,23 @@ pub(super) fn index<K: Kv>(
     let mut batch = Batch::default();
     let mut left = rows_max.max(1);
     let mut rest = None;
-    scan_rows(
-        &store.kv,
-        within(&start, &[key::TABLE_INDEX + 1]),
-        Direction::Forward,
-        &mut |key, row| {
-            let row = pick!(row, Index).ok_or_else(|| misplaced(key))?;
+    let end = [key::TABLE_INDEX + 1];
+    store
+        .kv
+        .scan(within(&start, &end), Direction::Forward, &mut |key, value| {
+            let Some(row) = read(key, value).and_then(|row| pick!(row, Index)) else {
+                return ControlFlow::Continue(());
+            };
             if left == 0 {
                 rest = Some((row.message_id, row.sender, row.conversation));
-                return Ok(ControlFlow::Break(()));
+                return ControlFlow::Break(());
             }
             left -= 1;
             if row.offset < below {
                 batch.delete(key);
             }
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
+            ControlFlow::Continue(())
+        })?;
     apply_if_any(&mut store.kv, &batch)?;
     Ok(rest)
 }
@@ -162,36 +163,39 @@ fn owner_turn(
     let mut looked_at = 0;
     let mut turn = None;
     let mut owner = None;
-    scan_rows(
-        kv,
-        within(start, &[table.byte + 1]),
-        Direction::Forward,
-        &mut |key, row| {
-            let offset = (table.offset_of)(row).ok_or_else(|| misplaced(key))?;
-            let this_owner = &key[..table.owner_bytes];
-            if this_owner != &owner.get_or_insert_with(|| this_owner.to_vec())[..] {
-                return Ok(ControlFlow::Break(()));
-            }
-            if let Some(old) = held.take() {
-                batch.delete(old);
-            }
-            looked_at += 1;
-            if offset >= below {
-                return Ok(ControlFlow::Break(()));
-            }
-            held = Some(key.to_vec());
-            if looked_at == left {
-                turn = Some(Turn::Cut { at: key.to_vec() });
-                return Ok(ControlFlow::Break(()));
-            }
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
+    let end = [table.byte + 1];
+    kv.scan(within(start, &end), Direction::Forward, &mut |key, value| {
+        let this_owner = key.get(..table.owner_bytes).unwrap_or(key);
+        if this_owner != &owner.get_or_insert_with(|| this_owner.to_vec())[..] {
+            return ControlFlow::Break(());
+        }
+        looked_at += 1;
+        let Some(offset) = read(key, value).and_then(table.offset_of) else {
+            return ControlFlow::Break(());
+        };
+        if let Some(old) = held.take() {
+            batch.delete(old);
+        }
+        if offset >= below {
+            return ControlFlow::Break(());
+        }
+        held = Some(key.to_vec());
+        if looked_at == left {
+            turn = Some(Turn::Cut { at: key.to_vec() });
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
     Ok(match (turn, owner) {
         (Some(turn), _) => turn,
         (None, Some(owner)) => Turn::Whole { owner, looked_at },
         (None, None) => Turn::End,
     })
+}
+
+/// Returns a row, unless it cannot be read.
+fn read(key: &[u8], value: &[u8]) -> Option<Row> {
+    Row::decode(key, value).ok()
 }
 
 fn apply_if_any(kv: &mut impl Kv, batch: &Batch) -> Result<(), StoreError> {

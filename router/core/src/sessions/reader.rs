@@ -25,6 +25,8 @@ pub(super) struct Reader {
     pub(super) session: SessionNumber,
     /// Messages in flight without ack.
     pub(super) window: u16,
+    /// Own sends that were read and that no ack covers yet.
+    own_uncounted: u16,
     pub(super) acked: Position,
     pub(super) scanned: Position,
     pub(super) forwarded: Position,
@@ -61,6 +63,10 @@ struct InFlight {
 /// Conversations in a waiting ack at which a reader stops until the ack is logged.
 pub(super) const DELIVERED_MAX: usize = 256;
 
+/// Own sends after which a device that acks nothing is counted as having acked them: what it reads again, at most, at
+/// the hello after a crash.
+const OWN_UNCOUNTED_MAX: u16 = 256;
+
 /// What became of an entry that was offered to a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -88,6 +94,7 @@ impl Reader {
             device: request.device,
             session,
             window: request.window.max(1),
+            own_uncounted: 0,
             acked: start.acked,
             scanned: start.scanned,
             forwarded: start.forwarded,
@@ -145,6 +152,10 @@ impl Reader {
     pub(super) fn take(&mut self, entry: &Entry, bytes_max: usize) -> Taken {
         if self.is_own(entry) {
             self.scan(entry.position);
+            self.own_uncounted = self.own_uncounted.saturating_add(1);
+            if self.own_uncounted >= OWN_UNCOUNTED_MAX {
+                self.settle();
+            }
             return Taken::Skip;
         }
         if !self.is_open(bytes_max) {
@@ -297,6 +308,7 @@ impl Reader {
         let counted = self.acked.min(self.scanned);
         if counted > self.counted {
             self.counted = counted;
+            self.own_uncounted = 0;
             self.is_ack_waiting = true;
         }
     }

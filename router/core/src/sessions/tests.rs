@@ -266,6 +266,28 @@ fn own_sends_at_the_end_count_as_acked_when_the_session_ends() {
 }
 
 #[test]
+fn many_own_sends_count_as_acked_while_the_session_lasts() {
+    let mut inbox = Inbox::new();
+    inbox.opened(1);
+    for _ in 1..256 {
+        inbox.append(1, 1);
+    }
+    assert_eq!(inbox.sessions.poll_ack(), None);
+    inbox.append(1, 1);
+    let ack = inbox
+        .sessions
+        .poll_ack()
+        .expect("a crash must not make it read them all again");
+    assert_eq!(ack.position, position(2_560, 1));
+    // Not beyond what waits for an ack of the client.
+    inbox.append(2, 1);
+    for _ in 0..300 {
+        inbox.append(1, 1);
+    }
+    assert_eq!(inbox.sessions.poll_ack(), None);
+}
+
+#[test]
 fn acks_beyond_what_was_sent_of_another_generation_or_link_are_ignored() {
     let mut inbox = Inbox::new();
     let session = inbox.opened(1);

@@ -6,7 +6,7 @@ use router_backend::disk::Disk;
 use router_backend::store::{Store, StoreError};
 use router_core::inbox::Admission;
 use router_core::prelog::Refusal;
-use router_core::sessions::{Entry, LinkId, Opened, PageRequest, Step};
+use router_core::sessions::{Entry, LinkId, Opened, PageRequest, Sessions, Step};
 use wire::ids::Position;
 use wire::limits::WINDOW_BYTES_MAX;
 use wire::link::{Deliver, FromRouter, MessageRecord, SessionOpen, SessionRef, SessionRefused, Synced};
@@ -122,14 +122,9 @@ impl<D: Disk, S: Store> Router<D, S> {
         if !self.unapplied.is_empty() {
             return Ok(false);
         }
-        self.postponed.release(self.now.mono_ms);
+        let mut again = self.postponed.poll(self.now.mono_ms, &self.sessions);
         for _ in 0..self.config.pages_per_tick {
-            let Some(request) = self
-                .postponed
-                .released
-                .pop_front()
-                .or_else(|| self.sessions.poll_page())
-            else {
+            let Some(request) = again.take().or_else(|| self.sessions.poll_page()) else {
                 return Ok(false);
             };
             match self.read_page(&request) {
@@ -138,7 +133,7 @@ impl<D: Disk, S: Store> Router<D, S> {
                 Err(error) => {
                     self.handle_read_error(&error)?;
                     self.postponed
-                        .waiting
+                        .0
                         .push_back((self.now.mono_ms + POSTPONED_MS, request));
                 }
             }
@@ -220,21 +215,22 @@ struct Page {
 
 /// Pages that could not be read, at most one a session.
 #[derive(Default)]
-pub(super) struct Postponed {
-    waiting: VecDeque<(u64, PageRequest)>,
-    released: VecDeque<PageRequest>,
-}
+pub(super) struct Postponed(VecDeque<(u64, PageRequest)>);
 
 impl Postponed {
-    fn release(&mut self, mono_ms: u64) {
-        while let Some((_, request)) = self.waiting.pop_front_if(|(due_ms, _)| *due_ms <= mono_ms) {
-            self.released.push_back(request);
+    /// Returns the next one to try again; one a tick, so that many that cannot be read do not hold up the others.
+    fn poll(&mut self, mono_ms: u64, sessions: &Sessions) -> Option<PageRequest> {
+        while let Some((_, request)) = self.0.pop_front_if(|(due_ms, _)| *due_ms <= mono_ms) {
+            if sessions.waits_for(&request) {
+                return Some(request);
+            }
         }
+        None
     }
 
     /// Returns when the next one is tried again.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        self.waiting.front().map(|(due_ms, _)| *due_ms)
+        self.0.front().map(|(due_ms, _)| *due_ms)
     }
 }
 

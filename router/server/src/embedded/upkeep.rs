@@ -201,6 +201,11 @@ impl<D: Disk, S: Store> Router<D, S> {
             Ok(Some(sweep)) => (Some(sweep), SWEEP_PAUSE_MS),
             Ok(None) => (None, SWEEP_CHECK_MS),
             Err(StoreError::NoSpace) => (self.upkeep.sweep, SWEEP_CHECK_MS),
+            // Nothing was changed: what cannot be read is not deleted, and keeps nobody from sending.
+            Err(error @ StoreError::Damaged { .. }) => {
+                self.handle_read_error(&error)?;
+                (None, SWEEP_CHECK_MS)
+            }
             Err(error) => {
                 self.handle_write_error(&error)?;
                 (None, SWEEP_CHECK_MS)

@@ -1,11 +1,12 @@
 //! A disk or a store that fails instead of crashing.
 
-use router_backend::store::KvFault;
+use router_backend::store::{Batch, Kv, KvFault};
 use router_server::health::Readiness;
 use wire::client::{Code, StatusOf};
-use wire::ids::Seq;
+use wire::ids::{Seq, UnixMs};
 use wire::link::{FromRouter, ToRouter};
 use wire::log::Status;
+use wire::row::key;
 
 use crate::world::{World, direct, page_texts, user};
 
@@ -281,6 +282,63 @@ fn a_store_that_cannot_be_synced_is_not_trusted_any_more() {
     world.settle();
     assert_eq!(world.metric("router_store_persists_total"), tries);
     assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
+}
+
+#[test]
+fn an_inbox_that_cannot_be_read_waits_while_its_session_lasts_and_others_go_on() {
+    let mut world = World::seeded(9);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(2), "kept").unwrap();
+    let row = key::message(direct(user(1), user(2)), Seq(1));
+    let value = world.kv.get(&row).unwrap().unwrap();
+    let kv = world.kv.clone();
+    let set = |value: Vec<u8>| {
+        let mut batch = Batch::default();
+        batch.put(row, value);
+        kv.clone().apply(&batch).unwrap();
+    };
+    set(vec![200]);
+    let mut errors = 0;
+    let mut count_new = |world: &mut World| {
+        world.settle();
+        let before = std::mem::replace(&mut errors, world.metric("router_store_errors_total"));
+        errors - before
+    };
+    let b = world.connect(gateway, user(2), 1);
+    assert_eq!(count_new(&mut world), 1);
+    let c = world.connect(gateway, user(3), 1);
+    world.send(&a, user(3), "on").unwrap();
+    assert_eq!(world.texts(&c), ["on"]);
+    world.advance(1_000);
+    assert_eq!(count_new(&mut world), 1, "tried again");
+    assert!(world.texts(&b).is_empty() && world.synced(&b).is_empty());
+    world.disconnect(&b);
+    world.advance(1_000);
+    assert_eq!(count_new(&mut world), 0, "nobody waits");
+    set(value);
+    let b = world.connect(gateway, user(2), 1);
+    assert_eq!(world.texts(&b), ["kept"]);
+}
+
+#[test]
+fn a_sweep_that_meets_a_damaged_row_goes_on() {
+    let mut world = World::seeded(10);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    for text in ["one", "two", "three"] {
+        world.send(&a, user(2), text).unwrap();
+    }
+    let mut batch = Batch::default();
+    batch.put(key::message(direct(user(1), user(2)), Seq(1)), [200]);
+    batch.put(key::checkpoint(UnixMs(1)), [200]);
+    world.kv.clone().apply(&batch).unwrap();
+    world.advance(40 * 24 * 3_600_000);
+    world.settle();
+    world.send(&a, user(2), "after").unwrap();
+    world.advance(24 * 3_600_000);
+    world.settle();
+    assert_eq!(world.router().health().readiness(), Readiness::Ready);
 }
 
 #[test]

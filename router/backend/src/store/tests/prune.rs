@@ -9,6 +9,7 @@ on_both_engines!(
     old_messages_go_and_the_newest_of_each_conversation_stays,
     old_outcomes_go_whatever_their_message_id,
     old_checkpoints_go_but_the_newest_of_them,
+    rows_that_cannot_be_read_stay_and_hold_up_nothing_else,
     step_looks_at_a_bounded_number_of_rows,
     prune_floor_never_falls_and_survives,
 );
@@ -72,6 +73,45 @@ fn old_messages_go_and_the_newest_of_each_conversation_stays<E: Engine>() {
                 "conversation {number:x}, {rows_max} rows a step"
             );
         }
+    }
+}
+
+fn rows_that_cannot_be_read_stay_and_hold_up_nothing_else<E: Engine>() {
+    let inbox = |user, offset| Row::Inbox(inbox_row(user, position(1, offset, 1)));
+    let outcome = |user: u64, offset| Row::Index(index_row(u128::from(user * 10 + offset), user, 1, offset));
+    let all = (1..=3).flat_map(|user| (1..=5).map(move |offset| (user, offset)));
+    for rows_max in [1, 2, 3, 1_000] {
+        let engine = E::new();
+        let mut store = open_store(&engine);
+        let mut batch = Batch::default();
+        for (user, offset) in all.clone() {
+            for row in [inbox(user, offset), outcome(user, offset)] {
+                let (key, mut value) = row.encode();
+                if (user, offset) == (2, 3) {
+                    value[0] = 200;
+                }
+                batch.put(key, value);
+            }
+        }
+        store.kv.apply(&batch).unwrap();
+        run(|from| store.prune_inbox(BELOW, from, rows_max).unwrap());
+        run(|from| store.prune_index(BELOW, from, rows_max).unwrap());
+        let is_left = |row: Row| store.kv.get(&row.encode().0).unwrap().is_some();
+        let inboxes: Vec<_> = all
+            .clone()
+            .filter(|(user, offset)| is_left(inbox(*user, *offset)))
+            .collect();
+        // Of the others the newest; of this one also what is next to the row in question.
+        assert_eq!(
+            inboxes,
+            [(1, 5), (2, 2), (2, 3), (2, 4), (2, 5), (3, 5)],
+            "{rows_max} rows a step"
+        );
+        let outcomes: Vec<_> = all
+            .clone()
+            .filter(|(user, offset)| is_left(outcome(*user, *offset)))
+            .collect();
+        assert_eq!(outcomes, [(2, 3)], "{rows_max} rows a step");
     }
 }
 
