@@ -10,7 +10,7 @@ use wire::row::{ConversationRow, IndexRow};
 
 pub use rate::{SendRate, SendRateConfig};
 
-use crate::receipts::peer;
+use crate::receipts::{newest_received, peer};
 
 /// Why a request does not reach the log; becomes `rejected` or `error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,22 +57,31 @@ pub fn check_send(send: &SendRecord, now: UnixMs) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks a status by conversation and seq, and returns the seq to log: at most the conversation's last.
+/// Checks a status by conversation and seq, and returns where to look for the message it means: at most the newest that
+/// the user received.
 ///
-/// Order: log it with the message id of the seq returned, read from the messages.
-/// Errors: the client's fault; `bad_request` for seq 0, `forbidden` for a conversation that is unknown or another's.
+/// Order: log the seq and id of the newest message of another at or before the seq returned, read from the messages.
+/// Errors: the client's fault; `bad_request` for seq 0, `forbidden` for a conversation that is unknown, another's, or
+/// without a message to this user.
 pub fn check_status(conversation: Option<&ConversationRow>, user: UserId, seq: Seq) -> Result<Seq, Refusal> {
     if seq == Seq(0) {
         return Err(Refusal::new(Code::BadRequest, "seq: counts from 1"));
     }
-    match conversation {
-        Some(row) if peer(row, user).is_some() => Ok(seq.min(row.last_seq)),
-        _ => Err(Refusal::new(
+    match conversation.and_then(|row| newest_received(row, user)) {
+        Some(Seq(0)) => Err(NOT_RECEIVED),
+        Some(newest) => Ok(seq.min(newest)),
+        None => Err(Refusal::new(
             Code::Forbidden,
             "conversation_id: not a conversation of this user",
         )),
     }
 }
+
+/// Why a seq that only own messages reach is refused.
+pub const NOT_RECEIVED: Refusal = Refusal::new(
+    Code::Forbidden,
+    "seq: no message up to it was received by this user",
+);
 
 /// Picks the message that a status by message id means: the newest of that id that the user received from another.
 ///
@@ -166,9 +175,16 @@ mod tests {
 
     #[test]
     fn a_status_is_for_members_counts_from_one_and_is_bounded_by_the_last_seq() {
-        let row = conversation(1, 2, 5);
+        let mut row = conversation(1, 2, 5);
+        row.members = Members::Direct {
+            low: user(1),
+            high: user(2),
+            low_sent: Seq(5),
+            high_sent: Seq(4),
+        };
         let check = |user, seq| check_status(Some(&row), user, Seq(seq)).map_err(|refusal| refusal.code);
         assert_eq!(check(user(1), 3), Ok(Seq(3)));
+        assert_eq!(check(user(1), 9), Ok(Seq(4)), "seq 5 is an own message");
         assert_eq!(check(user(2), 9), Ok(Seq(5)));
         assert_eq!(check(user(2), 0), Err(Code::BadRequest));
         assert_eq!(check(user(3), 3), Err(Code::Forbidden));
@@ -176,6 +192,8 @@ mod tests {
             check_status(None, user(1), Seq(1)).unwrap_err().code,
             Code::Forbidden
         );
+        let one_sided = conversation(1, 2, 5);
+        assert_eq!(check_status(Some(&one_sided), user(1), Seq(5)), Err(NOT_RECEIVED));
     }
 
     #[test]

@@ -17,6 +17,22 @@ pub fn peer(conversation: &ConversationRow, user: UserId) -> Option<UserId> {
     }
 }
 
+/// Returns the newest seq that a user received from another (in a conversation with oneself: the newest of all), 0 when
+/// there is none; `None` when the user is no member.
+pub fn newest_received(conversation: &ConversationRow, user: UserId) -> Option<Seq> {
+    let Members::Direct {
+        low,
+        high,
+        low_sent,
+        high_sent,
+    } = conversation.members;
+    match user {
+        _ if user == low => Some(high_sent),
+        _ if user == high => Some(low_sent),
+        _ => None,
+    }
+}
+
 /// Returns how many messages of others came after the later of the user's own read and own last send.
 ///
 /// After the own last send everything is the other's, so this is a difference of seqs. 0 for who is no member, and in a

@@ -45,6 +45,12 @@ impl Forming {
         self.records.len() >= config.group_records_max || self.group.bytes() >= config.group_bytes_max
     }
 
+    /// Returns whether a status that came over a link is among the records.
+    pub(super) fn has_status_of(&self, link: LinkId) -> bool {
+        let is_of_link = |asker: &Asker| matches!(asker, Asker::Status(of, _) if *of == link);
+        self.askers.iter().any(is_of_link)
+    }
+
     pub(super) fn push(&mut self, record: LogRecord, asker: Asker) {
         self.group.push(|frame| record.encode(frame));
         self.records.push(record);

@@ -1,8 +1,8 @@
 //! Acks, statuses, and who is told.
 
-use wire::client::{Code, StatusOf};
+use wire::client::{Code, StatusCommand, StatusOf};
 use wire::ids::{DeviceId, Seq};
-use wire::link::ToRouter;
+use wire::link::{ConversationsRecord, FromRouter, StatusRecord, ToRouter};
 use wire::log::Status;
 
 use crate::world::{World, direct, unknown_conversation, user};
@@ -155,6 +155,70 @@ fn a_status_reaches_at_most_the_last_seq() {
         .unwrap();
     let [update] = world.updates(gateway).try_into().unwrap();
     assert_eq!((update.seq, update.message_id), (Seq(2), last.message_id));
+}
+
+#[test]
+fn a_seq_means_the_newest_message_up_to_it_that_the_user_received() {
+    let mut world = World::seeded(14);
+    let gateway = world.gateway();
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
+    let own = world.send(&b, user(1), "1").unwrap();
+    let status = |world: &mut World, seq| {
+        let of = StatusOf::Seq(own.conversation, Seq(seq));
+        let outcome = world.status(gateway, user(2), b.device, Status::Delivered, of);
+        let seqs: Vec<_> = world.updates(gateway).iter().map(|update| update.seq.0).collect();
+        outcome.map(|_| seqs)
+    };
+    assert_eq!(status(&mut world, 1), Err(Code::Forbidden), "all is own");
+    world.send(&a, user(2), "2").unwrap();
+    for _ in 0..70 {
+        world.send(&b, user(1), "3 to 72").unwrap();
+    }
+    assert_eq!(
+        status(&mut world, 1),
+        Err(Code::Forbidden),
+        "what came later does not count"
+    );
+    assert_eq!(status(&mut world, 72), Ok(vec![2]));
+    world.send(&a, user(2), "73").unwrap();
+    assert_eq!(status(&mut world, 72), Ok(vec![]), "again, looked up");
+    assert_eq!(status(&mut world, 80), Ok(vec![73]));
+}
+
+#[test]
+fn what_is_asked_right_after_a_status_shows_it() {
+    let mut world = World::seeded(15);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let sent = world.send(&a, user(2), "x").unwrap();
+    let status = StatusRecord {
+        request: world.request(),
+        user: user(2),
+        device: DeviceId::new(1).unwrap(),
+        command: StatusCommand {
+            status: Status::Read,
+            of: StatusOf::Message(sent.message_id),
+        },
+    };
+    let read = ConversationsRecord {
+        request: world.request(),
+        user: user(2),
+        limit: 10,
+        before: None,
+    };
+    world.say(
+        gateway,
+        &[ToRouter::Status(status), ToRouter::Conversations(read)],
+    );
+    world.settle();
+    let unread = world.hear(gateway, |record| match record {
+        FromRouter::ConversationsPage(page) => Some(page.conversations[0].unread),
+        _ => None,
+    });
+    assert_eq!(unread, [0]);
 }
 
 #[test]

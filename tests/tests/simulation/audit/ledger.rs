@@ -292,6 +292,17 @@ impl Ledger {
         self.told.get(&conversation).copied().unwrap_or_default()
     }
 
+    /// Returns the newest message at or before a seq that the user surely received from another, or in a conversation
+    /// with oneself.
+    pub(super) fn received(&self, conversation: ConversationId, user: UserId, seq: Seq) -> Option<Seq> {
+        let is_with_oneself = self.peer(conversation, user)? == user;
+        let places = self.places.range((conversation, Seq(0))..=(conversation, seq));
+        let mut received = places
+            .rev()
+            .filter(|(_, key)| key.sender != user || is_with_oneself);
+        received.next().map(|((_, seq), _)| *seq)
+    }
+
     pub(super) fn is_member(&self, conversation: ConversationId, user: UserId) -> bool {
         self.members
             .get(&conversation)

@@ -43,7 +43,8 @@ impl Reads {
     ) {
         let told = match of {
             StatusOf::Seq(conversation, seq) if *seq > Seq(0) => {
-                vec![(*conversation, ledger.told(*conversation))]
+                let received = ledger.received(*conversation, user, *seq);
+                received.map(|seq| (*conversation, seq)).into_iter().collect()
             }
             StatusOf::Seq(..) => Vec::new(),
             StatusOf::Message(message_id) => {

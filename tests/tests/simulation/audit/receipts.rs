@@ -105,9 +105,11 @@ impl Receipts {
             device,
             command,
         } = *status;
-        // The newest message is known to be at least there; a higher seq is cut to it.
+        // A seq means the newest message up to it that the user received.
         let sure = match command.of {
-            StatusOf::Seq(conversation, seq) => Some((conversation, seq.min(ledger.told(conversation)))),
+            StatusOf::Seq(conversation, seq) => ledger
+                .received(conversation, user, seq)
+                .map(|seq| (conversation, seq)),
             StatusOf::Message(message_id) => {
                 let mut received = ledger
                     .with_id(message_id)

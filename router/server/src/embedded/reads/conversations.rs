@@ -13,7 +13,7 @@ use router_core::sessions::LinkId;
 use uuid::Uuid;
 use wire::body::Content;
 use wire::client::Code;
-use wire::ids::{ConversationId, Seq, UnixMs, UserId};
+use wire::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
 use wire::link::{ConversationsPageRecord, ConversationsRecord, FromRouter, RequestId, SummaryRecord};
 
 use super::history::json_bytes;
@@ -30,10 +30,12 @@ pub(in crate::embedded) struct Scan {
     after: Option<ConversationId>,
 }
 
-/// A conversation by its activity, as the page is ordered; as text it is `next`.
+/// A conversation by its activity, as the page is ordered; as text it is `next`. The offset tells apart what came within
+/// one millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Activity {
     last_time: UnixMs,
+    last_offset: Offset,
     conversation: ConversationId,
 }
 
@@ -76,6 +78,7 @@ impl<D: Disk, S: Store> Router<D, S> {
             };
             let activity = Activity {
                 last_time: state.last_time,
+                last_offset: state.last_offset,
                 conversation: row.conversation,
             };
             if before.is_none_or(|before| activity < before) {
@@ -158,22 +161,26 @@ impl<D: Disk, S: Store> Router<D, S> {
 }
 
 impl Activity {
-    /// Shape: 48 lowercase hex digits.
+    /// Shape: 64 lowercase hex digits.
     fn to_text(self) -> String {
-        format!("{:016x}{}", self.last_time.0, self.conversation.get().as_simple())
+        let Self {
+            last_time: UnixMs(time),
+            last_offset: Offset(offset),
+            conversation,
+        } = self;
+        format!("{time:016x}{offset:016x}{}", conversation.get().as_simple())
     }
 
     fn from_text(text: &str) -> Result<Self, Refusal> {
         let parse = || {
-            let (time, conversation) = text.split_at_checked(TIME_DIGITS)?;
-            if text.len() != TIME_DIGITS + 32 || time.starts_with('+') {
+            if text.len() != TEXT_DIGITS || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return None;
             }
-            let last_time = UnixMs(u64::from_str_radix(time, 16).ok()?);
-            let conversation = ConversationId::new(Uuid::try_parse(conversation).ok()?)?;
+            let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
             Some(Self {
-                last_time,
-                conversation,
+                last_time: UnixMs(number(&text[..16])?),
+                last_offset: Offset(number(&text[16..32])?),
+                conversation: ConversationId::new(Uuid::try_parse(&text[32..]).ok()?)?,
             })
         };
         parse().ok_or(BAD_BEFORE)
@@ -182,7 +189,8 @@ impl Activity {
 
 /// Conversations looked at in one step.
 const SCAN_ROWS: usize = 256;
-const TIME_DIGITS: usize = 16;
+/// Two numbers and a UUID.
+const TEXT_DIGITS: usize = 64;
 const BAD_BEFORE: Refusal = Refusal {
     code: Code::BadRequest,
     reason: "before: not the next of an earlier page",
@@ -195,15 +203,18 @@ mod tests {
 
     #[test]
     fn next_reads_back_and_sorts_like_the_activity() {
-        let activity = |time, id: u128| Activity {
+        let activity = |time, offset, id: u128| Activity {
             last_time: UnixMs(time),
+            last_offset: Offset(offset),
             conversation: ConversationId::new(Uuid::from_u128(id)).unwrap(),
         };
         let ascending = [
-            activity(0, 1),
-            activity(9, 7),
-            activity(10, 6),
-            activity(u64::MAX, 1),
+            activity(0, 9, 1),
+            activity(9, 8, 7),
+            activity(9, 9, 7),
+            activity(9, 10, 6),
+            activity(10, 7, 6),
+            activity(u64::MAX, 0, 1),
         ];
         for pair in ascending.windows(2) {
             assert!(pair[0] < pair[1] && pair[0].to_text() < pair[1].to_text());
@@ -213,15 +224,15 @@ mod tests {
 
     #[test]
     fn what_is_no_next_is_refused() {
-        let good = "00000000000000070000000000000000000000000000000a";
+        let good = "000000000000000700000000000000080000000000000000000000000000000a";
         assert!(Activity::from_text(good).is_ok());
         for bad in [
             "",
             "x",
             &good[1..],
             &good.replace('a', "g"),
-            &"0".repeat(48),
-            &"é".repeat(24),
+            &"0".repeat(64),
+            &"é".repeat(32),
             &format!("+{}", &good[1..]),
         ] {
             assert_eq!(Activity::from_text(bad), Err(BAD_BEFORE), "{bad}");

@@ -102,7 +102,11 @@ impl<D: Disk, S: Store> Router<D, S> {
         if !self.links.may_answer(id) {
             return None;
         }
-        self.links.get_mut(id)?.reads.pop_front()
+        let has_status = self.forming.has_status_of(id);
+        let link = self.links.get_mut(id)?;
+        // What comes after a status shows it: so it waits for the commit of the next tick.
+        link.reads
+            .pop_front_if(|read| matches!(read, Read::Status(_)) || !has_status)
     }
 
     fn serve_read(&mut self, id: LinkId, read: Read) -> Result<(), Fatal> {

@@ -2,12 +2,14 @@
 
 use router_backend::disk::Disk;
 use router_backend::store::Store;
-use router_core::prelog::{check_status, received};
+use router_core::prelog::{NOT_RECEIVED, check_status, received};
+use router_core::receipts::peer;
 use router_core::sessions::LinkId;
 use wire::client::StatusOf;
 use wire::ids::{ConversationId, MessageId, Seq, UserId};
 use wire::link::{FromRouter, StatusRecord};
 use wire::log::{Input, LogRecord, StatusInput};
+use wire::row::MessageRow;
 
 use super::Unanswered;
 use crate::embedded::Router;
@@ -37,7 +39,7 @@ impl<D: Disk, S: Store> Router<D, S> {
             message_id,
         }) = place
         else {
-            // Everything up to it is past retention: nobody is left to tell.
+            // Everything up to it is past retention, or so many own messages that nobody is waiting: nobody to tell.
             self.links.push(id, &FromRouter::Done(status.request));
             return Ok(());
         };
@@ -81,15 +83,30 @@ impl<D: Disk, S: Store> Router<D, S> {
         conversation: ConversationId,
         seq: Seq,
     ) -> Result<Option<Place>, Unanswered> {
-        let seq = check_status(self.conversation(conversation)?.as_ref(), user, seq)?;
-        // The message of that seq, or the newest one before it that is still kept.
-        let page = self.store.messages_before(conversation, Some(seq.next()), 1, 0)?;
-        let place = page.rows.first().map(|row| Place {
-            conversation,
-            seq,
-            message_id: row.message_id,
-        });
-        Ok(place)
+        let state = self.conversation(conversation)?;
+        let seq = check_status(state.as_ref(), user, seq)?;
+        let is_with_oneself = state.as_ref().and_then(|state| peer(state, user)) == Some(user);
+        let mut before = seq.next();
+        // Almost always the first row; more only where the user named one of many own messages in a row.
+        for rows_max in [1, 64, 256, 1024] {
+            let page = self
+                .store
+                .messages_before(conversation, Some(before), rows_max, usize::MAX)?;
+            let mut rows = page.rows.iter();
+            if let Some(row) = rows.find(|row| row.sender != user || is_with_oneself) {
+                return Ok(Some(Place {
+                    conversation,
+                    seq: row.seq,
+                    message_id: row.message_id,
+                }));
+            }
+            match page.rows.last() {
+                Some(MessageRow { seq: Seq(1), .. }) => return Err(NOT_RECEIVED.into()),
+                Some(row) => before = row.seq,
+                None => break,
+            }
+        }
+        Ok(None)
     }
 }
 
