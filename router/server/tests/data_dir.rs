@@ -1,5 +1,8 @@
 //! A router on real files, on its thread.
 
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -121,6 +124,57 @@ fn a_data_directory_is_made_used_stopped_checked_and_started_again() {
     assert_eq!(link.send(&["next".to_owned()])[0].seq.0, 501);
     drop(link);
     drop(router);
+}
+
+#[test]
+fn a_check_changes_nothing_and_calls_what_a_crash_tears_sound() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = RouterConfig {
+        data_dir: directory.path().to_owned(),
+        sends_per_s: Some(0),
+        ..RouterConfig::default()
+    };
+    let (link, router, _) = start(&config);
+    link.send(&(0..500).map(|n| n.to_string()).collect::<Vec<_>>());
+    router.stop();
+    let tear = |folder: &str, extension: &str| {
+        let files = std::fs::read_dir(directory.path().join(folder)).unwrap();
+        let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|it| it == extension));
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(files.last().unwrap())
+            .unwrap();
+        file.write_all(b"half a batch").unwrap();
+    };
+    tear("log", "log");
+    tear("store", "jnl");
+    let before = contents(directory.path());
+    let check = check_data_dir(&config.data_dir).unwrap();
+    assert!(check.is_sound(), "{check}");
+    let text = check.to_string();
+    assert!(
+        text.contains("start would cut") && text.contains("ends in a torn batch"),
+        "{text}"
+    );
+    assert_eq!(contents(directory.path()), before);
+    let (link, router, _) = start(&config);
+    assert_eq!(link.send(&["next".to_owned()])[0].seq.0, 501);
+    router.stop();
+}
+
+/// Returns every file below a directory with its bytes.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
 }
 
 #[test]

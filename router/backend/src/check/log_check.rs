@@ -118,18 +118,21 @@ pub fn check_log<D: Disk>(
 }
 
 impl LogCheck {
-    /// Returns whether every byte is as it should be, and start would find nothing to do but go on.
+    /// Returns whether start would go on, and nothing is damaged but what it would cut: a group or a segment that a crash
+    /// tore, of which nobody was told that it is durable.
     pub fn is_sound(&self) -> bool {
-        let is_whole = |segment: &SegmentCheck| segment.damages.is_empty() && segment.unknown.is_none();
-        let starts = matches!(
-            self.verdict,
-            Verdict::Starts {
-                cut: None,
-                dropped: None,
-                ..
-            }
-        );
-        starts && self.segments.iter().all(is_whole)
+        let Verdict::Starts { cut, dropped, .. } = &self.verdict else {
+            return false;
+        };
+        let is_cut = |segment: &SegmentCheck, damage: &LogDamage| {
+            let is_dropped = dropped.as_ref() == Some(&segment.file);
+            let starts_cut = |cut: &Cut| (&cut.file, cut.position) == (&segment.file, damage.position);
+            is_dropped || cut.as_ref().is_some_and(starts_cut)
+        };
+        self.segments.iter().all(|segment| {
+            let mut damages = segment.damages.iter();
+            segment.unknown.is_none() && damages.all(|damage| is_cut(segment, damage))
+        })
     }
 }
 

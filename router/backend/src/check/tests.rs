@@ -69,7 +69,7 @@ fn torn_tail_is_named_with_its_place_and_would_be_cut() {
     let bytes = disk.contents(&newest);
     disk.damage(&newest, &bytes[..bytes.len() - 1]);
     let check = check_log(&disk, &config(), Some(Offset(8))).unwrap();
-    assert!(!check.is_sound());
+    assert!(check.is_sound(), "a crash may leave this");
     let damage = &check.segments.last().unwrap().damages[0];
     assert_eq!(
         (damage.offset, damage.reason, damage.resumes),

@@ -17,14 +17,9 @@ use std::path::{Path, PathBuf};
 ///
 /// Order: of use before fjall opens the database, and only by the process that holds its lock.
 pub(super) fn cut_torn_batch(database: &Path) -> io::Result<()> {
-    let Some(journal) = newest_journal(database)? else {
+    let Some((journal, end)) = torn_batch(database)? else {
         return Ok(());
     };
-    let bytes = fs::read(&journal)?;
-    let end = whole_batches_end(&bytes);
-    if bytes[end..].iter().all(|byte| *byte == 0) {
-        return Ok(());
-    }
     tracing::warn!(
         journal = %journal.display(),
         position = end,
@@ -33,6 +28,17 @@ pub(super) fn cut_torn_batch(database: &Path) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(&journal)?;
     file.set_len(end as u64)?;
     file.sync_all()
+}
+
+/// Returns the newest journal of a database and where its whole batches end, if anything follows them.
+pub(super) fn torn_batch(database: &Path) -> io::Result<Option<(PathBuf, usize)>> {
+    let Some(journal) = newest_journal(database)? else {
+        return Ok(None);
+    };
+    let bytes = fs::read(&journal)?;
+    let end = whole_batches_end(&bytes);
+    let is_torn = bytes[end..].iter().any(|byte| *byte != 0);
+    Ok(is_torn.then_some((journal, end)))
 }
 
 fn newest_journal(database: &Path) -> io::Result<Option<PathBuf>> {

@@ -293,7 +293,7 @@ fn from_disk(error: DiskError) -> KvError {
     }
 }
 
-fn from_io(error: io::Error) -> KvError {
+pub(super) fn from_io(error: io::Error) -> KvError {
     if is_no_space(&error) {
         KvError::NoSpace
     } else {

@@ -5,6 +5,7 @@
 //! may leave. The layout of rows is `wire::row`; the store's own rows (generation, flushed offset, prune floor) lie
 //! beside them under table byte 0, so that a batch and the offset it completes are one.
 
+mod fjall_copy;
 mod fjall_journal;
 mod fjall_kv;
 mod kv;
@@ -15,6 +16,7 @@ mod prune;
 #[cfg(test)]
 mod tests;
 
+pub use fjall_copy::StoreCopy;
 pub use fjall_kv::{FjallConfig, FjallKv};
 pub use kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
 pub use kv_store::KvStore;

@@ -6,7 +6,7 @@ use std::path::Path;
 use router_backend::check::{LogCheck, StoreCheck, check_log, check_store};
 use router_backend::disk::RealDisk;
 use router_backend::log::LogConfig;
-use router_backend::store::{FjallConfig, FjallKv, StoreError};
+use router_backend::store::{FjallKv, StoreCopy, StoreError};
 
 use super::data_dir::{log_path, store_path};
 use super::{FOLD_VERSION, StartError};
@@ -16,6 +16,8 @@ use super::{FOLD_VERSION, StartError};
 pub struct DataDirCheck {
     /// The store.
     pub store: StoreCheck,
+    /// Where a start would cut a torn batch off the store's journal.
+    pub store_torn_at: Option<u64>,
     /// The log, held against the store.
     pub log: LogCheck,
 }
@@ -31,7 +33,8 @@ pub enum CheckError {
     Unreadable(#[from] StartError),
 }
 
-/// Reads the log and the store of a data directory whole, and changes nothing in the log.
+/// Reads the log and the store of a data directory whole, and changes nothing in either: the store is read from a copy
+/// beside it, for which there must be room for its journals.
 ///
 /// Errors: there is none, it cannot be read, or a server runs on it.
 pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
@@ -43,8 +46,8 @@ pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
     // A running server holds the log; the store must not be opened beside it.
     drop(router_backend::disk::Disk::lock(&disk).map_err(StartError::from)?);
     let failed = |error| StartError::Store(StoreError::from(error));
-    let kv = FjallKv::open(store_path(data_dir), FjallConfig::default()).map_err(failed)?;
-    let store = check_store(&kv).map_err(failed)?;
+    let copy = StoreCopy::open(&store_path(data_dir)).map_err(failed)?;
+    let store = check_store(copy.kv()).map_err(failed)?;
     let Some(generation) = store.generation else {
         return Err(missing());
     };
@@ -54,11 +57,15 @@ pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
         ..LogConfig::default()
     };
     let log = check_log(&disk, &config, store.flushed).map_err(StartError::from)?;
-    Ok(DataDirCheck { store, log })
+    Ok(DataDirCheck {
+        store,
+        store_torn_at: copy.torn_at(),
+        log,
+    })
 }
 
 impl DataDirCheck {
-    /// Returns whether nothing is damaged and nothing would be cut.
+    /// Returns whether a start would lose nothing that anybody was told: what a crash tore off may be cut.
     pub fn is_sound(&self) -> bool {
         self.store.is_sound() && self.log.is_sound()
     }
@@ -66,6 +73,14 @@ impl DataDirCheck {
 
 impl fmt::Display for DataDirCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}", self.log, self.store)
+        write!(f, "{}\n{}", self.log, self.store)?;
+        if let Some(position) = self.store_torn_at {
+            write!(
+                f,
+                "\nthe newest journal of the store ends in a torn batch at byte {position}; a start would cut it, and fold \
+                 its records again from the log"
+            )?;
+        }
+        Ok(())
     }
 }

@@ -34,7 +34,8 @@ use crate::metrics::{Counters, Metrics};
 /// Version of what the folds make of a record. Another one must not continue a log before the store holds all of it.
 pub const FOLD_VERSION: u32 = 1;
 
-/// Why a router did not start. Nothing was lost or changed; the data directory needs a person, or another disk.
+/// Why a router did not start. Nothing that the log holds was lost or changed; the data directory needs a person, or
+/// another disk.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store refused.
