@@ -7,8 +7,8 @@
 mod real;
 mod sim;
 
-pub(crate) use real::sync_directory;
 pub use real::{RealDisk, RealFile, RealLock};
+pub(crate) use real::{is_out_of_descriptors, sync_directory};
 pub use sim::{SimDisk, SimFile, SimLock};
 
 use std::io;
@@ -78,10 +78,10 @@ pub trait DiskFile: Send {
 /// Why a disk refused.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// No space or quota: goes away by itself when space returns.
-    #[error("no space left on the disk for {file}")]
+    /// No space, no quota or no file descriptor: goes away by itself when there is some again.
+    #[error("no room for {file}: the disk is full, or too many files are open")]
     NoSpace {
-        /// Which file could not grow.
+        /// Which file could not grow or be made.
         file: String,
     },
     /// There is no such file.

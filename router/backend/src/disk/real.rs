@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -13,6 +14,8 @@ use super::{Disk, DiskError, DiskFile};
 #[derive(Clone, Debug)]
 pub struct RealDisk {
     path: PathBuf,
+    /// Open all the time, so that a sync of it needs no descriptor.
+    directory: Arc<File>,
     syncs: bool,
 }
 
@@ -47,7 +50,12 @@ impl RealDisk {
                 parent
             })?;
         }
-        Ok(Self { path, syncs: true })
+        let directory = File::open(&path).map_err(|error| explain("open", &path, error))?;
+        Ok(Self {
+            path,
+            directory: Arc::new(directory),
+            syncs: true,
+        })
     }
 
     /// Returns the directory with syncs that do nothing: what is written survives the process and not the machine. For
@@ -143,11 +151,12 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self) -> Result<(), DiskError> {
-        if self.syncs {
-            sync_directory(&self.path)
-        } else {
-            Ok(())
+        if !self.syncs {
+            return Ok(());
         }
+        self.directory
+            .sync_all()
+            .map_err(|error| explain("sync directory", &self.path, error))
     }
 }
 
@@ -204,6 +213,9 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), DiskError> {
 
 fn explain(operation: &'static str, path: &Path, source: io::Error) -> DiskError {
     let file = path.display().to_string();
+    if is_out_of_descriptors(&source) {
+        return DiskError::NoSpace { file };
+    }
     match source.kind() {
         // A regular file takes nothing more only when there is no room for it.
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero => {
@@ -216,6 +228,12 @@ fn explain(operation: &'static str, path: &Path, source: io::Error) -> DiskError
             source,
         },
     }
+}
+
+/// Returns whether the process, or the machine, has as many files open as it may.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }
 
 const LOCK_NAME: &str = "lock";
@@ -252,6 +270,16 @@ mod tests {
         let disk = RealDisk::open("/dev").unwrap();
         let full = disk.open("full").unwrap();
         assert!(matches!(full.write_at(0, b"x"), Err(DiskError::NoSpace { file }) if file == "/dev/full"));
+    }
+
+    #[test]
+    fn lack_of_descriptors_is_reported_as_no_space() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(folder.path()).unwrap();
+        for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+            let error = explain("create", disk.path(), errno.into());
+            assert!(matches!(error, DiskError::NoSpace { .. }), "{error}");
+        }
     }
 
     #[test]

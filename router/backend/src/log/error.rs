@@ -8,7 +8,7 @@ use crate::disk::DiskError;
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// There is no room. Nothing was logged; the same group may be tried again when space returns.
-    #[error("the log cannot grow: no space left")]
+    #[error("the log cannot grow: the disk is full, or too many files are open")]
     NoSpace,
     /// The disk failed. Whether the group is in the log is unknown until it is opened again; until then nothing is
     /// appended.

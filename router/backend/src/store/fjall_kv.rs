@@ -8,8 +8,8 @@
 //! - fjall refuses a journal whose last batch is torn in the middle; the module `fjall_journal` cuts it before.
 //! - After a failed sync the page cache counts as clean, and neither fjall nor another sync writes those bytes again.
 //!   Every open therefore writes what it recovered from the journal to a new table before anything is answered.
-//! - After any write error fjall takes no more writes until reopened. Out of space: reopened here at the next apply,
-//!   once there is room. Anything else stays failed until the process restarts.
+//! - After any write error fjall takes no more writes until reopened. Out of space: reopened when asked to be writable
+//!   and there is room. Anything else stays failed until the process restarts.
 //!
 //! Settings that stay fjall's own: Bloom filters on every level (one false hit in ten thousand on the first, 10 bits a
 //! key below), 4 KiB blocks, LZ4 below the second level, leveled merging. Measured on 2 busy cores with groups of 500
@@ -27,7 +27,7 @@ use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::fjall_journal::cut_torn_batch;
 use super::kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
-use crate::disk::{Disk, DiskError, RealDisk, sync_directory};
+use crate::disk::{Disk, DiskError, RealDisk, is_out_of_descriptors, sync_directory};
 
 /// How much the engine may use.
 #[derive(Clone, Debug)]
@@ -106,25 +106,12 @@ impl FjallKv {
         }
     }
 
-    /// Returns the engine for writing, opened again if it ran out of room and there is room now.
-    fn writable(&mut self) -> Result<&Engine, KvError> {
-        if let State::Full(_) | State::Closed = self.state {
-            // Opening writes a table; without room for it and some more the engine stays as it is, for reads.
-            if free_bytes(&self.path)? < 4 * self.config.memtable_bytes {
-                return Err(KvError::NoSpace);
-            }
-            self.state = State::Closed;
-            self.state = State::Open(Engine::open(&self.path, &self.config)?);
-        }
-        match &self.state {
-            State::Open(engine) => Ok(engine),
-            _ => Err(KvError::Failed("an earlier write failed".into())),
-        }
-    }
-
     /// Runs a write and remembers how it failed.
     fn write(&mut self, write: impl FnOnce(&Engine) -> Result<(), KvError>) -> Result<(), KvError> {
-        let written = write(self.writable()?);
+        let State::Open(engine) = &self.state else {
+            return Err(KvError::Failed("an earlier write failed".into()));
+        };
+        let written = write(engine);
         if let Err(error) = &written
             && let State::Open(engine) = std::mem::replace(&mut self.state, State::Closed)
         {
@@ -160,6 +147,19 @@ impl Kv for FjallKv {
                 return Ok(());
             }
         }
+    }
+
+    fn make_writable(&mut self) -> Result<bool, KvError> {
+        let (State::Full(_) | State::Closed) = self.state else {
+            return Ok(false);
+        };
+        // Opening writes a table; without room for it and some more the engine stays as it is, for reads.
+        if free_bytes(&self.path)? < 4 * self.config.memtable_bytes {
+            return Err(KvError::NoSpace);
+        }
+        self.state = State::Closed;
+        self.state = State::Open(Engine::open(&self.path, &self.config)?);
+        Ok(true)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
@@ -302,10 +302,11 @@ pub(super) fn from_io(error: io::Error) -> KvError {
 }
 
 fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    is_out_of_descriptors(error)
+        || matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
 }
 
 fn failed(error: impl Error + Send + Sync + 'static) -> KvError {

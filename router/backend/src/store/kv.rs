@@ -18,6 +18,12 @@ pub trait Kv: Send {
     /// Errors: after one the batch may still have been made, and may be made again.
     fn apply(&mut self, batch: &Batch) -> Result<(), KvError>;
 
+    /// Makes an engine that lacked room take changes again, if there is room now; returns whether it was opened anew for
+    /// that. Then the caller looks whether it still holds what it was given.
+    fn make_writable(&mut self) -> Result<bool, KvError> {
+        Ok(false)
+    }
+
     /// Makes every earlier batch durable.
     fn persist(&mut self) -> Result<(), KvError>;
 }
@@ -59,8 +65,8 @@ impl Batch {
 /// Why an engine refused.
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
-    /// No space or quota: goes away by itself when space returns.
-    #[error("no space left on the disk of the store")]
+    /// No space, no quota or no file descriptor: goes away by itself when there is some again.
+    #[error("no room for the store: the disk is full, or too many files are open")]
     NoSpace,
     /// The simulated machine is down.
     #[error("the simulated machine crashed")]

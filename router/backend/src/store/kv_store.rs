@@ -69,6 +69,38 @@ impl<K: Kv> KvStore<K> {
         })
     }
 
+    /// Makes a batch, in an engine that took changes before or takes them again.
+    pub(super) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.make_writable()?;
+        Ok(self.kv.apply(batch)?)
+    }
+
+    pub(super) fn write_if_any(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.changes.is_empty() {
+            Ok(())
+        } else {
+            self.write(batch)
+        }
+    }
+
+    fn make_writable(&mut self) -> Result<(), StoreError> {
+        if !self.kv.make_writable()? {
+            return Ok(());
+        }
+        let held = match self.kv.get(&FLUSHED_KEY)? {
+            Some(bytes) => Some(decode_offset(&FLUSHED_KEY, &bytes)?),
+            None => None,
+        };
+        // More is possible: a batch that was refused for lack of room may have been made.
+        if held < self.flushed {
+            let (held, flushed) = (held.map(|offset| offset.0), self.flushed.map(|offset| offset.0));
+            return Err(StoreError::Failed(
+                format!("opened again it reaches offset {held:?} and not {flushed:?}; a restart reads the log again").into(),
+            ));
+        }
+        Ok(())
+    }
+
     fn get<T>(&self, key: &[u8], pick: impl Fn(Row) -> Option<T>) -> Result<Option<T>, StoreError> {
         let Some(value) = self.kv.get(key)? else {
             return Ok(None);
@@ -256,12 +288,13 @@ impl<K: Kv> Store for KvStore<K> {
             batch.put(key, value);
         }
         batch.put(FLUSHED_KEY, encode_offset(flushed));
-        self.kv.apply(&batch)?;
+        self.write(&batch)?;
         self.flushed = Some(flushed);
         Ok(())
     }
 
     fn persist(&mut self) -> Result<(), StoreError> {
+        self.make_writable()?;
         Ok(self.kv.persist()?)
     }
 
@@ -302,11 +335,7 @@ impl<K: Kv> Store for KvStore<K> {
         for row in old.iter().rev().skip(1) {
             batch.delete(key::checkpoint(row.time));
         }
-        if batch.changes.is_empty() {
-            Ok(())
-        } else {
-            Ok(self.kv.apply(&batch)?)
-        }
+        self.write_if_any(&batch)
     }
 }
 

@@ -162,7 +162,7 @@ pub struct MessagePage {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no room: try the same again when space returns. Reads go on.
-    #[error("no space left on the disk of the store")]
+    #[error("no room for the store: the disk is full, or too many files are open")]
     NoSpace,
     /// The simulated machine is down.
     #[error("the simulated machine crashed")]

@@ -29,7 +29,7 @@ pub(super) fn inbox<K: Kv>(
     let mut batch = Batch::default();
     batch.put(PRUNE_FLOOR_KEY, encode_offset(floor));
     let rest = delete_old(&store.kv, &table, start, below, rows_max, &mut batch)?;
-    store.kv.apply(&batch)?;
+    store.write(&batch)?;
     store.prune_floor = floor;
     Ok(rest.and_then(|key| UserId::new(u64::from_be_bytes(field(&key, 1)))))
 }
@@ -52,7 +52,7 @@ pub(super) fn messages<K: Kv>(
     );
     let mut batch = Batch::default();
     let rest = delete_old(&store.kv, &table, start, below, rows_max, &mut batch)?;
-    apply_if_any(&mut store.kv, &batch)?;
+    store.write_if_any(&batch)?;
     Ok(rest.and_then(|key| {
         let conversation = ConversationId::new(uuid::Uuid::from_bytes(field(&key, 1)))?;
         Some((conversation, Seq(u64::from_be_bytes(field(&key, 17)))))
@@ -90,7 +90,7 @@ pub(super) fn index<K: Kv>(
             }
             ControlFlow::Continue(())
         })?;
-    apply_if_any(&mut store.kv, &batch)?;
+    store.write_if_any(&batch)?;
     Ok(rest)
 }
 
@@ -196,14 +196,6 @@ fn owner_turn(
 /// Returns a row, unless it cannot be read.
 fn read(key: &[u8], value: &[u8]) -> Option<Row> {
     Row::decode(key, value).ok()
-}
-
-fn apply_if_any(kv: &mut impl Kv, batch: &Batch) -> Result<(), StoreError> {
-    if batch.changes.is_empty() {
-        Ok(())
-    } else {
-        Ok(kv.apply(batch)?)
-    }
 }
 
 /// Returns the bytes of a key field; what a shortened key lacks are zeros.
