@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use router_backend::disk::Disk;
-use router_backend::log::Group;
+use router_backend::log::{GROUP_BYTES_MAX, Group};
 use router_backend::store::Store;
 use router_core::sessions::LinkId;
 use wire::link::{FailedRecord, FromRouter, RejectedRecord, RequestId};
@@ -142,7 +142,9 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     fn add_unlogged_devices(&mut self) {
         let time = self.folds.stamp(self.now.unix);
-        for device in std::mem::take(&mut self.forming.unlogged_devices) {
+        let count = self.forming.unlogged_devices.len().min(UNLOGGED_AT_ONCE);
+        let devices: Vec<_> = self.forming.unlogged_devices.drain(..count).collect();
+        for device in devices {
             self.forming.push(
                 LogRecord {
                     time,
@@ -164,7 +166,8 @@ impl<D: Disk, S: Store> Router<D, S> {
         }
         let time = self.folds.stamp(self.now.unix);
         for _ in 0..self.config.group_records_max {
-            if self.forming.is_full(&self.config) && !is_due {
+            let is_full = self.forming.is_full(&self.config) && !is_due;
+            if is_full || self.forming.group.bytes() >= ACKS_BYTES_MAX {
                 return;
             }
             let Some(ack) = self.sessions.poll_ack() else {
@@ -227,3 +230,8 @@ impl<D: Disk, S: Store> Router<D, S> {
         self.links.push(link, &FromRouter::Failed(record));
     }
 }
+
+/// Devices of a group that was given up that go into the next one; the others wait for the one after.
+const UNLOGGED_AT_ONCE: usize = 16 << 10;
+/// Size at which a group takes no more acks, be they due or not.
+const ACKS_BYTES_MAX: usize = GROUP_BYTES_MAX / 2;
