@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Store`] is what the folds and the read side ask. [`KvStore`] answers over any [`Kv`], of which there
 //! are two: [`FjallKv`] on disk and [`MemoryKv`], its twin, which reverts at a crash to any batch boundary that a disk
-//! may leave. The layout of rows is `wire::row`; the store's own rows (generation, flushed offset, prune floor) lie
+//! may leave. [`WriteBehind`] puts a thread before the one on disk. The layout of rows is `wire::row`; the store's own rows (generation, flushed offset, prune floor) lie
 //! beside them under table byte 0, so that a batch and the offset it completes are one.
 
 mod fjall_copy;
@@ -12,6 +12,7 @@ mod kv;
 mod kv_store;
 mod memory;
 mod prune;
+mod write_behind;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use fjall_kv::{FjallConfig, FjallKv};
 pub use kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
 pub use kv_store::KvStore;
 pub use memory::{KvFault, MemoryKv};
+pub use write_behind::WriteBehind;
 
 pub(crate) use kv_store::{FLUSHED_KEY, IDENTITY_KEY, Identity, PRUNE_FLOOR_KEY, decode_offset};
 
@@ -113,8 +115,27 @@ pub trait Store {
     /// made all the same, which making it again does not change.
     fn apply(&mut self, rows: &[Row], flushed: Offset) -> Result<(), StoreError>;
 
+    /// Does what [`Store::apply`] does, and takes the rows: a store may write them later, as long as no read misses them.
+    ///
+    /// Errors: as those of `apply`, of this batch or of one handed over before; the rows stay with the caller.
+    fn hand_over(&mut self, rows: &mut Vec<Row>, flushed: Offset) -> Result<(), StoreError> {
+        self.apply(rows, flushed)?;
+        rows.clear();
+        Ok(())
+    }
+
     /// Makes everything applied durable.
     fn persist(&mut self) -> Result<(), StoreError>;
+
+    /// Begins to do so; one at a time.
+    ///
+    /// Order: [`Store::poll_persisted`] until it is over.
+    fn begin_persist(&mut self) {}
+
+    /// Returns, once, how it ended: through which record everything is durable.
+    fn poll_persisted(&mut self) -> Option<Result<Option<Offset>, StoreError>> {
+        Some(self.persist().map(|()| self.flushed()))
+    }
 
     /// Deletes inbox entries made by records below `below`, except the newest of each user, and raises the prune floor
     /// in the same batch: one step that looks at about `rows_max` rows, beginning with the user `from`. Returns where

@@ -91,7 +91,7 @@ impl Unapplied {
             self.effects.rows.extend(checkpoint.map(Row::Checkpoint));
             self.is_prepared = true;
         }
-        store.apply(&self.effects.rows, through)?;
+        store.hand_over(&mut self.effects.rows, through)?;
         folds.handle_applied(through);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use router_backend::disk::{Disk, DiskError, RealDisk};
-use router_backend::store::{FjallConfig, FjallKv, KvStore, StoreError};
+use router_backend::store::{FjallConfig, FjallKv, KvStore, StoreError, WriteBehind};
 use router_core::time::Now;
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::{Router, StartError, StartReport};
 use crate::config::RouterConfig;
 
 /// The router of `serve`.
-pub type EmbeddedRouter = Router<RealDisk, KvStore<FjallKv>>;
+pub type EmbeddedRouter = Router<RealDisk, WriteBehind<KvStore<FjallKv>>>;
 
 /// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,7 @@ fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport),
     };
     let kv = FjallKv::open(store_path(&config.data_dir), engine).map_err(StoreError::from)?;
     let store = KvStore::open(kv, (now.unix.0 / 1000) as u32)?;
+    let store = WriteBehind::start(store).map_err(|error| StoreError::Failed(error.into()))?;
     let (seed, _) = Uuid::new_v4().as_u64_pair();
     Router::open(disk, store, config, seed, now)
 }

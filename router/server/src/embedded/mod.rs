@@ -4,7 +4,8 @@
 //!
 //! 1. **Receive** what the links have. What needs no log is answered here; reads wait for step 5.
 //! 2. **Append** one group of records: one write, one sync (`group`).
-//! 3. **Fold** them and **apply** every row in one batch, together with the offset they reach (`commit`).
+//! 3. **Fold** them and **hand over** every row in one batch, together with the offset they reach (`commit`). The store on
+//!    disk has a thread of its own and may write the batch later; no read misses it.
 //! 4. Only then **publish**: answers to senders, live entries and status updates; then pages for sessions that are
 //!    behind (`sessions`).
 //! 5. **Read** history and conversations: whatever the same connection sent before is in them (`reads`).

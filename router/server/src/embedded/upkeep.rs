@@ -14,8 +14,9 @@ use crate::config::RouterConfig;
 
 /// What was synced and deleted, and when it is done again. Deadlines are on the monotonic clock.
 pub(super) struct Upkeep {
-    /// When the store is synced; `None` while it has nothing new.
+    /// When the store is synced, or, while it is, when it is asked whether it has; `None` while it has nothing new.
     persist_due_ms: Option<u64>,
+    is_persisting: bool,
     /// A sync of the store failed: it is not tried again, and the log keeps everything until a restart.
     persist_failed: bool,
     /// What the store surely has after a crash.
@@ -50,6 +51,7 @@ enum Stage {
 impl Upkeep {
     pub(super) fn new<S: Store>(config: &RouterConfig, store: &S, now: Now) -> Result<Self, StoreError> {
         Ok(Self {
+            is_persisting: false,
             persist_failed: false,
             persist_due_ms: Some(now.mono_ms + u64::from(config.store_persist_interval_ms)),
             persisted: store.flushed(),
@@ -111,6 +113,9 @@ impl<D: Disk, S: Store> Router<D, S> {
             // A sync that succeeds after one that failed proves nothing: the pages in between may be gone.
             return Ok(());
         }
+        if self.upkeep.is_persisting {
+            return self.finish_persist();
+        }
         let now_ms = self.now.mono_ms;
         let interval_ms = u64::from(self.config.store_persist_interval_ms);
         if self.store.flushed() == self.upkeep.persisted {
@@ -123,20 +128,30 @@ impl<D: Disk, S: Store> Router<D, S> {
         if due_ms > now_ms && !has_much {
             return Ok(());
         }
-        let flushed = self.store.flushed();
         self.counters.store_persists.add(1);
-        match self.store.persist() {
-            Ok(()) => {
-                self.upkeep.persisted = flushed;
-                self.upkeep.persisted_log_bytes = log_bytes;
+        self.upkeep.persisted_log_bytes = log_bytes;
+        self.upkeep.is_persisting = true;
+        self.store.begin_persist();
+        self.finish_persist()
+    }
+
+    fn finish_persist(&mut self) -> Result<(), Fatal> {
+        let Some(outcome) = self.store.poll_persisted() else {
+            self.upkeep.persist_due_ms = Some(self.now.mono_ms + PERSIST_CHECK_MS);
+            return Ok(());
+        };
+        self.upkeep.is_persisting = false;
+        match outcome {
+            Ok(through) => {
+                self.upkeep.persisted = through;
                 self.upkeep.persist_due_ms = None;
                 self.trim_log()
             }
             Err(StoreError::NoSpace) => {
                 // The log keeps everything until it works.
                 self.counters.store_errors.add(1);
-                self.upkeep.persist_due_ms = Some(now_ms + interval_ms);
-                self.upkeep.persisted_log_bytes = log_bytes;
+                let interval_ms = u64::from(self.config.store_persist_interval_ms);
+                self.upkeep.persist_due_ms = Some(self.now.mono_ms + interval_ms);
                 Ok(())
             }
             Err(error) => {
@@ -268,6 +283,8 @@ impl<D: Disk, S: Store> Router<D, S> {
 
 /// How far apart checkpoints are: what retention rounds to.
 const CHECKPOINT_MS: u64 = 3_600_000;
+/// How often a store that is being synced is asked whether it is.
+const PERSIST_CHECK_MS: u64 = 50;
 /// Pause between two slices of a sweep.
 const SWEEP_PAUSE_MS: u64 = 10;
 /// Pause before it is looked again whether anything is past retention.

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod faults;
+mod late_store;
 mod reads;
 mod receipts;
 mod restart;

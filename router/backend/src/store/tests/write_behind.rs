@@ -1,0 +1,152 @@
+//! A thread before a store: nothing read is behind, and no failure is forgotten.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+
+fn started(kv: &MemoryKv) -> WriteBehind<KvStore<MemoryKv>> {
+    WriteBehind::start(KvStore::open(kv.clone(), 1).unwrap()).unwrap()
+}
+
+/// Hands over the batch of one record: a message, and the conversation as of it.
+fn hand_over(store: &mut impl Store, offset: u64) -> Result<(), StoreError> {
+    let mut rows = vec![
+        Row::Message(message_row(1, offset, offset, "x")),
+        Row::Conversation(conversation_row(1, offset)),
+    ];
+    let handed = store.hand_over(&mut rows, Offset(offset));
+    assert_eq!(rows.is_empty(), handed.is_ok(), "taken if and only if it is");
+    handed
+}
+
+#[test]
+fn a_read_sees_everything_that_was_handed_over() {
+    let mut store = started(&MemoryKv::seeded(1));
+    for offset in 1..=500 {
+        hand_over(&mut store, offset).unwrap();
+        assert_eq!(store.flushed(), Some(Offset(offset)));
+        if offset % 7 == 0 {
+            let newest = store.conversation(conversation(1)).unwrap();
+            assert_eq!(newest, Some(conversation_row(1, offset)));
+        }
+    }
+}
+
+#[test]
+fn what_waits_is_written_before_the_store_is_dropped() {
+    let kv = MemoryKv::seeded(2);
+    let mut store = started(&kv);
+    for offset in 1..=100 {
+        hand_over(&mut store, offset).unwrap();
+    }
+    drop(store);
+    assert_eq!(KvStore::open(kv, 1).unwrap().flushed(), Some(Offset(100)));
+}
+
+#[test]
+fn a_batch_without_room_stays_first_in_line_and_is_told_to_writers_and_readers() {
+    let kv = MemoryKv::seeded(3);
+    let mut store = started(&kv);
+    kv.fail_applies(Some(KvFault::NoSpace));
+    hand_over(&mut store, 1).unwrap();
+    let read = store.conversation(conversation(1));
+    assert!(matches!(read, Err(StoreError::NoSpace)), "{read:?}");
+    for _ in 0..3 {
+        let second = hand_over(&mut store, 2);
+        assert!(matches!(second, Err(StoreError::NoSpace)), "{second:?}");
+    }
+    assert_eq!(store.flushed(), Some(Offset(1)), "the second was not taken");
+    kv.fail_applies(None);
+    hand_over(&mut store, 2).unwrap();
+    let rows = store
+        .messages_before(conversation(1), None, 10, usize::MAX)
+        .unwrap()
+        .rows;
+    assert_eq!(rows.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[test]
+fn a_store_that_failed_is_told_each_time() {
+    let kv = MemoryKv::seeded(4);
+    let mut store = started(&kv);
+    kv.fail_applies(Some(KvFault::Failed));
+    hand_over(&mut store, 1).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(store.devices(user(1)), Err(StoreError::Failed(_))));
+        assert!(matches!(hand_over(&mut store, 2), Err(StoreError::Failed(_))));
+        assert!(matches!(
+            store.prune_checkpoints(Offset(1)),
+            Err(StoreError::Failed(_))
+        ));
+    }
+}
+
+#[test]
+fn a_persist_says_how_far_it_goes_and_holds_up_nobody() {
+    let kv = MemoryKv::seeded(5);
+    let mut store = started(&kv);
+    hand_over(&mut store, 1).unwrap();
+    store.begin_persist();
+    hand_over(&mut store, 2).unwrap();
+    assert_eq!(persisted(&mut store).unwrap(), Some(Offset(1)));
+    assert!(store.poll_persisted().is_none(), "told once");
+    kv.fail_persists(Some(KvFault::Failed));
+    store.begin_persist();
+    assert!(matches!(persisted(&mut store), Err(StoreError::Failed(_))));
+    kv.crash();
+    assert!(KvStore::open(kv, 1).unwrap().flushed() >= Some(Offset(1)));
+}
+
+fn persisted(store: &mut impl Store) -> Result<Option<Offset>, StoreError> {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(outcome) = store.poll_persisted() {
+            return outcome;
+        }
+        assert!(Instant::now() < end, "it never ends");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_writer_waits_when_very_many_batches_do() {
+    let kv = MemoryKv::seeded(6);
+    let mut store = started(&kv);
+    kv.fail_applies(Some(KvFault::NoSpace));
+    // With nothing written, taking all of them would be an unbounded queue.
+    let refused = (1..=1_000).find(|offset| hand_over(&mut store, *offset).is_err());
+    assert!(refused.is_some());
+}
+
+#[test]
+fn a_store_that_panics_fails_whoever_waits_for_it() {
+    struct Broken(MemoryKv);
+
+    impl Kv for Broken {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+            self.0.get(key)
+        }
+
+        fn scan(
+            &self,
+            range: KeyRange<'_>,
+            direction: Direction,
+            visit: &mut Visit<'_>,
+        ) -> Result<(), KvError> {
+            self.0.scan(range, direction, visit)
+        }
+
+        fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
+            assert!(batch.changes.len() < 3, "as asked for by this test");
+            self.0.apply(batch)
+        }
+
+        fn persist(&mut self) -> Result<(), KvError> {
+            self.0.persist()
+        }
+    }
+
+    let mut store = WriteBehind::start(KvStore::open(Broken(MemoryKv::seeded(7)), 1).unwrap()).unwrap();
+    hand_over(&mut store, 1).unwrap();
+    assert!(matches!(store.devices(user(1)), Err(StoreError::Failed(_))));
+}

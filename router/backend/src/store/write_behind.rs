@@ -1,0 +1,391 @@
+//! Puts a thread between those who write and a store, so that nobody waits for an LSM tree that turns its tables over.
+//!
+//! What is written was in the log before, so that a store may be behind it: a crash is the same to a batch that waits
+//! here and to one that the disk has not got. What is read is never behind: a read first waits until everything handed
+//! over was written.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use wire::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UserId};
+use wire::row::{
+    CheckpointRow, ConversationRow, DeviceRow, InboxRow, IndexRow, MessageRow, ReceiptRow, Row,
+    UserConversationRow,
+};
+
+use super::{IndexKey, MessagePage, Store, StoreError};
+
+/// A [`Store`] whose batches are written by a thread of its own.
+///
+/// Shape: at most 32 batches wait; then a writer waits too.
+/// Errors: a batch that could not be written is told by the next call, a write or a read. It stays first in line, and
+/// each later write tries it again before it is taken itself.
+pub struct WriteBehind<S> {
+    shared: Arc<Shared<S>>,
+    /// As of everything handed over.
+    flushed: Option<Offset>,
+    generation: u32,
+    prune_floor: Offset,
+    is_persisting: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared<S> {
+    queue: Mutex<Queue>,
+    /// Something for the thread to do.
+    work: Condvar,
+    /// The thread did something.
+    done: Condvar,
+    /// Locked by the thread while it writes, by readers only when nothing waits.
+    store: Mutex<S>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    is_working: bool,
+    is_thread_waiting: bool,
+    is_ending: bool,
+    /// Why the first batch could not be written. Nothing is done until it is to be tried again.
+    error: Option<StoreError>,
+    persisted: Option<Result<Option<Offset>, StoreError>>,
+    /// For their memory.
+    spare: Vec<Vec<Row>>,
+}
+
+enum Job {
+    Apply { rows: Vec<Row>, flushed: Offset },
+    Persist,
+}
+
+impl<S: Store + Send + 'static> WriteBehind<S> {
+    /// Returns the store behind a thread.
+    ///
+    /// Errors: those of starting one.
+    pub fn start(store: S) -> std::io::Result<Self> {
+        let (flushed, generation, prune_floor) = (store.flushed(), store.generation(), store.prune_floor());
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            done: Condvar::new(),
+            store: Mutex::new(store),
+        });
+        let its = shared.clone();
+        let thread = thread::Builder::new()
+            .name("store".into())
+            .spawn(move || its.work())?;
+        Ok(Self {
+            shared,
+            flushed,
+            generation,
+            prune_floor,
+            is_persisting: false,
+            thread: Some(thread),
+        })
+    }
+
+    /// Returns the store once nothing waits for it.
+    fn settled(&self) -> Result<MutexGuard<'_, S>, StoreError> {
+        let mut queue = self.shared.queue();
+        loop {
+            if let Some(error) = &queue.error {
+                return Err(again(error));
+            }
+            if queue.is_idle() {
+                return Ok(lock(&self.shared.store));
+            }
+            queue = wait(&self.shared.done, queue);
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&S) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        read(&*self.settled()?)
+    }
+
+    fn write<T>(&mut self, write: impl FnOnce(&mut S) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.try_again()?;
+        write(&mut *self.settled()?)
+    }
+
+    /// Has the first batch tried again if it failed, and returns whether it still fails.
+    fn try_again(&self) -> Result<(), StoreError> {
+        let mut queue = self.shared.queue();
+        if queue.error.is_none() {
+            return Ok(());
+        }
+        queue.error = None;
+        self.shared.wake(&mut queue);
+        drop(queue);
+        self.settled().map(drop)
+    }
+}
+
+impl<S: Store> Shared<S> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    fn wake(&self, queue: &mut Queue) {
+        // A wake-up is a system call, and a busy thread needs none.
+        if std::mem::take(&mut queue.is_thread_waiting) {
+            self.work.notify_one();
+        }
+    }
+
+    fn work(&self) {
+        let mut queue = self.queue();
+        loop {
+            let job = if queue.error.is_none() {
+                queue.jobs.pop_front()
+            } else {
+                None
+            };
+            let Some(job) = job else {
+                if queue.is_ending {
+                    return;
+                }
+                queue.is_thread_waiting = true;
+                queue = wait(&self.work, queue);
+                continue;
+            };
+            queue.is_working = true;
+            drop(queue);
+            // Whoever waits must not wait for ever for a thread that panicked.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.run(&job)));
+            let outcome = outcome.unwrap_or_else(|_| Err(StoreError::Failed("it panicked".into())));
+            queue = self.queue();
+            queue.is_working = false;
+            queue.finish(job, outcome);
+            self.done.notify_all();
+        }
+    }
+
+    fn run(&self, job: &Job) -> Result<Option<Offset>, StoreError> {
+        let mut store = lock(&self.store);
+        match job {
+            Job::Apply { rows, flushed } => store.apply(rows, *flushed)?,
+            Job::Persist => store.persist()?,
+        }
+        Ok(store.flushed())
+    }
+}
+
+impl Queue {
+    fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && !self.is_working
+    }
+
+    fn finish(&mut self, job: Job, outcome: Result<Option<Offset>, StoreError>) {
+        match (job, outcome) {
+            (Job::Persist, outcome) => self.persisted = Some(outcome),
+            (job, Err(error)) => {
+                self.jobs.push_front(job);
+                self.error = Some(error);
+            }
+            (Job::Apply { mut rows, .. }, Ok(_)) => {
+                rows.clear();
+                if self.spare.len() < SPARE_MAX {
+                    self.spare.push(rows);
+                }
+            }
+        }
+    }
+}
+
+impl<S> Drop for WriteBehind<S> {
+    /// Writes what waits, unless it cannot be written.
+    fn drop(&mut self) {
+        lock(&self.shared.queue).is_ending = true;
+        self.shared.work.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<S: Store + Send + 'static> Store for WriteBehind<S> {
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn flushed(&self) -> Option<Offset> {
+        self.flushed
+    }
+
+    fn prune_floor(&self) -> Offset {
+        self.prune_floor
+    }
+
+    fn conversation(&self, conversation: ConversationId) -> Result<Option<ConversationRow>, StoreError> {
+        self.read(|store| store.conversation(conversation))
+    }
+
+    fn index(
+        &self,
+        message_id: MessageId,
+        sender: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<IndexRow>, StoreError> {
+        self.read(|store| store.index(message_id, sender, conversation))
+    }
+
+    fn index_by_message(&self, message_id: MessageId, limit: usize) -> Result<Vec<IndexRow>, StoreError> {
+        self.read(|store| store.index_by_message(message_id, limit))
+    }
+
+    fn message(&self, conversation: ConversationId, seq: Seq) -> Result<Option<MessageRow>, StoreError> {
+        self.read(|store| store.message(conversation, seq))
+    }
+
+    fn messages_before(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<MessagePage, StoreError> {
+        self.read(|store| store.messages_before(conversation, before, limit, bytes_max))
+    }
+
+    fn receipt(&self, conversation: ConversationId, user: UserId) -> Result<Option<ReceiptRow>, StoreError> {
+        self.read(|store| store.receipt(conversation, user))
+    }
+
+    fn user_conversations(
+        &self,
+        user: UserId,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<UserConversationRow>, StoreError> {
+        self.read(|store| store.user_conversations(user, after, limit))
+    }
+
+    fn inbox_after(
+        &self,
+        user: UserId,
+        position: Position,
+        limit: usize,
+    ) -> Result<Vec<InboxRow>, StoreError> {
+        self.read(|store| store.inbox_after(user, position, limit))
+    }
+
+    fn inbox_first(&self, user: UserId) -> Result<Option<InboxRow>, StoreError> {
+        self.read(|store| store.inbox_first(user))
+    }
+
+    fn inbox_last(&self, user: UserId) -> Result<Option<InboxRow>, StoreError> {
+        self.read(|store| store.inbox_last(user))
+    }
+
+    fn device(&self, user: UserId, device: DeviceId) -> Result<Option<DeviceRow>, StoreError> {
+        self.read(|store| store.device(user, device))
+    }
+
+    fn devices(&self, user: UserId) -> Result<Vec<DeviceRow>, StoreError> {
+        self.read(|store| store.devices(user))
+    }
+
+    fn checkpoints(&self) -> Result<Vec<CheckpointRow>, StoreError> {
+        self.read(|store| store.checkpoints())
+    }
+
+    fn apply(&mut self, rows: &[Row], flushed: Offset) -> Result<(), StoreError> {
+        self.hand_over(&mut rows.to_vec(), flushed)
+    }
+
+    fn hand_over(&mut self, rows: &mut Vec<Row>, flushed: Offset) -> Result<(), StoreError> {
+        self.try_again()?;
+        let mut queue = self.shared.queue();
+        while queue.jobs.len() >= BATCHES_MAX && queue.error.is_none() {
+            queue = wait(&self.shared.done, queue);
+        }
+        if let Some(error) = &queue.error {
+            return Err(again(error));
+        }
+        let empty = queue.spare.pop().unwrap_or_default();
+        let rows = std::mem::replace(rows, empty);
+        queue.jobs.push_back(Job::Apply { rows, flushed });
+        self.shared.wake(&mut queue);
+        drop(queue);
+        self.flushed = Some(flushed);
+        Ok(())
+    }
+
+    fn persist(&mut self) -> Result<(), StoreError> {
+        self.write(Store::persist)
+    }
+
+    fn begin_persist(&mut self) {
+        if std::mem::replace(&mut self.is_persisting, true) {
+            return;
+        }
+        let mut queue = self.shared.queue();
+        queue.jobs.push_back(Job::Persist);
+        self.shared.wake(&mut queue);
+    }
+
+    fn poll_persisted(&mut self) -> Option<Result<Option<Offset>, StoreError>> {
+        let outcome = self.shared.queue().persisted.take();
+        self.is_persisting &= outcome.is_none();
+        outcome
+    }
+
+    fn prune_inbox(
+        &mut self,
+        below: Offset,
+        from: Option<UserId>,
+        rows_max: usize,
+    ) -> Result<Option<UserId>, StoreError> {
+        let step = self.write(|store| Ok((store.prune_inbox(below, from, rows_max), store.prune_floor())));
+        let (step, prune_floor) = step?;
+        self.prune_floor = prune_floor;
+        step
+    }
+
+    fn prune_messages(
+        &mut self,
+        below: Offset,
+        from: Option<(ConversationId, Seq)>,
+        rows_max: usize,
+    ) -> Result<Option<(ConversationId, Seq)>, StoreError> {
+        self.write(|store| store.prune_messages(below, from, rows_max))
+    }
+
+    fn prune_index(
+        &mut self,
+        below: Offset,
+        from: Option<IndexKey>,
+        rows_max: usize,
+    ) -> Result<Option<IndexKey>, StoreError> {
+        self.write(|store| store.prune_index(below, from, rows_max))
+    }
+
+    fn prune_checkpoints(&mut self, below: Offset) -> Result<(), StoreError> {
+        self.write(|store| store.prune_checkpoints(below))
+    }
+}
+
+/// Returns an error that was told before.
+fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::NoSpace => StoreError::NoSpace,
+        StoreError::Crashed => StoreError::Crashed,
+        error => StoreError::Failed(error.to_string().into()),
+    }
+}
+
+/// Locks; what a panic of the store leaves behind the store answers for itself.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Batches that may wait. One is a group of the log, 1 MiB of messages at most by default, so this bounds memory and how
+/// far the store falls behind: some seconds of full load.
+const BATCHES_MAX: usize = 32;
+const SPARE_MAX: usize = 4;

@@ -1,0 +1,152 @@
+//! A store whose thread writes later, as the one on disk does: what is answered does not depend on when.
+
+use router_backend::disk::SimDisk;
+use router_backend::store::{KvFault, KvStore, MemoryKv, WriteBehind};
+use router_core::time::Now;
+use router_server::config::RouterConfig;
+use router_server::embedded::Router;
+use router_server::health::Readiness;
+use wire::client::Code;
+use wire::ids::{DeviceId, UnixMs};
+use wire::link::codec::{BatchWriter, decode_from_router};
+use wire::link::pipe::{Endpoint, pipe};
+use wire::link::{
+    FromRouter, HistoryRecord, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, ToRouter,
+};
+
+use crate::world::{body, direct, page_texts, user};
+
+/// A router over what outlives it, and the HTTP API's end of a link.
+struct Late {
+    router: Router<SimDisk, WriteBehind<KvStore<MemoryKv>>>,
+    api: Endpoint,
+    now: Now,
+}
+
+impl Late {
+    /// `seed` is that of the message ids that the router makes.
+    fn start(disk: &SimDisk, kv: &MemoryKv, seed: u64) -> Self {
+        let config = RouterConfig {
+            sends_per_s: Some(0),
+            ..RouterConfig::default()
+        };
+        let now = Now {
+            mono_ms: 1_000,
+            unix: UnixMs(1_800_000_000_000),
+        };
+        let (api, theirs) = pipe(config.link_pipe_bytes);
+        let store = WriteBehind::start(KvStore::open(kv.clone(), 7).unwrap()).unwrap();
+        let (mut router, _) = Router::open(disk.clone(), store, config, seed, now).unwrap();
+        router.add_link(theirs);
+        let mut late = Self { router, api, now };
+        let hello = LinkHello {
+            version: LINK_VERSION,
+            kind: LinkKind::Api,
+            node: "test".into(),
+            epoch: 1,
+            worker: 0,
+        };
+        assert!(late.ask(&ToRouter::Hello(hello)).is_none());
+        late
+    }
+
+    fn ask(&mut self, question: &ToRouter) -> Option<FromRouter> {
+        let mut batch = BatchWriter::new();
+        batch.push_to_router(question);
+        self.api.try_send(batch.take()).unwrap();
+        while self.router.tick(self.now).unwrap().is_busy {}
+        let answer = self.api.try_recv().unwrap()?;
+        decode_from_router(answer).next().map(Result::unwrap)
+    }
+
+    /// Sends from user 1 to user 2.
+    fn send(&mut self, text: &str) -> Result<u64, Code> {
+        let send = SendRecord {
+            request: RequestId(1),
+            sender: user(1),
+            sender_device: DeviceId::API,
+            receiver: user(2),
+            message_id: None,
+            body: body(text),
+        };
+        match self.ask(&ToRouter::Send(send)) {
+            Some(FromRouter::Sent(sent)) => Ok(sent.seq.0),
+            Some(FromRouter::Rejected(rejected)) => Err(rejected.code),
+            other => panic!("not an answer to a send: {other:?}"),
+        }
+    }
+
+    /// Returns the newest texts, oldest first.
+    fn history(&mut self) -> Result<Vec<String>, Code> {
+        let history = HistoryRecord {
+            request: RequestId(2),
+            user: user(2),
+            conversation: direct(user(1), user(2)),
+            before: None,
+            limit: 10,
+        };
+        match self.ask(&ToRouter::History(history)) {
+            Some(FromRouter::HistoryPage(page)) => {
+                Ok(page_texts(&page).into_iter().map(|(_, text)| text).collect())
+            }
+            Some(FromRouter::Failed(failed)) => Err(failed.code),
+            other => panic!("not an answer to a question: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn history_has_what_was_sent_before_though_the_store_writes_it_later() {
+    let mut late = Late::start(&SimDisk::seeded(1), &MemoryKv::seeded(1), 1);
+    for seq in 1..=200 {
+        assert_eq!(late.send(&seq.to_string()), Ok(seq));
+        assert_eq!(*late.history().unwrap().last().unwrap(), seq.to_string());
+    }
+}
+
+#[test]
+fn messages_whose_rows_find_no_room_later_come_when_there_is_room() {
+    let kv = MemoryKv::seeded(2);
+    let mut late = Late::start(&SimDisk::seeded(2), &kv, 1);
+    kv.fail_applies(Some(KvFault::NoSpace));
+    assert_eq!(late.send("a"), Ok(1), "it is in the log");
+    assert_eq!(
+        late.history(),
+        Err(Code::Unavailable),
+        "a page without it would be a lie"
+    );
+    assert_eq!(late.send("b"), Err(Code::Unavailable));
+    assert_eq!(late.router.health().readiness(), Readiness::StoreFull);
+    kv.fail_applies(None);
+    late.now.mono_ms += 2_000;
+    assert_eq!(
+        late.history(),
+        Ok(vec!["a".into(), "b".into()]),
+        "what has no answer may be there"
+    );
+    assert_eq!(late.router.health().readiness(), Readiness::Ready);
+    assert_eq!(late.send("c"), Ok(3));
+}
+
+#[test]
+fn a_crash_takes_nothing_that_was_answered_and_not_yet_written() {
+    for seed in 0..20 {
+        let (disk, kv) = (SimDisk::seeded(seed), MemoryKv::seeded(seed));
+        let mut late = Late::start(&disk, &kv, 1);
+        let fault = if seed % 2 == 0 {
+            KvFault::NoSpace
+        } else {
+            KvFault::Failed
+        };
+        late.send("a").unwrap();
+        late.history().unwrap();
+        kv.fail_applies(Some(fault));
+        assert_eq!(late.send("b"), Ok(2));
+        drop(late);
+        disk.crash();
+        kv.crash();
+        let mut late = Late::start(&disk, &kv, 2);
+        assert_eq!(late.history(), Ok(vec!["a".into(), "b".into()]), "seed {seed}");
+        assert_eq!(late.send("c"), Ok(3));
+    }
+}
