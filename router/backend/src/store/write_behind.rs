@@ -19,7 +19,7 @@ use super::{IndexKey, MessagePage, Store, StoreError};
 
 /// A [`Store`] whose batches are written by a thread of its own.
 ///
-/// Shape: at most 32 batches wait; then a writer waits too.
+/// Shape: when 32 MiB of rows wait, a writer waits too.
 /// Errors: a batch that could not be written is told by the next call, a write or a read. It stays first in line, and
 /// each later write tries it again before it is taken itself.
 pub struct WriteBehind<S> {
@@ -45,6 +45,8 @@ struct Shared<S> {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Of the batches among them, and of the one that is being written.
+    bytes: usize,
     is_working: bool,
     is_thread_waiting: bool,
     is_ending: bool,
@@ -56,7 +58,11 @@ struct Queue {
 }
 
 enum Job {
-    Apply { rows: Vec<Row>, flushed: Offset },
+    Apply {
+        rows: Vec<Row>,
+        bytes: usize,
+        flushed: Offset,
+    },
     Persist,
 }
 
@@ -165,7 +171,7 @@ impl<S: Store> Shared<S> {
     fn run(&self, job: &Job) -> Result<Option<Offset>, StoreError> {
         let mut store = lock(&self.store);
         match job {
-            Job::Apply { rows, flushed } => store.apply(rows, *flushed)?,
+            Job::Apply { rows, flushed, .. } => store.apply(rows, *flushed)?,
             Job::Persist => store.persist()?,
         }
         Ok(store.flushed())
@@ -184,7 +190,8 @@ impl Queue {
                 self.jobs.push_front(job);
                 self.error = Some(error);
             }
-            (Job::Apply { mut rows, .. }, Ok(_)) => {
+            (Job::Apply { mut rows, bytes, .. }, Ok(_)) => {
+                self.bytes -= bytes;
                 rows.clear();
                 if self.spare.len() < SPARE_MAX {
                     self.spare.push(rows);
@@ -297,8 +304,9 @@ impl<S: Store + Send + 'static> Store for WriteBehind<S> {
 
     fn hand_over(&mut self, rows: &mut Vec<Row>, flushed: Offset) -> Result<(), StoreError> {
         self.try_again()?;
+        let bytes = rows.iter().map(row_bytes).sum();
         let mut queue = self.shared.queue();
-        while queue.jobs.len() >= BATCHES_MAX && queue.error.is_none() {
+        while queue.bytes >= BYTES_MAX && queue.error.is_none() {
             queue = wait(&self.shared.done, queue);
         }
         if let Some(error) = &queue.error {
@@ -306,7 +314,8 @@ impl<S: Store + Send + 'static> Store for WriteBehind<S> {
         }
         let empty = queue.spare.pop().unwrap_or_default();
         let rows = std::mem::replace(rows, empty);
-        queue.jobs.push_back(Job::Apply { rows, flushed });
+        queue.bytes += bytes;
+        queue.jobs.push_back(Job::Apply { rows, bytes, flushed });
         self.shared.wake(&mut queue);
         drop(queue);
         self.flushed = Some(flushed);
@@ -376,6 +385,15 @@ fn again(error: &StoreError) -> StoreError {
     }
 }
 
+/// Returns about what a row takes while it waits.
+fn row_bytes(row: &Row) -> usize {
+    let body = match row {
+        Row::Message(row) => row.body.len(),
+        _ => 0,
+    };
+    size_of::<Row>() + body
+}
+
 /// Locks; what a panic of the store leaves behind the store answers for itself.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -385,7 +403,7 @@ fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T>
     condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Batches that may wait. One is a group of the log, 1 MiB of messages at most by default, so this bounds memory and how
-/// far the store falls behind: some seconds of full load.
-const BATCHES_MAX: usize = 32;
+/// Rows that may wait: memory, and how long a writer does not feel that the store stands still. fjall stands still while
+/// it syncs its journal before it turns a memtable over: 0.26 s were seen with 64 MiB of it, at 30,000 messages/s.
+const BYTES_MAX: usize = 32 << 20;
 const SPARE_MAX: usize = 4;

@@ -1,5 +1,7 @@
 //! A thread before a store: nothing read is behind, and no failure is forgotten.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -109,44 +111,72 @@ fn persisted(store: &mut impl Store) -> Result<Option<Offset>, StoreError> {
 }
 
 #[test]
-fn a_writer_waits_when_very_many_batches_do() {
-    let kv = MemoryKv::seeded(6);
-    let mut store = started(&kv);
-    kv.fail_applies(Some(KvFault::NoSpace));
-    // With nothing written, taking all of them would be an unbounded queue.
-    let refused = (1..=1_000).find(|offset| hand_over(&mut store, *offset).is_err());
-    assert!(refused.is_some());
+fn a_writer_waits_when_many_bytes_do() {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap();
+    let kv = Gated(MemoryKv::seeded(6), gate.clone());
+    let mut store = WriteBehind::start(KvStore::open(kv, 1).unwrap()).unwrap();
+    let handed = Arc::new(AtomicU64::new(0));
+    let count = handed.clone();
+    let text = "x".repeat(8_000);
+    let writer = std::thread::spawn(move || {
+        for offset in 1..=10_000 {
+            let row = Row::Message(message_row(1, offset, offset, &text));
+            store.hand_over(&mut vec![row], Offset(offset)).unwrap();
+            count.store(offset, Ordering::SeqCst);
+        }
+        store.message(conversation(1), Seq(10_000)).unwrap()
+    });
+    let mut before = 0;
+    let stands_at = loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = handed.load(Ordering::SeqCst);
+        assert!(!writer.is_finished(), "it waits");
+        if now > 0 && now == std::mem::replace(&mut before, now) {
+            break now;
+        }
+    };
+    assert!(
+        (4_000..=4_200).contains(&stands_at),
+        "32 MiB are taken: {stands_at}"
+    );
+    drop(closed);
+    assert!(writer.join().unwrap().is_some(), "and then the rest");
+}
+
+/// Writes only while its gate is open.
+struct Gated(MemoryKv, Arc<Mutex<()>>);
+
+impl Kv for Gated {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.0.get(key)
+    }
+
+    fn scan(&self, range: KeyRange<'_>, direction: Direction, visit: &mut Visit<'_>) -> Result<(), KvError> {
+        self.0.scan(range, direction, visit)
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
+        let is_first = batch.changes.len() == 1; // The generation.
+        let _open = (!is_first).then(|| self.1.lock().expect("a poisoned gate panics"));
+        self.0.apply(batch)
+    }
+
+    fn persist(&mut self) -> Result<(), KvError> {
+        self.0.persist()
+    }
 }
 
 #[test]
 fn a_store_that_panics_fails_whoever_waits_for_it() {
-    struct Broken(MemoryKv);
-
-    impl Kv for Broken {
-        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-            self.0.get(key)
-        }
-
-        fn scan(
-            &self,
-            range: KeyRange<'_>,
-            direction: Direction,
-            visit: &mut Visit<'_>,
-        ) -> Result<(), KvError> {
-            self.0.scan(range, direction, visit)
-        }
-
-        fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
-            assert!(batch.changes.len() < 3, "as asked for by this test");
-            self.0.apply(batch)
-        }
-
-        fn persist(&mut self) -> Result<(), KvError> {
-            self.0.persist()
-        }
-    }
-
-    let mut store = WriteBehind::start(KvStore::open(Broken(MemoryKv::seeded(7)), 1).unwrap()).unwrap();
+    let gate = Arc::new(Mutex::new(()));
+    let kv = Gated(MemoryKv::seeded(7), gate.clone());
+    let mut store = WriteBehind::start(KvStore::open(kv, 1).unwrap()).unwrap();
+    let broken = std::thread::spawn(move || {
+        let _held = gate.lock().unwrap();
+        panic!("as asked for by this test");
+    });
+    assert!(broken.join().is_err());
     hand_over(&mut store, 1).unwrap();
     assert!(matches!(store.devices(user(1)), Err(StoreError::Failed(_))));
 }
