@@ -5,8 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use runtime::EngineChoice;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use runtime::{EngineChoice, descriptors};
 
 use crate::clock::Ns;
 use crate::diagnosis::Punctuality;
@@ -114,13 +113,7 @@ impl Settings {
 
     fn check_descriptors(&self) -> Result<(), RunError> {
         let needed = u64::from(self.conns) + DESCRIPTORS_SPARE;
-        let mut limit = getrlimit(Resource::Nofile);
-        if limit.current.is_some_and(|current| current < needed) {
-            limit.current = limit.maximum;
-            // A refusal shows in the next line.
-            let _ = setrlimit(Resource::Nofile, limit);
-        }
-        match getrlimit(Resource::Nofile).current {
+        match descriptors::raise_limit().now {
             Some(current) if current < needed => {
                 let reason = format!("{needed} descriptors are needed and {current} allowed (ulimit -n)");
                 Err(RunError::usage("--conns", reason))

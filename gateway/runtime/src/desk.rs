@@ -23,6 +23,7 @@ pub(crate) struct Desk {
     pub(crate) stats: ReactorStats,
     pub(crate) waker: Waker,
     tcp_user_timeout: Option<Duration>,
+    sockets_max: usize,
 }
 
 /// What a readiness report of the kernel says.
@@ -53,6 +54,7 @@ impl Desk {
             stats: ReactorStats::default(),
             waker: Waker::new()?,
             tcp_user_timeout: config.tcp_user_timeout,
+            sockets_max: config.sockets_max,
         })
     }
 
@@ -76,6 +78,18 @@ impl Desk {
         self.stats.accepted += 1;
         self.events.push_back(Event::Accepted(id));
         id
+    }
+
+    /// Returns whether one more connection may be accepted.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sockets.held() < self.sockets_max
+    }
+
+    /// Closes a socket that no engine knows of.
+    pub(crate) fn forget(&mut self, id: SocketId) {
+        if self.sockets.retire(id).is_some() {
+            self.sockets.close_retired(id.slot);
+        }
     }
 
     pub(crate) fn accept_failed(&mut self, error: io::Error) {

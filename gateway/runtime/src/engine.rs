@@ -162,10 +162,6 @@ impl Reactor for AnyReactor {
         either!(self, r => r.add_listener(listener))
     }
 
-    fn set_accepting(&mut self, accepting: bool) {
-        either!(self, r => r.set_accepting(accepting))
-    }
-
     fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
         either!(self, r => r.connect(local, peer))
     }

@@ -3,22 +3,25 @@
 //! Reading order:
 //! 1. [`reactor`]: the contract of an I/O engine: [`Reactor`], [`Event`], [`SendBuf`].
 //! 2. [`engine`]: how one is chosen and opened: [`open`].
-//! 3. `desk`: what both engines do alike; `sockets`: what they keep per connection, 12 bytes.
+//! 3. `desk` and `accepting`: what both engines do alike; `sockets`: what they keep per connection, 12 bytes.
 //! 4. [`uring`] and [`poll`]: the two engines. [`probe`]: whether the first works here.
-//! 5. [`waker`] and [`mod@mailbox`]: how threads reach a worker. [`worker`], [`listen`], [`clock`]: what a driver needs besides.
+//! 5. [`waker`] and [`mod@mailbox`]: how threads reach a worker. [`worker`], [`listen`], [`descriptors`],
+//!    [`clock`]: what a driver needs besides.
 //!
 //! Invariants:
 //! - A reactor stays on the thread that opened it. Nothing in it is locked or shared but its [`Waker`].
 //! - No event of a socket appears after `close`; a slot gets a new generation with each use.
 //! - Both engines post the same events for the same happenings; the tests in `tests/` run on both.
-//! - Every queue is bounded: events by the number of sockets, accepted connections by the accept budget, spare buffers
-//!   in bytes, mailboxes in items.
+//! - Every queue is bounded: events by the number of sockets, sockets by `sockets_max`, spare buffers in bytes, mailboxes in
+//!   items.
 //!
 //! Deliberately absent: any protocol, any timer but the timeout of `wait`, raw descriptors in the interface (which would
 //! break once each worker has a descriptor table of its own).
 
+mod accepting;
 mod buffers;
 pub mod clock;
+pub mod descriptors;
 mod desk;
 pub mod engine;
 pub mod listen;

@@ -21,10 +21,6 @@ pub trait Reactor {
     /// accepted sockets inherit both options, so that a connection costs no further call.
     fn add_listener(&mut self, listener: TcpListener) -> io::Result<()>;
 
-    /// Pauses or resumes accepting on every listener. Connections then wait in the backlog of the kernel; those the
-    /// reactor had accepted already still come out as [`Event::Accepted`].
-    fn set_accepting(&mut self, accepting: bool);
-
     /// Opens a connection to `peer`, from `local` if given (port 0: chosen so that one port may serve many peers).
     /// [`Event::Connected`] or [`Event::Failed`] follows.
     ///
@@ -199,9 +195,12 @@ pub struct ReactorConfig {
     pub cq_entries: u32,
     /// Most events one `wait` of the poll engine takes from the kernel (default 1,024).
     pub events_per_wait: usize,
-    /// Most connections one `wait` hands out as `Accepted` (default 256), so that a storm of them leaves room for the
-    /// traffic of others. Those already taken from the kernel wait for the next call.
+    /// Most connections one `wait` accepts (default 256), so that a storm of them leaves room for the traffic of others.
+    /// The others wait in the backlog of the kernel for the next call.
     pub accepts_per_wait: usize,
+    /// Most descriptors of sockets held at once (default: no bound). At the bound nothing is accepted, connections wait
+    /// in the backlog, and accepting goes on by itself as sockets close. `connect` does not ask.
+    pub sockets_max: usize,
     /// How long sent bytes may stay unacknowledged before the kernel gives a connection up (default 80 s, behind three
     /// ping intervals of 25 s); `None`: the kernel's own limit, about 15 minutes.
     pub tcp_user_timeout: Option<Duration>,
@@ -216,6 +215,7 @@ impl Default for ReactorConfig {
             cq_entries: 32 * 1024,
             events_per_wait: 1024,
             accepts_per_wait: 256,
+            sockets_max: usize::MAX,
             tcp_user_timeout: Some(Duration::from_secs(80)),
             spare_bytes_max: 512 * 1024,
         }
@@ -243,6 +243,8 @@ pub struct ReactorStats {
     pub accepted: u64,
     /// Attempts to accept that failed.
     pub accepts_failed: u64,
+    /// Times connections had to wait because [`ReactorConfig::sockets_max`] sockets were held.
+    pub accept_pauses: u64,
     /// Sends queued.
     pub sends: u64,
     /// Sends the kernel took only in part or not at all.

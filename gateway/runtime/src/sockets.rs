@@ -161,6 +161,11 @@ impl Sockets {
     pub(crate) fn len(&self) -> usize {
         self.open
     }
+
+    /// Returns how many descriptors the table holds: those of open sockets, and of those whose close is on its way.
+    pub(crate) fn held(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
 }
 
 impl Drop for Sockets {
@@ -194,7 +199,9 @@ mod tests {
         assert!(sockets.get(first).is_none() && sockets.retire(first).is_none());
         let second = sockets.insert(descriptor(), &[]);
         assert_ne!(second.slot, first.slot);
+        assert_eq!((sockets.len(), sockets.held()), (1, 2));
         assert_eq!(sockets.release(first.slot), fd);
+        assert_eq!(sockets.held(), 1);
         assert_eq!(sockets.release(first.slot), None);
         let third = sockets.insert(descriptor(), &[]);
         assert_eq!(

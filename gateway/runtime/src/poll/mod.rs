@@ -7,17 +7,18 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketFlags, accept_with, send};
+use rustix::net::{SendFlags, send};
 
+use crate::accepting::Listeners;
 use crate::desk::{Desk, Readiness, Sent};
 use crate::engine::Engine;
-use crate::reactor::{ACCEPT_PAUSE, Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
 use crate::sockets::Flag;
 use crate::waker::Waker;
 
@@ -27,17 +28,7 @@ pub struct PollReactor {
     epoll: OwnedFd,
     /// Where the kernel writes what is ready; empty between waits.
     batch: Vec<epoll::Event>,
-    listeners: Vec<Listener>,
-    accepting: bool,
-    accepts_per_wait: usize,
-    /// Accepting rests until then.
-    accept_again: Option<Instant>,
-}
-
-struct Listener {
-    socket: TcpListener,
-    /// Connections may wait: accept until there are none, or the budget is spent.
-    ready: bool,
+    listeners: Listeners,
 }
 
 /// Keys of what is not a socket; a socket's key is its generation and slot, whose slots never grow this high.
@@ -59,30 +50,13 @@ impl PollReactor {
             desk,
             epoll,
             batch: Vec::with_capacity(config.events_per_wait.max(1)),
-            listeners: Vec::new(),
-            accepting: true,
-            accepts_per_wait: config.accepts_per_wait.max(1),
-            accept_again: None,
+            listeners: Listeners::new(config),
         })
     }
 
     #[cfg(test)]
     pub(crate) fn desk(&self) -> &Desk {
         &self.desk
-    }
-
-    /// Registers a socket on all its edges.
-    fn watch(&mut self, id: SocketId) -> io::Result<()> {
-        let Some(socket) = self.desk.sockets.get(id) else {
-            return Ok(());
-        };
-        let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::add(
-            &self.epoll,
-            socket.fd(),
-            EventData::new_u64(key(id)),
-            edges,
-        )?)
     }
 
     fn handle(&mut self, event: epoll::Event) {
@@ -92,7 +66,9 @@ impl PollReactor {
             return; // The state of the waker tells whether anybody called.
         }
         if slot >= LISTENER_SLOT_FIRST {
-            self.listeners[(slot - LISTENER_SLOT_FIRST) as usize].ready = true;
+            if let Some(listener) = self.listeners.get_mut((slot - LISTENER_SLOT_FIRST) as usize) {
+                listener.is_ready = true;
+            }
             return;
         }
         let Some(id) = self.desk.sockets.find(slot, generation, u32::MAX) else {
@@ -114,55 +90,6 @@ impl PollReactor {
             self.desk.ready(id, readiness);
         }
     }
-
-    /// Accepts within the budget of one wait.
-    fn accept(&mut self) {
-        if !self.accepting || self.accept_again.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        self.accept_again = None;
-        let mut budget = self.accepts_per_wait;
-        for index in 0..self.listeners.len() {
-            while budget > 0 && self.listeners[index].ready {
-                match accept_with(
-                    &self.listeners[index].socket,
-                    SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-                ) {
-                    Ok(fd) => {
-                        budget -= 1;
-                        let id = self.desk.accepted(fd);
-                        if let Err(error) = self.watch(id) {
-                            self.close(id);
-                            self.desk.accept_failed(error);
-                        }
-                    }
-                    Err(Errno::AGAIN) => self.listeners[index].ready = false,
-                    Err(Errno::INTR | Errno::CONNABORTED) => {}
-                    Err(errno) => {
-                        self.desk.accept_failed(errno.into());
-                        self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Returns how long the kernel may wait: not at all while there is something to do, and not beyond the pause of
-    /// accepting.
-    fn sleep_max(&self, timeout: Option<Duration>) -> Option<Duration> {
-        let idle = self.desk.events.is_empty();
-        let accept_waits = self.accepting && self.listeners.iter().any(|listener| listener.ready);
-        match self.accept_again {
-            _ if !idle => Some(Duration::ZERO),
-            None if accept_waits => Some(Duration::ZERO),
-            Some(at) if accept_waits => {
-                let pause = at.saturating_duration_since(Instant::now());
-                Some(timeout.map_or(pause, |timeout| timeout.min(pause)))
-            }
-            _ => timeout,
-        }
-    }
 }
 
 impl Reactor for PollReactor {
@@ -175,26 +102,20 @@ impl Reactor for PollReactor {
             EventData::new_u64(u64::from(slot)),
             EventFlags::IN | EventFlags::ET,
         )?;
-        self.listeners.push(Listener {
-            socket: listener,
-            ready: true,
-        });
+        self.listeners.add(listener);
         Ok(())
-    }
-
-    fn set_accepting(&mut self, accepting: bool) {
-        self.accepting = accepting;
     }
 
     fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
         let id = self.desk.connect(local, peer)?;
-        match self.watch(id) {
-            Ok(()) => Ok(id),
-            Err(error) => {
-                self.close(id);
-                Err(error)
-            }
+        let watched = match self.desk.sockets.get(id) {
+            Some(socket) => watch(&self.epoll, socket.fd(), id),
+            None => Ok(()),
+        };
+        if watched.is_err() {
+            self.desk.forget(id);
         }
+        watched.map(|()| id)
     }
 
     fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
@@ -221,15 +142,17 @@ impl Reactor for PollReactor {
     }
 
     fn close(&mut self, id: SocketId) {
-        if self.desk.sockets.retire(id).is_some() {
-            // Leaves the epoll set by itself: nobody else holds the socket.
-            self.desk.sockets.close_retired(id.slot);
-        }
+        // Leaves the epoll set by itself: nobody else holds the socket.
+        self.desk.forget(id);
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.desk.stats.waits += 1;
-        let mut sleep_max = self.sleep_max(timeout);
+        let mut sleep_max = if self.desk.events.is_empty() {
+            self.listeners.sleep_max(&self.desk, timeout)
+        } else {
+            Some(Duration::ZERO)
+        };
         if sleep_max != Some(Duration::ZERO) && !self.desk.waker.fall_asleep() {
             sleep_max = Some(Duration::ZERO);
         }
@@ -252,7 +175,12 @@ impl Reactor for PollReactor {
         }
         self.batch = batch;
         self.batch.clear();
-        self.accept();
+        let epoll = &self.epoll;
+        self.listeners
+            .accept(&mut self.desk, |desk, id| match desk.sockets.get(id) {
+                Some(socket) => watch(epoll, socket.fd(), id),
+                None => Ok(()),
+            });
         Ok(())
     }
 
@@ -279,6 +207,12 @@ impl Reactor for PollReactor {
     fn engine(&self) -> Engine {
         Engine::Poll
     }
+}
+
+/// Registers a socket on all its edges.
+fn watch(epoll: &OwnedFd, socket: impl AsFd, id: SocketId) -> io::Result<()> {
+    let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+    Ok(epoll::add(epoll, socket, EventData::new_u64(key(id)), edges)?)
 }
 
 fn key(id: SocketId) -> u64 {

@@ -7,7 +7,6 @@
 //! - Closing cancels what is pending on the descriptor and closes it, as two linked requests: with the poll still
 //!   pending, a close alone would leave the peer without its end of stream.
 
-mod accepting;
 mod outgoing;
 mod ring;
 mod tag;
@@ -15,18 +14,18 @@ mod tag;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode, squeue};
 use rustix::io::Errno;
 
-use self::accepting::{Accept, Listener};
 use self::outgoing::Outgoing;
 use self::ring::Ring;
 use self::tag::{COUNT_MASK, Operation, Tag};
+use crate::accepting::Listeners;
 use crate::desk::{Desk, Readiness, Sent};
 use crate::engine::Engine;
 use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
@@ -43,13 +42,7 @@ pub struct UringReactor {
     outgoing: Outgoing,
     /// Requests that completions asked for, pushed before the next enter.
     to_arm: VecDeque<Tag>,
-    /// What the kernel has accepted or failed to, not yet handed out.
-    accepted: VecDeque<io::Result<OwnedFd>>,
-    listeners: Vec<Listener>,
-    accepting: bool,
-    accepts_per_wait: usize,
-    /// Accepting rests until then.
-    accept_again: Option<Instant>,
+    listeners: Listeners,
     /// An error of an enter outside `wait`, reported by the next one.
     broken: Option<io::Error>,
     desk: Desk,
@@ -77,11 +70,7 @@ impl UringReactor {
             ring,
             outgoing: Outgoing::default(),
             to_arm,
-            accepted: VecDeque::new(),
-            listeners: Vec::new(),
-            accepting: true,
-            accepts_per_wait: config.accepts_per_wait.max(1),
-            accept_again: None,
+            listeners: Listeners::new(config),
             broken: None,
             desk,
         })
@@ -187,8 +176,7 @@ impl UringReactor {
             result => Ok(result as u32),
         };
         match tag.operation {
-            Operation::Accept => self.handle_accept(tag, outcome, ended),
-            Operation::AcceptCancel => self.handle_accept_cancel(tag, outcome),
+            Operation::Listen => self.handle_listen(tag),
             Operation::PollRead => self.handle_poll_read(tag, outcome, ended),
             Operation::PollWrite => self.handle_poll_write(tag, outcome),
             Operation::Connect => self.handle_connect(tag, outcome),
@@ -198,6 +186,14 @@ impl UringReactor {
             // Whether anybody called is the state of the waker; here the sleep just ends.
             Operation::Wake if ended => self.arm_again(tag),
             Operation::Wake => {}
+        }
+    }
+
+    /// A listener has connections, or its poll failed: accepting tells which.
+    fn handle_listen(&mut self, tag: Tag) {
+        if let Some(listener) = self.listeners.get_mut(tag.slot as usize) {
+            listener.is_armed = false;
+            listener.is_ready = true;
         }
     }
 
@@ -287,6 +283,26 @@ impl UringReactor {
         self.to_arm.push_back(tag);
     }
 
+    /// Queues a poll of each listener that had no more connections the last time.
+    fn arm_listeners(&mut self) {
+        for index in 0..self.listeners.len() {
+            let Some(listener) = self.listeners.get_mut(index) else {
+                continue;
+            };
+            if listener.is_ready || std::mem::replace(&mut listener.is_armed, true) {
+                continue;
+            }
+            let fd = Fd(listener.socket.as_raw_fd());
+            let tag = Tag::new(Operation::Listen, 0, index as u32);
+            let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).build();
+            if !self.make_room(1) {
+                return;
+            }
+            // SAFETY: a poll refers to no memory.
+            unsafe { self.ring.push(&entry.user_data(tag.encode())) };
+        }
+    }
+
     /// Queues the polls that events and completions asked for.
     fn arm(&mut self) {
         while let Some(tag) = self.to_arm.pop_front() {
@@ -318,15 +334,8 @@ impl UringReactor {
 impl Reactor for UringReactor {
     fn add_listener(&mut self, listener: TcpListener) -> io::Result<()> {
         self.desk.prepare_listener(&listener)?;
-        self.listeners.push(Listener {
-            socket: listener,
-            state: Accept::Idle,
-        });
+        self.listeners.add(listener);
         Ok(())
-    }
-
-    fn set_accepting(&mut self, accepting: bool) {
-        self.accepting = accepting;
     }
 
     fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
@@ -406,13 +415,17 @@ impl Reactor for UringReactor {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.desk.stats.waits += 1;
         self.arm();
-        self.arm_accepts();
+        self.arm_listeners();
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
-        let idle = self.desk.events.is_empty() && self.accepted.is_empty();
-        let outcome = if idle && timeout != Some(Duration::ZERO) && self.desk.waker.fall_asleep() {
-            self.enter(1, self.sleep_max(timeout))
+        let sleep_max = if self.desk.events.is_empty() {
+            self.listeners.sleep_max(&self.desk, timeout)
+        } else {
+            Some(Duration::ZERO)
+        };
+        let outcome = if sleep_max != Some(Duration::ZERO) && self.desk.waker.fall_asleep() {
+            self.enter(1, sleep_max)
         } else if self.ring.needs_enter() {
             self.enter(0, None)
         } else {
@@ -421,7 +434,11 @@ impl Reactor for UringReactor {
         self.desk.wake_up();
         outcome?;
         self.reap();
-        self.hand_out_accepted();
+        let to_arm = &mut self.to_arm;
+        self.listeners.accept(&mut self.desk, |_, id| {
+            to_arm.push_back(Tag::of_socket(Operation::PollRead, id));
+            Ok(())
+        });
         Ok(())
     }
 

@@ -243,7 +243,6 @@ fn require_operations(submitter: &Submitter<'_>) -> Result<(), UringRefusal> {
         .register_probe(&mut probe)
         .map_err(UringRefusal::from_setup)?;
     for (code, name) in [
-        (opcode::AcceptMulti::CODE, "accept"),
         (opcode::PollAdd::CODE, "poll"),
         (opcode::Send::CODE, "send"),
         (opcode::AsyncCancel2::CODE, "cancel"),

@@ -16,10 +16,8 @@ pub(super) struct Tag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Operation {
-    /// Multishot accept on a listener.
-    Accept = 1,
-    /// The end of one.
-    AcceptCancel,
+    /// Oneshot poll of a listener.
+    Listen = 1,
     /// Multishot poll of a socket for reading and hang-up.
     PollRead,
     /// Oneshot poll of a socket for writing, after a short send.
@@ -60,15 +58,14 @@ impl Tag {
     /// Returns `None` for a value that [`Tag::encode`] never gives.
     pub(super) const fn decode(user_data: u64) -> Option<Self> {
         let operation = match (user_data >> 56) as u8 {
-            1 => Operation::Accept,
-            2 => Operation::AcceptCancel,
-            3 => Operation::PollRead,
-            4 => Operation::PollWrite,
-            5 => Operation::Connect,
-            6 => Operation::Send,
-            7 => Operation::Cancel,
-            8 => Operation::Close,
-            9 => Operation::Wake,
+            1 => Operation::Listen,
+            2 => Operation::PollRead,
+            3 => Operation::PollWrite,
+            4 => Operation::Connect,
+            5 => Operation::Send,
+            6 => Operation::Cancel,
+            7 => Operation::Close,
+            8 => Operation::Wake,
             _ => return None,
         };
         Some(Self {
@@ -85,14 +82,14 @@ mod tests {
 
     #[test]
     fn every_operation_survives_the_round_trip_with_all_bits() {
-        for code in 1..=9u64 {
+        for code in 1..=8u64 {
             let tag = Tag::decode(code << 56 | u64::from(COUNT_MASK) << 32 | u64::from(u32::MAX)).unwrap();
             assert_eq!(tag.encode() >> 56, code);
             assert_eq!((tag.count, tag.slot), (COUNT_MASK, u32::MAX));
             assert_eq!(Tag::decode(tag.encode()), Some(tag));
         }
         assert_eq!(Tag::decode(0), None);
-        assert_eq!(Tag::decode(10 << 56), None);
+        assert_eq!(Tag::decode(9 << 56), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Accepting: bursts, pauses, exhausted descriptors, listeners that share a port.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use crate::harness::{Server, in_child, is_child, listener, on_both_engines, read
 
 on_both_engines!(
     a_burst_of_connections_is_accepted_within_the_budget_of_each_wait,
-    accepting_pauses_and_resumes,
+    no_more_sockets_are_open_than_the_bound,
     running_out_of_descriptors_is_survived,
     two_listeners_serve_one_reactor,
 );
@@ -52,19 +53,46 @@ fn a_burst_of_connections_is_accepted_within_the_budget_of_each_wait(engine: Eng
     assert_eq!((stats.accepted, stats.sockets_open), (BURST as u64, BURST as u64));
 }
 
-fn accepting_pauses_and_resumes(engine: EngineChoice) {
-    let mut server = Server::open(engine);
-    let (_, _first) = server.pair();
-    server.reactor.set_accepting(false);
+fn no_more_sockets_are_open_than_the_bound(engine: EngineChoice) {
+    const BOUND: usize = 10;
+    if !is_child() {
+        // Alone, since it counts the descriptors of the process.
+        return in_child(match engine {
+            EngineChoice::Uring => "accepting::uring::no_more_sockets_are_open_than_the_bound",
+            _ => "accepting::poll::no_more_sockets_are_open_than_the_bound",
+        });
+    }
+    let config = ReactorConfig {
+        sockets_max: BOUND,
+        ..ReactorConfig::default()
+    };
+    let mut server = Server::open_with(engine, config);
+    let before = descriptors();
+    let _peers: Vec<TcpStream> = (0..BOUND * 10).map(|_| server.dial()).collect();
+    let (peers, mut open) = (descriptors() - before, VecDeque::new());
+    while open.len() < BOUND {
+        open.push_back(server.accepted());
+    }
+    // The others wait in the kernel, whose handshake they have; the engine sleeps meanwhile.
+    let waits = server.reactor.stats().waits;
     server.expect_quiet();
-    let _second = server.dial(); // The kernel shakes hands; nobody accepts.
-    server.expect_quiet();
-    server.reactor.set_accepting(true);
-    server.accepted();
-    // A change of mind within a tick is none.
-    server.reactor.set_accepting(false);
-    server.reactor.set_accepting(true);
-    server.pair();
+    assert!(server.reactor.stats().waits - waits < 10, "it spins");
+    for _ in 0..BOUND * 5 {
+        assert!(descriptors() - before - peers <= BOUND);
+        server.reactor.close(open.pop_front().unwrap());
+        open.push_back(server.accepted());
+    }
+    let stats = server.reactor.stats();
+    assert_eq!(stats.sockets_open, BOUND as u64);
+    assert!(stats.accept_pauses > 0 && stats.accepts_failed == 0, "{stats:?}");
+}
+
+/// Descriptors of this process that are sockets.
+fn descriptors() -> usize {
+    let all = std::fs::read_dir("/proc/self/fd").unwrap();
+    all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|target| target.to_string_lossy().starts_with("socket:"))
+        .count()
 }
 
 fn running_out_of_descriptors_is_survived(engine: EngineChoice) {
@@ -77,10 +105,7 @@ fn running_out_of_descriptors_is_survived(engine: EngineChoice) {
     }
     let mut server = Server::open(engine);
     let (first, mut first_peer) = server.pair();
-    // The peers exist before the limit sinks to what is open now and three more. Accepting pauses meanwhile, since
-    // io_uring takes the limit at the start of a multishot accept.
-    server.reactor.set_accepting(false);
-    server.flush();
+    // The peers exist before the limit sinks to what is open now and three more.
     let peers: Vec<TcpStream> = (0..6).map(|_| server.dial()).collect();
     let limit_before = getrlimit(Resource::Nofile);
     let next_descriptor = std::os::fd::AsRawFd::as_raw_fd(&std::fs::File::open("/dev/null").unwrap()) as u64;
@@ -89,7 +114,6 @@ fn running_out_of_descriptors_is_survived(engine: EngineChoice) {
         maximum: limit_before.maximum,
     };
     setrlimit(Resource::Nofile, limit(next_descriptor + 3)).unwrap();
-    server.reactor.set_accepting(true);
 
     let mut accepted = 0;
     let error = loop {
