@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, kill_process};
+
+pub use rustix::process::Signal;
 
 /// Which reactor the server is told to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +22,6 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Both, for tests that must hold on either.
-    pub const BOTH: [Self; 2] = [Self::Uring, Self::Poll];
-
     /// Returns the value of `--engine`.
     pub const fn flag(self) -> &'static str {
         match self {
@@ -44,6 +44,10 @@ pub struct ServerOptions {
     pub extra: Vec<String>,
     /// More environment, for example settings that have no flag.
     pub environment: Vec<(String, String)>,
+    /// Where the WebSocket, API and admin listeners are; `None`: on free ports.
+    pub listeners: Option<[SocketAddr; 3]>,
+    /// Soft and hard limit on open descriptors.
+    pub descriptors: Option<(u32, u32)>,
     /// A data directory to reuse; `None` makes a fresh one that goes with the server.
     pub data: Option<PathBuf>,
     /// Put the data directory on a disk of its own of this many MiB (a tmpfs in a mount namespace: root only).
@@ -59,6 +63,8 @@ impl ServerOptions {
             insecure_dev: true,
             extra: Vec::new(),
             environment: Vec::new(),
+            listeners: None,
+            descriptors: None,
             data: None,
             disk_mib: None,
         }
@@ -75,6 +81,12 @@ impl ServerOptions {
         self.environment
             .push((format!("TIDEGATE_{name}"), value.to_owned()));
         self
+    }
+
+    /// Listens where a server that is gone did.
+    pub fn in_place_of(mut self, server: &Server) -> Self {
+        self.listeners = Some([server.listen, server.api, server.admin]);
+        self.data(&server.data)
     }
 
     /// Uses an existing data directory.
@@ -94,9 +106,9 @@ impl ServerOptions {
                 (fresh.path().to_owned(), Some(fresh))
             }
         };
-        let mut command = match self.disk_mib {
-            None => Command::new(binary()),
-            Some(mib) => {
+        let mut command = match (self.disk_mib, self.descriptors) {
+            (None, None) => Command::new(binary()),
+            (Some(mib), _) => {
                 let mut command = Command::new("unshare");
                 let script = format!("mount -t tmpfs -o size={mib}m none \"$0\" && exec \"$@\"");
                 command
@@ -105,16 +117,13 @@ impl ServerOptions {
                     .arg(binary());
                 command
             }
+            (None, Some((soft, hard))) => limited(soft, hard),
         };
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--api",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-        ]);
+        let [listen, api, admin] = self.listeners.map_or_else(
+            || [FREE_PORT; 3].map(str::to_owned),
+            |all| all.map(|one| one.to_string()),
+        );
+        command.args(["serve", "--listen", &listen, "--api", &api, "--admin", &admin]);
         command.args([
             "--engine",
             self.engine.flag(),
@@ -144,6 +153,16 @@ impl ServerOptions {
     }
 }
 
+/// Returns a command that runs the binary with other limits on open descriptors; its arguments are still to come.
+pub fn limited(soft: u32, hard: u32) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+    command.args(["-c", &script]).arg(binary());
+    command
+}
+
+const FREE_PORT: &str = "127.0.0.1:0";
+
 /// A running `tidegate serve`. Dropping it kills the process.
 pub struct Server {
     /// The WebSocket listener.
@@ -169,7 +188,7 @@ impl Server {
 
     /// Asks the process to drain and returns how it ended.
     pub fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
-        self.process.signal("TERM")?;
+        self.process.signal(Signal::TERM)?;
         self.process.wait(within)
     }
 
@@ -255,15 +274,10 @@ impl Process {
         self.errors.lock().expect("no panic holds it").clone()
     }
 
-    /// Sends a signal by name.
-    pub fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill")
-            .args(["-s", name, &self.id().to_string()])
-            .status()?;
-        if !status.success() {
-            bail!("kill -s {name} {} failed", self.id());
-        }
-        Ok(())
+    /// Sends a signal. By a system call: a command would take longer than some of what is tested.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("sending {signal:?} to {}", self.id()))
     }
 
     /// Kills the process and reaps it.

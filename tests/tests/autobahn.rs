@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tidegate_tests::Engine;
 use tidegate_tests::server::{Process, binary, field};
+use tidegate_tests::{Engine, host};
 
 /// Number of cases in the sections 1 to 10 of autobahntestsuite 0.8.2.
 const CASES: usize = 301;
@@ -31,6 +31,9 @@ fn conforms(engine: Engine) -> Result<()> {
         );
         return Ok(());
     };
+    if !host::has(engine) {
+        return Ok(());
+    }
     let cases = std::env::var("AUTOBAHN_CASES").unwrap_or_else(|_| "*".to_owned());
     let mut command = Command::new(binary());
     command.args([

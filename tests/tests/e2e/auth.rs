@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use tidegate_tests::client::ConnectOptions;
-use tidegate_tests::{Client, Engine, Server, ServerOptions, http, server};
+use tidegate_tests::{Client, Engine, Server, ServerOptions, host, http, server};
 use tokio_tungstenite::tungstenite::Error;
 
 use crate::message_id;
@@ -64,7 +64,7 @@ fn refused(result: Result<Client, Error>) -> Result<u16> {
 
 #[tokio::test]
 async fn a_token_is_taken_from_the_header_the_subprotocol_or_hello() -> Result<()> {
-    for engine in Engine::BOTH {
+    for &engine in host::engines() {
         let (server, directory) = guarded(engine, &[])?;
         let good = token(directory.path(), &["--user", "5"])?;
         let mut client = Client::connect_with(server.listen, &bearer("/ws/5", &good)).await?;
@@ -89,7 +89,7 @@ async fn a_token_is_taken_from_the_header_the_subprotocol_or_hello() -> Result<(
 
 #[tokio::test]
 async fn a_bad_token_in_the_header_is_401_and_anothers_path_403() -> Result<()> {
-    let (server, directory) = guarded(Engine::Uring, &[])?;
+    let (server, directory) = guarded(host::engine(), &[])?;
     let good = token(directory.path(), &["--user", "5"])?;
     assert_eq!(
         refused(Client::connect_with(server.listen, &bearer("/ws", "nonsense")).await)?,
@@ -117,7 +117,7 @@ async fn a_bad_token_in_the_header_is_401_and_anothers_path_403() -> Result<()> 
 
 #[tokio::test]
 async fn a_bad_token_after_101_closes_with_4401_or_4403() -> Result<()> {
-    for engine in Engine::BOTH {
+    for &engine in host::engines() {
         let (server, directory) = guarded(engine, &[])?;
         let good = token(directory.path(), &["--user", "5"])?;
         let bound = token(directory.path(), &["--user", "5", "--device", "7"])?;
@@ -150,7 +150,7 @@ async fn a_bad_token_after_101_closes_with_4401_or_4403() -> Result<()> {
 
 #[tokio::test]
 async fn a_session_ends_with_its_token_and_refresh_prolongs_it() -> Result<()> {
-    for engine in Engine::BOTH {
+    for &engine in host::engines() {
         let (server, directory) = guarded(engine, &[])?;
         // Five seconds of leeway follow the expiry.
         let brief = token(directory.path(), &["--user", "5", "--seconds", "1"])?;
@@ -201,7 +201,7 @@ async fn issuer_and_audience_are_checked_where_configured() -> Result<()> {
 
 #[tokio::test]
 async fn the_api_wants_a_token_of_the_same_user_or_of_a_service() -> Result<()> {
-    let (server, directory) = guarded(Engine::Uring, &[])?;
+    let (server, directory) = guarded(host::engine(), &[])?;
     let own = token(directory.path(), &["--user", "5"])?;
     let service = token(directory.path(), &["--user", "1", "--service"])?;
     let body = json!({"sender_id": 5, "receiver_id": 6, "content": "x", "message_id": message_id()});
@@ -274,9 +274,10 @@ async fn each_public_key_algorithm_is_accepted_and_no_other() -> Result<()> {
             key,
         )?);
     }
-    for (at, (name, _, file, _)) in signers.iter().enumerate() {
+    let engines = host::engines().iter().cycle();
+    for ((at, (name, _, file, _)), &engine) in signers.iter().enumerate().zip(engines) {
         let public = keys.join(format!("{file}.public.pem")).display().to_string();
-        let mut options = ServerOptions::new(Engine::BOTH[at % 2])
+        let mut options = ServerOptions::new(engine)
             .flag("--jwt-public-key", &public)
             .flag("--jwt-alg", name);
         options.insecure_dev = false;
@@ -301,7 +302,7 @@ async fn each_public_key_algorithm_is_accepted_and_no_other() -> Result<()> {
 
 #[tokio::test]
 async fn more_than_ten_bad_requests_a_minute_close_with_4413() -> Result<()> {
-    for engine in Engine::BOTH {
+    for &engine in host::engines() {
         let (server, directory) = guarded(engine, &[])?;
         let good = token(directory.path(), &["--user", "5"])?;
         let mut client = Client::connect_with(server.listen, &bearer("/ws", &good)).await?;

@@ -13,7 +13,7 @@ mod upgrade;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tidegate_tests::{Engine, Server, ServerOptions};
+use tidegate_tests::{Engine, Server, ServerOptions, host};
 
 /// Runs a test against a fresh development server on each engine.
 pub(crate) async fn on_both(test: impl AsyncFn(&Server) -> Result<()>) -> Result<()> {
@@ -25,7 +25,7 @@ pub(crate) async fn with_options(
     options: impl Fn(Engine) -> ServerOptions,
     test: impl AsyncFn(&mut Server) -> Result<()>,
 ) -> Result<()> {
-    for engine in Engine::BOTH {
+    for &engine in host::engines() {
         let mut server = options(engine)
             .start()
             .with_context(|| format!("starting on {engine:?}"))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 use tidegate_tests::client::Arrival;
-use tidegate_tests::{Client, Engine, ServerOptions, http, server};
+use tidegate_tests::{Client, Engine, ServerOptions, host, http, server};
 
 use crate::{message_id, on_both, with_options};
 
@@ -20,7 +20,7 @@ fn errors(output: &Output) -> String {
 
 #[tokio::test]
 async fn the_ready_line_says_where_and_on_what_it_runs() -> Result<()> {
-    for engine in Engine::BOTH {
+    for &engine in host::engines() {
         let mut options = ServerOptions::new(engine);
         options.workers = 2;
         let server = options.start()?;
@@ -70,7 +70,7 @@ async fn sigterm_tells_clients_to_reconnect_closes_with_4503_and_exits_0() -> Re
         for user in 1..=20 {
             clients.push(Client::live(server.listen, user, 1).await?);
         }
-        server.process.signal("TERM")?;
+        server.process.signal(server::Signal::TERM)?;
         for client in &mut clients {
             let reconnect = client.expect("reconnect").await?;
             assert!(
@@ -133,7 +133,7 @@ async fn a_second_process_on_the_same_directory_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn a_second_process_on_the_same_port_is_refused_although_workers_share_it() -> Result<()> {
-    let server = ServerOptions::new(Engine::Uring).start()?;
+    let server = ServerOptions::new(host::engine()).start()?;
     let directory = tempfile::tempdir()?;
     let (listen, data) = (server.listen.to_string(), directory.path().display().to_string());
     let arguments = [
@@ -214,7 +214,7 @@ async fn the_printed_default_settings_are_good_settings() -> Result<()> {
 
 #[tokio::test]
 async fn a_stopped_store_can_be_checked_and_damage_is_explained() -> Result<()> {
-    let mut server = ServerOptions::new(Engine::Uring).start()?;
+    let mut server = ServerOptions::new(host::engine()).start()?;
     let mut alice = Client::live(server.listen, 1, 1).await?;
     for number in 0..20 {
         alice.message(2, &message_id(), &format!("m{number}")).await?;
@@ -236,7 +236,7 @@ async fn a_stopped_store_can_be_checked_and_damage_is_explained() -> Result<()> 
         said.contains(segment.file_name().unwrap().to_str().unwrap()),
         "{said}"
     );
-    let started = ServerOptions::new(Engine::Uring).data(&server.data).start();
+    let started = ServerOptions::new(host::engine()).data(&server.data).start();
     let error = format!("{:#}", started.err().expect("a damaged log is not served"));
     assert!(
         error.contains("store check") || error.contains("offset"),
