@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use gateway_core::{Auth, Sessions, SessionsConfig};
 use gateway_server::admin::{self, Admin, Metrics, Readiness, Sample, Value};
 use gateway_server::gateway::{Gateway, Plan};
+use gateway_server::listen;
 use router_server::api::{self, ApiConfig, ApiServer};
 use router_server::embedded::{self, RouterThread};
 use router_server::metrics;
@@ -39,8 +40,8 @@ impl Node {
         let verifier = auth::verifier(&settings.auth)?;
         let hub = settings.gateway.hub()?;
         // Ports that are taken are known before the store is touched.
-        let api_listener = listen("api.listen", settings.api.listen)?;
-        let admin_listener = listen("admin.listen", settings.admin.listen)?;
+        let api_listener = listen::bind("api.listen", settings.api.listen)?;
+        let admin_listener = listen::bind("admin.listen", settings.admin.listen)?;
 
         let started = Instant::now();
         let now = embedded::clocks(started);
@@ -146,10 +147,6 @@ impl Node {
         }
         drained
     }
-}
-
-fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))
 }
 
 fn serve_admin(

@@ -7,13 +7,12 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, bail};
 use gateway_core::{Application, Hub, HubConfig};
-use runtime::{
-    EngineChoice, ListenerBuilder, MailboxSender, Reactor, ReactorConfig, Report, mailbox, worker,
-};
+use runtime::{EngineChoice, MailboxSender, Reactor, ReactorConfig, Report, mailbox, worker};
 use wire::link::pipe::Endpoint;
 
 use crate::admin::Metrics;
 use crate::driver::{Control, Driver};
+use crate::listen;
 use crate::stats::Published;
 
 /// What every worker of a gateway shares.
@@ -59,9 +58,7 @@ impl Gateway {
         if !links.is_empty() && links.len() != count {
             bail!("{} links for {count} workers", links.len());
         }
-        let listeners = ListenerBuilder::new(plan.listen)
-            .bind_group(count)
-            .with_context(|| format!("gateway.listen: cannot listen on {}", plan.listen))?;
+        let listeners = listen::bind_group("gateway.listen", plan.listen, count)?;
         let address = listeners[0].local_addr()?;
         let mut links = links.into_iter();
         let mut workers = Vec::with_capacity(count);

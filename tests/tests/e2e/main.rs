@@ -7,6 +7,7 @@ mod bad_input;
 mod commands;
 mod delivery;
 mod http_api;
+mod lifecycle;
 mod operations;
 mod storage_faults;
 mod upgrade;
