@@ -1,7 +1,11 @@
 //! The ends and beginnings of a process: signals at any moment, restarts on the same ports, readiness during a drain.
 
+use std::process::Command;
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use tidegate_tests::{Client, ServerOptions, host};
+use tidegate_tests::server::{self, Process, Signal};
+use tidegate_tests::{Client, Engine, ServerOptions, host};
 
 use crate::message_id;
 
@@ -22,4 +26,31 @@ async fn a_killed_server_starts_again_at_once_on_the_same_ports() -> Result<()> 
         }
     }
     Ok(())
+}
+
+#[test]
+fn a_signal_right_after_the_ready_line_ends_in_order() -> Result<()> {
+    for &engine in host::engines() {
+        for round in 0..10 {
+            let signal = [Signal::TERM, Signal::INT][round % 2];
+            let mut serve = ServerOptions::new(engine).start()?;
+            serve.process.signal(signal)?;
+            let status = serve.process.wait(Duration::from_secs(20))?;
+            assert_eq!(status.code(), Some(0), "serve, {signal:?}, {engine:?}: {status}");
+
+            let mut echo = echo(engine)?;
+            echo.ready_line(Duration::from_secs(20))?;
+            echo.signal(signal)?;
+            let status = echo.wait(Duration::from_secs(20))?;
+            assert_eq!(status.code(), Some(0), "echo, {signal:?}, {engine:?}: {status}");
+        }
+    }
+    Ok(())
+}
+
+fn echo(engine: Engine) -> Result<Process> {
+    let mut command = Command::new(server::binary());
+    command.args(["echo", "--listen", "127.0.0.1:0", "--workers", "1"]);
+    command.args(["--engine", engine.flag()]);
+    Process::spawn(command)
 }

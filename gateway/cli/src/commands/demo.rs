@@ -11,9 +11,10 @@ use loadtest::{Outcome, Rate, Snapshot, Target, chat};
 
 use crate::args::DemoArgs;
 use crate::exit::Usage;
+use crate::logging;
 use crate::node::Node;
 use crate::settings::{LogSettings, Settings};
-use crate::{logging, signals};
+use crate::signals::Signals;
 
 /// Runs the demonstration; a lost, doubled or reordered message is a fault.
 pub(super) fn run(args: &DemoArgs) -> Result<()> {
@@ -23,6 +24,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         level: "warn".to_owned(),
         ..LogSettings::default()
     })?;
+    let signals = Signals::install()?;
     let directory = TemporaryDirectory::create()?;
     let mut settings = Settings::default();
     settings.auth.insecure_dev = true;
@@ -55,7 +57,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     println!("\n{report}\n");
     how_to_connect(&node, args.stay);
     if args.stay {
-        signals::wait()?;
+        signals.wait();
     }
     node.drain()?;
     match report.verdict.outcome {

@@ -7,8 +7,9 @@ use gateway_server::gateway::{Gateway, Plan};
 
 use crate::args::EchoArgs;
 use crate::exit::Usage;
+use crate::logging;
 use crate::settings::LogSettings;
-use crate::{logging, signals};
+use crate::signals::Signals;
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: &EchoArgs) -> Result<()> {
@@ -20,6 +21,7 @@ pub(super) fn run(args: &EchoArgs) -> Result<()> {
         return Err(Usage(text).into());
     }
     logging::start(&LogSettings::default())?;
+    let signals = Signals::install()?;
     let largest = args.message_bytes_max;
     let hub = HubConfig::echo();
     let workers = if args.workers > 0 {
@@ -49,6 +51,6 @@ pub(super) fn run(args: &EchoArgs) -> Result<()> {
         gateway.address(),
         gateway.report().engine
     );
-    signals::wait()?;
+    signals.wait();
     gateway.stop()
 }
