@@ -17,6 +17,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Gateway, router and embedded store in one process.
+    ///
+    /// SIGTERM or Ctrl-C drains: clients are told to reconnect, requests finish, the store is synced, exit code 0. A
+    /// second one ends the process at once, with exit code 1.
     Serve(Box<ServeArgs>),
     /// Starts a server, connects 1,000 clients through real sockets, shows messages flowing, and reports.
     Demo(DemoArgs),

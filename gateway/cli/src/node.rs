@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,8 @@ pub(crate) struct Node {
     api_server: ApiServer,
     admin_thread: JoinHandle<()>,
     admin_stop: tokio::sync::oneshot::Sender<()>,
+    /// Shown by the admin listener as long as the drain takes.
+    draining: Arc<AtomicBool>,
 }
 
 impl Node {
@@ -94,9 +97,15 @@ impl Node {
             router_server::health::Readiness::Ready => Ok(()),
             state => Err(state.to_string()),
         });
+        let draining = Arc::new(AtomicBool::new(false));
+        let is_draining = Arc::clone(&draining);
+        let not_draining: Readiness = Arc::new(move || match is_draining.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err("draining".to_owned()),
+        });
         let shown = Admin {
             metrics: vec![gateway.metrics(), router_samples(router_metrics)],
-            readiness: vec![readiness],
+            readiness: vec![not_draining, readiness],
         };
         let (admin_stop, admin_stopped) = tokio::sync::oneshot::channel();
         let admin = admin_listener.local_addr()?;
@@ -110,6 +119,7 @@ impl Node {
             api_server,
             admin_thread,
             admin_stop,
+            draining,
         })
     }
 
@@ -127,17 +137,18 @@ impl Node {
 
     /// Returns which part has ended that should run.
     pub(crate) fn broken_part(&self) -> Option<&'static str> {
-        if self.gateway.is_broken() {
-            Some("a gateway worker")
-        } else if self.router.is_finished() {
-            Some("the router")
-        } else {
-            None
-        }
+        // The router first: its end ends the links of the others.
+        let router = self.router.is_finished().then_some("the router");
+        let admin = self.admin_thread.is_finished().then_some("the admin listener");
+        router
+            .or_else(|| self.gateway.broken_part())
+            .or_else(|| self.api_server.broken_part())
+            .or(admin)
     }
 
     /// Ends in order: clients are told to reconnect and closed, then requests finish, then the store is synced.
     pub(crate) fn drain(self) -> Result<()> {
+        self.draining.store(true, Ordering::Relaxed);
         let drained = self.gateway.drain();
         self.api_server.stop();
         self.router.stop();

@@ -148,7 +148,7 @@ impl<R: Reactor, A: Application> Driver<R, A> {
         }
         let now = self.clock.now().mono_ms;
         let mut at = self.hub.poll_timeout();
-        if self.published.is_behind(self.hub.stats(), self.reactor.stats()) {
+        if self.published.is_behind(self.reactor.stats()) {
             at = Some(at.map_or(self.publish_at_ms, |deadline| deadline.min(self.publish_at_ms)));
         }
         at.map(|deadline| Duration::from_millis(deadline.saturating_sub(now)))
@@ -246,8 +246,7 @@ impl<R: Reactor, A: Application> Driver<R, A> {
                 Ok(Some(batch)) => self.hub.handle_link_batch(ROUTER, batch, now),
                 Ok(None) => return,
                 Err(_) => {
-                    self.link = None;
-                    self.hub.handle_link_down(ROUTER, now);
+                    self.lose_link(now);
                     return;
                 }
             }
@@ -288,10 +287,9 @@ impl<R: Reactor, A: Application> Driver<R, A> {
                     self.queue(id);
                 }
                 Output::Link { batch, .. } => self.send_to_router(batch),
-                Output::CloseLink(link) => {
-                    self.link = None;
+                Output::CloseLink(_) => {
                     let now = self.now();
-                    self.hub.handle_link_down(link, now);
+                    self.lose_link(now);
                 }
             }
         }
@@ -306,11 +304,17 @@ impl<R: Reactor, A: Application> Driver<R, A> {
                 self.hub.handle_link_refused(ROUTER, batch);
             }
             Err(SendError::Closed(_)) => {
-                self.link = None;
                 let now = self.now();
-                self.hub.handle_link_down(ROUTER, now);
+                self.lose_link(now);
             }
         }
+    }
+
+    /// Whoever watches the gateway ends the process: see [`crate::gateway::Gateway::broken_part`].
+    fn lose_link(&mut self, now: Now) {
+        self.link = None;
+        self.published.lose_link();
+        self.hub.handle_link_down(ROUTER, now);
     }
 
     fn publish(&mut self, now: Now) {

@@ -109,9 +109,16 @@ impl Gateway {
         Arc::new(move || published.iter().flat_map(|worker| worker.samples()).collect())
     }
 
-    /// Returns whether a worker has ended that should run.
-    pub fn is_broken(&self) -> bool {
-        self.workers.iter().any(|worker| worker.thread.is_finished())
+    /// Returns what has ended that should run: a worker, or its link, without which it refuses everything.
+    pub fn broken_part(&self) -> Option<&'static str> {
+        let mut workers = self.workers.iter();
+        if workers.any(|worker| worker.thread.is_finished()) {
+            return Some("a gateway worker");
+        }
+        let mut workers = self.workers.iter();
+        workers
+            .any(|worker| worker.published.has_lost_link())
+            .then_some("the link of a gateway worker to the router")
     }
 
     /// Tells every client to come back elsewhere, closes with 4503, and returns when all are gone.
@@ -199,7 +206,10 @@ const CONTROLS_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use gateway_core::{Echo, EchoConfig};
+    use wire::link::pipe::pipe;
 
     use super::*;
 
@@ -224,12 +234,28 @@ mod tests {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let first = Gateway::start(&plan(EngineChoice::Poll, any), echo, Vec::new()).unwrap();
         let address = first.address();
-        assert!(!first.is_broken());
+        assert_eq!(first.broken_part(), None);
         assert!(Gateway::start(&plan(EngineChoice::Poll, address), echo, Vec::new()).is_err());
         first.stop().unwrap();
         Gateway::start(&plan(EngineChoice::Poll, address), echo, Vec::new())
             .unwrap()
             .drain()
             .unwrap();
+    }
+    #[test]
+    fn a_worker_whose_link_ends_is_a_broken_part() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (links, mut routers): (Vec<_>, Vec<_>) = (0..2).map(|_| pipe(1 << 20)).unzip();
+        let gateway = Gateway::start(&plan(EngineChoice::Poll, any), echo, links).unwrap();
+        assert_eq!(gateway.broken_part(), None);
+        drop(routers.pop());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while gateway.broken_part().is_none() {
+            assert!(Instant::now() < deadline, "nobody noticed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let part = gateway.broken_part();
+        assert_eq!(part, Some("the link of a gateway worker to the router"));
+        gateway.stop().unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! The counters of a worker, copied now and then to where the admin listener can read them without a lock.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use gateway_core::stats::{Kind, Metric, Stats};
 use runtime::ReactorStats;
@@ -16,6 +16,8 @@ pub struct Published {
     values: OnceLock<Box<[AtomicU64]>>,
     /// Changes with everything that counts; tells an idle worker that there is nothing new.
     mark: AtomicU64,
+    /// The worker had a link to the router and has it no more.
+    link_lost: AtomicBool,
 }
 
 impl Published {
@@ -26,6 +28,7 @@ impl Published {
             metrics: OnceLock::new(),
             values: OnceLock::new(),
             mark: AtomicU64::new(u64::MAX),
+            link_lost: AtomicBool::new(false),
         }
     }
 
@@ -41,8 +44,18 @@ impl Published {
         self.mark.store(mark(reactor), Ordering::Relaxed);
     }
 
+    /// Notes that the link of the worker is gone: in one process it does not come back.
+    pub(crate) fn lose_link(&self) {
+        self.link_lost.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the worker has lost its link.
+    pub(crate) fn has_lost_link(&self) -> bool {
+        self.link_lost.load(Ordering::Relaxed)
+    }
+
     /// Returns whether something happened since the last publication.
-    pub(crate) fn is_behind(&self, _hub: &Stats, reactor: ReactorStats) -> bool {
+    pub(crate) fn is_behind(&self, reactor: ReactorStats) -> bool {
         self.mark.load(Ordering::Relaxed) != mark(reactor)
     }
 

@@ -1,13 +1,13 @@
 //! The ends and beginnings of a process: signals at any moment, restarts on the same ports, readiness during a drain.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tidegate_tests::server::{self, Process, Signal};
-use tidegate_tests::{Client, Engine, ServerOptions, host};
+use tidegate_tests::{Client, Engine, ServerOptions, host, http};
 
-use crate::message_id;
+use crate::{message_id, with_options};
 
 #[tokio::test]
 async fn a_killed_server_starts_again_at_once_on_the_same_ports() -> Result<()> {
@@ -53,4 +53,36 @@ fn echo(engine: Engine) -> Result<Process> {
     command.args(["echo", "--listen", "127.0.0.1:0", "--workers", "1"]);
     command.args(["--engine", engine.flag()]);
     Process::spawn(command)
+}
+
+#[tokio::test]
+async fn a_draining_server_is_not_ready_and_a_second_signal_ends_it_at_once() -> Result<()> {
+    let options = |engine| ServerOptions::new(engine).setting("GATEWAY__DRAIN_MS", "60000");
+    with_options(options, async |server| {
+        let mut clients = Vec::new();
+        for user in 1..=20 {
+            clients.push(Client::live(server.listen, user, 1).await?);
+        }
+        assert_eq!(http::get(server.admin, "/readyz", None)?.status, 200);
+        server.process.signal(Signal::TERM)?;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let answer = loop {
+            let answer = http::get(server.admin, "/readyz", None)?;
+            if answer.status == 503 {
+                break answer;
+            }
+            if Instant::now() > deadline {
+                bail!("still ready: {answer:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(answer.text, "not ready: draining\n");
+        assert_eq!(http::get(server.admin, "/healthz", None)?.status, 200);
+        let before = Instant::now();
+        server.process.signal(Signal::INT)?;
+        assert_eq!(server.process.wait(Duration::from_secs(10))?.code(), Some(1));
+        assert!(before.elapsed() < Duration::from_secs(5));
+        Ok(())
+    })
+    .await
 }

@@ -10,7 +10,8 @@ use wire::link::codec::{BatchWriter, decode_from_router};
 use wire::link::pipe::{Endpoint, SendError};
 use wire::link::{FromRouter, LinkHello, RequestId, ToRouter};
 
-/// Asks the router and waits for its answer; shared by all requests of the API.
+/// Asks the router and waits for its answer; clones share one link.
+#[derive(Clone)]
 pub(super) struct LinkClient {
     shared: Arc<Shared>,
     in_flight_max: usize,
@@ -48,7 +49,7 @@ impl LinkClient {
         hello: LinkHello,
         in_flight_max: usize,
         timeout: Duration,
-    ) -> (Self, impl Future<Output = ()> + Send) {
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let mut outgoing = BatchWriter::new();
         outgoing.push_to_router(&ToRouter::Hello(hello));
         let state = State {
@@ -70,6 +71,11 @@ impl LinkClient {
             },
             carry(endpoint, shared),
         )
+    }
+
+    /// Returns whether the router has closed the link, which it never does while it runs.
+    pub(super) fn is_down(&self) -> bool {
+        self.shared.lock().is_down
     }
 
     /// Asks one question and waits for the answer to it.

@@ -67,6 +67,7 @@ impl ApiConfig {
 pub struct ApiServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    link: LinkClient,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -80,10 +81,22 @@ pub fn serve(listener: TcpListener, endpoint: Endpoint, config: ApiConfig) -> io
         .enable_all()
         .build()?;
     let (stop, stopped) = watch::channel(false);
+    let hello = LinkHello {
+        version: LINK_VERSION,
+        kind: LinkKind::Api,
+        node: config.node.clone(),
+        epoch: config.epoch,
+        worker: 0,
+    };
+    let (link, carrier) = LinkClient::new(endpoint, hello, config.in_flight_max, config.answer_timeout);
+    let api = Arc::new(Api {
+        auth: config.auth,
+        link: link.clone(),
+    });
     let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
         runtime.block_on(async {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => run(listener, endpoint, config, stopped).await,
+                Ok(listener) => run(listener, api, carrier, config.connections_max, stopped).await,
                 Err(error) => tracing::error!(%error, "the API listener cannot be used"),
             }
         });
@@ -91,6 +104,7 @@ pub fn serve(listener: TcpListener, endpoint: Endpoint, config: ApiConfig) -> io
     Ok(ApiServer {
         address,
         stop,
+        link,
         thread: Some(thread),
     })
 }
@@ -99,6 +113,17 @@ impl ApiServer {
     /// Returns the address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns what has ended that should run: the thread, or its link, without which it answers nothing.
+    pub fn broken_part(&self) -> Option<&'static str> {
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            Some("the API")
+        } else if self.link.is_down() {
+            Some("the link of the API to the router")
+        } else {
+            None
+        }
     }
 
     /// Takes no more connections, lets requests in flight finish for 5 s, and returns.
@@ -118,24 +143,14 @@ impl Drop for ApiServer {
 
 async fn run(
     listener: tokio::net::TcpListener,
-    endpoint: Endpoint,
-    config: ApiConfig,
+    api: Arc<Api>,
+    carrier: impl Future<Output = ()> + Send + 'static,
+    connections_max: usize,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let hello = LinkHello {
-        version: LINK_VERSION,
-        kind: LinkKind::Api,
-        node: config.node,
-        epoch: config.epoch,
-        worker: 0,
-    };
-    let (link, carrier) = LinkClient::new(endpoint, hello, config.in_flight_max, config.answer_timeout);
     let carrier = tokio::spawn(carrier);
-    let routes = routes(Arc::new(Api {
-        auth: config.auth,
-        link,
-    }));
-    let permits = Arc::new(Semaphore::new(config.connections_max));
+    let routes = routes(api);
+    let permits = Arc::new(Semaphore::new(connections_max));
     loop {
         let accepted = async {
             let permit = permits
@@ -165,7 +180,7 @@ async fn run(
         }
     }
     drop(listener);
-    let all = permits.acquire_many(config.connections_max as u32);
+    let all = permits.acquire_many(connections_max as u32);
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, all).await;
     carrier.abort();
 }
@@ -295,3 +310,29 @@ const HEADER_BYTES_MAX: usize = 16 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, so that running out of descriptors does not take a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use wire::link::pipe::pipe;
+
+    use super::*;
+
+    #[test]
+    fn an_api_whose_link_ends_is_broken() {
+        let (endpoint, router) = pipe(1 << 20);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = ApiConfig::new(Auth::InsecureDev, "n".to_owned(), 1);
+        let server = serve(listener, endpoint, config).unwrap();
+        assert_eq!(server.broken_part(), None);
+        drop(router);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while server.broken_part().is_none() {
+            assert!(Instant::now() < deadline, "nobody noticed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(server.broken_part(), Some("the link of the API to the router"));
+        server.stop();
+    }
+}
