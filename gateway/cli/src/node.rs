@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use gateway_core::{Auth, Sessions, SessionsConfig};
 use gateway_server::admin::{self, Admin, Metrics, Readiness, Sample, Value};
+use gateway_server::descriptors::DescriptorBudget;
 use gateway_server::gateway::{Gateway, Plan};
 use gateway_server::listen;
 use router_server::api::{self, ApiConfig, ApiServer};
@@ -39,7 +40,7 @@ impl Node {
     /// Starts everything: storage first, listeners that clients see last.
     ///
     /// Errors: names the setting or the directory at fault; what had started has ended again.
-    pub(crate) fn start(settings: &Settings) -> Result<Self> {
+    pub(crate) fn start(settings: &Settings, descriptors: DescriptorBudget) -> Result<Self> {
         let verifier = auth::verifier(&settings.auth)?;
         let hub = settings.gateway.hub()?;
         // Ports that are taken are known before the store is touched.
@@ -76,6 +77,7 @@ impl Node {
             listen: settings.gateway.listen,
             workers,
             engine: settings.gateway.engine.into(),
+            sockets_max: descriptors.sockets_max(workers, hub.connections_max),
             hub,
             seed: seed(),
         };
@@ -92,7 +94,9 @@ impl Node {
         let gateway = Gateway::start(&plan, sessions, links)?;
         tracing::info!("{}", gateway.report());
         let auth = api_auth(verifier);
-        let api_server = api::serve(api_listener, api_end, ApiConfig::new(auth, name.clone(), epoch))?;
+        let mut api_config = ApiConfig::new(auth, name.clone(), epoch);
+        api_config.connections_max = descriptors.api_connections_max(api_config.connections_max);
+        let api_server = api::serve(api_listener, api_end, api_config)?;
         let readiness: Readiness = Arc::new(move || match health.readiness() {
             router_server::health::Readiness::Ready => Ok(()),
             state => Err(state.to_string()),

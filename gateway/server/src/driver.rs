@@ -51,6 +51,9 @@ pub struct Driver<R: Reactor, A: Application> {
     buffer: Box<[u8]>,
     published: Arc<Published>,
     publish_at_ms: u64,
+    /// Pauses of accepting that were looked at, and whether the last one was said and not yet its end.
+    accept_pauses: u64,
+    is_full: bool,
     draining: bool,
 }
 
@@ -98,6 +101,8 @@ impl<R: Reactor, A: Application> Driver<R, A> {
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             published,
             publish_at_ms: 0,
+            accept_pauses: 0,
+            is_full: false,
             draining: false,
         }
     }
@@ -321,6 +326,26 @@ impl<R: Reactor, A: Application> Driver<R, A> {
         if now.mono_ms >= self.publish_at_ms {
             self.publish_at_ms = now.mono_ms + PUBLISH_INTERVAL_MS;
             self.published.publish(self.hub.stats(), self.reactor.stats());
+            self.say_whether_full();
+        }
+    }
+
+    /// Says once when clients have to wait for a socket, and once when an eighth of the sockets is free again.
+    fn say_whether_full(&mut self) {
+        let stats = self.reactor.stats();
+        let sockets_max = self.published.sockets_max();
+        if std::mem::replace(&mut self.accept_pauses, stats.accept_pauses) != stats.accept_pauses {
+            if !std::mem::replace(&mut self.is_full, true) {
+                tracing::warn!(
+                    "all {sockets_max} sockets of a worker are taken: further clients wait in the backlog"
+                );
+            }
+        } else if self.is_full && stats.sockets_open <= sockets_max - sockets_max.div_ceil(8) {
+            self.is_full = false;
+            tracing::info!(
+                "a worker has free sockets again: {} of {sockets_max} are taken",
+                stats.sockets_open
+            );
         }
     }
 }

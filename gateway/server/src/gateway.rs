@@ -26,6 +26,8 @@ pub struct Plan {
     pub engine: EngineChoice,
     /// The Hub's settings.
     pub hub: HubConfig,
+    /// Sockets of each worker, with or without a session; beyond it clients wait in the backlog of the listener.
+    pub sockets_max: usize,
     /// Where jitter begins; the worker's number is added.
     pub seed: u64,
 }
@@ -146,12 +148,17 @@ impl Worker {
         link: Option<Endpoint>,
     ) -> Result<(Report, Self)> {
         let (ready, opened) = mpsc::channel();
-        let published = Arc::new(Published::new(number));
+        let sockets_max = plan.sockets_max;
+        let published = Arc::new(Published::new(number, sockets_max));
         let shown = Arc::clone(&published);
         let (engine, hub) = (plan.engine, plan.hub.clone());
         let seed = plan.seed.wrapping_add(number.into());
         let run = move |pinning: worker::Pinning| -> io::Result<()> {
-            let opened = runtime::open(engine, ReactorConfig::default()).map_err(anyhow::Error::from);
+            let config = ReactorConfig {
+                sockets_max,
+                ..ReactorConfig::default()
+            };
+            let opened = runtime::open(engine, config).map_err(anyhow::Error::from);
             let opened = opened.and_then(|(mut reactor, report)| {
                 reactor.add_listener(listener)?;
                 Ok((reactor, report))
@@ -168,7 +175,12 @@ impl Worker {
             tracing::debug!(worker = number, ?pinning, "worker runs");
             let hub = Hub::new(hub, application, seed);
             if number == 0 {
-                tracing::info!("memory of each worker:\n{}", hub.memory_budget());
+                let mut budget = hub.memory_budget();
+                // Each socket has an entry, also before its upgrade.
+                let entry_bytes = budget.entries_bytes / budget.connections.max(1) as usize;
+                budget.entries_bytes = entry_bytes * sockets_max;
+                budget.connections = sockets_max as u32;
+                tracing::info!("each worker holds at most {sockets_max} sockets; its memory:\n{budget}");
             }
             Driver::new(reactor, hub, mailbox, link, shown).run()
         };
@@ -219,6 +231,7 @@ mod tests {
             workers: 2,
             engine,
             hub: HubConfig::echo(),
+            sockets_max: 100,
             seed: 1,
         }
     }

@@ -11,6 +11,7 @@ use crate::admin::{Sample, Value};
 /// What one worker last published.
 pub struct Published {
     worker: u16,
+    sockets_max: u64,
     /// Names, labels and help: the same at every publication.
     metrics: OnceLock<Vec<Metric>>,
     values: OnceLock<Box<[AtomicU64]>>,
@@ -22,9 +23,10 @@ pub struct Published {
 
 impl Published {
     /// Returns an empty publication of a worker.
-    pub fn new(worker: u16) -> Self {
+    pub fn new(worker: u16, sockets_max: usize) -> Self {
         Self {
             worker,
+            sockets_max: sockets_max as u64,
             metrics: OnceLock::new(),
             values: OnceLock::new(),
             mark: AtomicU64::new(u64::MAX),
@@ -34,11 +36,12 @@ impl Published {
 
     /// Copies the counters.
     pub(crate) fn publish(&self, hub: &Stats, reactor: ReactorStats) {
-        let metrics = self.metrics.get_or_init(|| all(hub, reactor).collect());
+        let all = || all(hub, reactor, self.sockets_max);
+        let metrics = self.metrics.get_or_init(|| all().collect());
         let values = self
             .values
             .get_or_init(|| metrics.iter().map(|_| AtomicU64::new(0)).collect());
-        for (metric, value) in all(hub, reactor).zip(values) {
+        for (metric, value) in all().zip(values) {
             value.store(metric.value, Ordering::Relaxed);
         }
         self.mark.store(mark(reactor), Ordering::Relaxed);
@@ -57,6 +60,11 @@ impl Published {
     /// Returns whether something happened since the last publication.
     pub(crate) fn is_behind(&self, reactor: ReactorStats) -> bool {
         self.mark.load(Ordering::Relaxed) != mark(reactor)
+    }
+
+    /// Returns how many sockets the worker may hold.
+    pub(crate) fn sockets_max(&self) -> u64 {
+        self.sockets_max
     }
 
     /// Returns the samples of this worker.
@@ -96,14 +104,16 @@ fn mark(reactor: ReactorStats) -> u64 {
         .wrapping_add(reactor.sends)
 }
 
-fn all(hub: &Stats, reactor: ReactorStats) -> impl Iterator<Item = Metric> {
-    let counter = |name, help, value| Metric {
+fn all(hub: &Stats, reactor: ReactorStats, sockets_max: u64) -> impl Iterator<Item = Metric> {
+    let metric = |kind, name, help, value| Metric {
         name,
         labels: &[],
-        kind: Kind::Counter,
+        kind,
         help,
         value,
     };
+    let counter = |name, help, value| metric(Kind::Counter, name, help, value);
+    let gauge = |name, help, value| metric(Kind::Gauge, name, help, value);
     hub.metrics().chain([
         counter(
             "gateway_reactor_waits_total",
@@ -119,6 +129,21 @@ fn all(hub: &Stats, reactor: ReactorStats) -> impl Iterator<Item = Metric> {
             "gateway_accepts_failed_total",
             "Connections the kernel could not hand over.",
             reactor.accepts_failed,
+        ),
+        counter(
+            "gateway_accept_pauses_total",
+            "Times clients had to wait in the backlog because all sockets were taken.",
+            reactor.accept_pauses,
+        ),
+        gauge(
+            "gateway_sockets",
+            "Sockets open, also those without an upgrade.",
+            reactor.sockets_open,
+        ),
+        gauge(
+            "gateway_sockets_max",
+            "Sockets at which no more are accepted.",
+            sockets_max,
         ),
         counter(
             "gateway_sends_total",

@@ -6,6 +6,7 @@ mod auth;
 mod bad_input;
 mod commands;
 mod delivery;
+mod descriptors;
 mod http_api;
 mod lifecycle;
 mod operations;

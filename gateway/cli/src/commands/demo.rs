@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use gateway_server::descriptors::DescriptorBudget;
 use indicatif::{ProgressBar, ProgressStyle};
 use loadtest::{Outcome, Rate, Snapshot, Target, chat};
 
@@ -25,6 +26,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         ..LogSettings::default()
     })?;
     let signals = Signals::install()?;
+    let descriptors = DescriptorBudget::claim();
+    check_descriptors(args.conns, descriptors)?;
     let directory = TemporaryDirectory::create()?;
     let mut settings = Settings::default();
     settings.auth.insecure_dev = true;
@@ -33,7 +36,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     settings.api.listen = loopback;
     settings.admin.listen = loopback;
     settings.router.data_dir = directory.0.join("data");
-    let node = Node::start(&settings)?;
+    let node = Node::start(&settings, descriptors)?;
     println!("{}", node.ready_line());
 
     let target = Target::parse(&format!("ws://{}", node.listen), false)?;
@@ -67,6 +70,21 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
         }
     }
 }
+
+/// Checks that both ends of every connection fit into this process.
+fn check_descriptors(conns: u32, descriptors: DescriptorBudget) -> Result<()> {
+    let needed = 2 * u64::from(conns) + DESCRIPTORS_SPARE;
+    match descriptors.limit() {
+        Some(limit) if limit < needed => Err(Usage(format!(
+            "--conns: {conns} clients and their server need {needed} descriptors, and {limit} are allowed (ulimit -Hn)"
+        ))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// For the engines, log and store, and the load tool's own reserve.
+const DESCRIPTORS_SPARE: u64 = 128;
 
 fn how_to_connect(node: &Node, stays: bool) {
     if stays {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use gateway_core::{Echo, EchoConfig, HubConfig};
 use gateway_server::config::EngineSetting;
+use gateway_server::descriptors::DescriptorBudget;
 use gateway_server::gateway::{Gateway, Plan};
 
 use crate::args::EchoArgs;
@@ -33,6 +34,7 @@ pub(super) fn run(args: &EchoArgs) -> Result<()> {
         listen: args.listen,
         workers,
         engine: EngineSetting::from(args.engine).into(),
+        sockets_max: DescriptorBudget::claim().sockets_max(workers, hub.connections_max),
         hub,
         seed: 0,
     };

@@ -1,6 +1,7 @@
 //! `tidegate serve`.
 
 use anyhow::Result;
+use gateway_server::descriptors::DescriptorBudget;
 
 use crate::args::ServeArgs;
 use crate::logging;
@@ -16,7 +17,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     if settings.auth.insecure_dev {
         tracing::warn!("insecure development mode: every client is whoever it says it is");
     }
-    let node = Node::start(&settings)?;
+    let node = Node::start(&settings, DescriptorBudget::claim())?;
     println!("{}", node.ready_line());
     if let Some(part) = signals.wait_or(|| node.broken_part()) {
         // Half a server is worse than none: whoever supervises the process starts it again.

@@ -1,0 +1,119 @@
+//! How the open descriptors of a process are divided: what clients may take, and what is kept from them.
+
+use std::fmt;
+
+use runtime::descriptors::{DescriptorLimit, raise_limit};
+
+/// Descriptors by purpose. A client that only connects, without any token, takes one: without a bound a flood of them
+/// would take those of the log too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescriptorBudget {
+    limit: DescriptorLimit,
+}
+
+impl DescriptorBudget {
+    /// Raises the soft limit of this process as far as it goes and divides what it is then.
+    pub fn claim() -> Self {
+        let budget = Self { limit: raise_limit() };
+        tracing::info!("{budget}");
+        budget
+    }
+
+    /// Returns how many descriptors the process may hold; `None`: no limit.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit.now
+    }
+
+    /// Returns how many sockets each of `workers` may hold: its share, and no more than its connections and
+    /// [`HANDSHAKES_MAX`] on their way in or out need. Says so where `connections_max` does not fit.
+    pub fn sockets_max(&self, workers: u16, connections_max: u32) -> usize {
+        let wanted = u64::from(connections_max);
+        let share = self.for_clients() / u64::from(workers.max(1));
+        if share < wanted
+            && let Some(limit) = self.limit.now
+        {
+            tracing::warn!(
+                "gateway.connections_max: {workers} workers with {connections_max} connections each do not fit \
+                 {limit} descriptors: a worker takes at most {share}; more need a higher limit (ulimit -n, LimitNOFILE=)"
+            );
+        }
+        share.min(wanted + HANDSHAKES_MAX).max(1) as usize
+    }
+
+    /// Returns how many of `wanted` connections of the API fit into what is kept.
+    pub fn api_connections_max(&self, wanted: usize) -> usize {
+        let half = self.limit.now.map_or(u64::MAX, |limit| kept(limit) / 2);
+        wanted.min(half.max(1) as usize)
+    }
+
+    fn for_clients(&self) -> u64 {
+        self.limit.now.map_or(u64::MAX, |limit| limit - kept(limit))
+    }
+}
+
+impl fmt::Display for DescriptorBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "open descriptors: {}", self.limit)?;
+        match self.limit.now {
+            Some(limit) => write!(
+                f,
+                ", {} for clients, {} kept for engine, log, store, API and admin",
+                limit - kept(limit),
+                kept(limit)
+            ),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Sockets of a worker beyond its connections: upgrades on their way in, closes on their way out.
+pub const HANDSHAKES_MAX: u64 = 4_096;
+
+/// What clients may not take: a tenth and at least 256, but never more than half.
+const fn kept(limit: u64) -> u64 {
+    let tenth = limit / 10;
+    if tenth >= KEPT_MIN {
+        tenth
+    } else if limit / 2 >= KEPT_MIN {
+        KEPT_MIN
+    } else {
+        limit / 2
+    }
+}
+
+/// A server with two workers and an idle store holds about 40; the rest is for tables of the store and the API.
+const KEPT_MIN: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(limit: Option<u64>) -> DescriptorBudget {
+        DescriptorBudget {
+            limit: DescriptorLimit {
+                before: limit,
+                now: limit,
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_kept_and_what_clients_get_is_never_more_than_the_limit() {
+        for (limit, kept, each_of_two) in [
+            (64, 32, 16),
+            (400, 200, 100),
+            (1_024, 256, 384),
+            (20_000, 2_000, 9_000),
+            (1 << 20, 104_857, 24_096),
+        ] {
+            let budget = budget(Some(limit));
+            assert_eq!(super::kept(limit), kept);
+            assert_eq!(budget.sockets_max(2, 20_000), each_of_two, "of {limit}");
+            let api = budget.api_connections_max(1_024);
+            assert!(each_of_two as u64 * 2 + kept <= limit && api as u64 <= kept / 2);
+        }
+        let unlimited = budget(None);
+        assert_eq!(unlimited.sockets_max(8, 20_000), 24_096);
+        assert_eq!(unlimited.api_connections_max(1_024), 1_024);
+    }
+}

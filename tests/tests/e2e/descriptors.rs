@@ -1,0 +1,113 @@
+//! The limit on open descriptors: raised as far as it goes, and never used up by those who only connect.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tidegate_tests::client::Client;
+use tidegate_tests::server::{Process, limited};
+use tidegate_tests::{Server, ServerOptions, http};
+
+use crate::{message_id, with_options};
+
+const LIMIT: u32 = 400;
+const FULL: &str = "further clients wait in the backlog";
+
+#[tokio::test]
+async fn a_flood_of_sockets_takes_no_descriptor_from_the_log_or_from_other_clients() -> Result<()> {
+    let options = |engine| ServerOptions {
+        descriptors: Some((LIMIT, LIMIT)),
+        ..ServerOptions::new(engine).setting("ROUTER__LOG_SEGMENT_BYTES", "1048576")
+    };
+    with_options(options, async |server| {
+        let mut alice = Client::live(server.listen, 1, 1).await?;
+        let flood = (0..LIMIT * 3 / 2)
+            .map(|_| TcpStream::connect(server.listen))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !server.process.errors().contains(FULL) {
+            assert!(Instant::now() < deadline, "never full");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Two segments and a half.
+        let text = "x".repeat(9_000);
+        for _ in 0..280 {
+            let answer = alice.message(2, &message_id(), &text).await?;
+            assert_eq!(answer["type"], "sent", "{answer}");
+        }
+        assert!(segments(server)? >= 3, "the log did not turn");
+        let open = std::fs::read_dir(format!("/proc/{}/fd", server.process.id()))?.count();
+        assert!(open < LIMIT as usize * 3 / 4, "{open} descriptors are open");
+        let most = http::metric(server.admin, "gateway_sockets_max", "")?;
+        assert_eq!(most, f64::from(LIMIT / 2));
+        assert!(http::metric(server.admin, "gateway_sockets", "")? <= most);
+        assert!(http::metric(server.admin, "gateway_accept_pauses_total", "")? >= 1.0);
+        assert_eq!(
+            http::metric(server.admin, "gateway_accepts_failed_total", "")?,
+            0.0
+        );
+        drop(flood);
+        let mut bob = Client::live_skipping(server.listen, 2, 1).await?;
+        assert_eq!(bob.message(1, &message_id(), "hello").await?["type"], "sent");
+        Ok(())
+    })
+    .await
+}
+
+fn segments(server: &Server) -> Result<usize> {
+    let files = std::fs::read_dir(server.data.join("log"))?;
+    Ok(files
+        .filter_map(|file| file.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".log"))
+        .count())
+}
+
+#[tokio::test]
+async fn the_soft_limit_is_raised_to_the_hard_one() -> Result<()> {
+    let options = |engine| ServerOptions {
+        descriptors: Some((200, 1_000)),
+        ..ServerOptions::new(engine)
+    };
+    with_options(options, async |server| {
+        let log = server.process.errors();
+        assert!(
+            log.contains("open descriptors: 1000 (raised from 200), 744 for clients"),
+            "{log}"
+        );
+        // The default of connections_max does not fit.
+        assert!(log.contains("gateway.connections_max: "), "{log}");
+        let mut clients = Vec::new();
+        for user in 1..=300 {
+            clients.push(Client::live(server.listen, user, 1).await?);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Both ends of a thousand connections fit under 2,200 descriptors, whatever a login shell starts with.
+#[test]
+fn the_demo_needs_the_hard_limit_only() -> Result<()> {
+    let mut command = limited(1_100, 2_200);
+    command.args(["demo", "--seconds", "1", "--rate", "200"]);
+    let mut demo = Process::spawn(command)?;
+    let status = demo.wait(Duration::from_secs(60))?;
+    assert_eq!(
+        status.code(),
+        Some(0),
+        "{}\n{}",
+        demo.output().join("\n"),
+        demo.errors()
+    );
+
+    let mut command = limited(1_100, 1_100);
+    command.args(["demo"]);
+    let mut demo = Process::spawn(command)?;
+    assert_eq!(demo.wait(Duration::from_secs(10))?.code(), Some(2));
+    assert!(
+        demo.errors().contains("--conns: 1000 clients"),
+        "{}",
+        demo.errors()
+    );
+    Ok(())
+}
