@@ -3,9 +3,9 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tidegate_tests::client::Client;
-use tidegate_tests::server::{Process, limited};
+use tidegate_tests::server::{Process, Signal, limited};
 use tidegate_tests::{Server, ServerOptions, http};
 
 use crate::{message_id, with_options};
@@ -109,5 +109,22 @@ fn the_demo_needs_the_hard_limit_only() -> Result<()> {
         "{}",
         demo.errors()
     );
+    Ok(())
+}
+
+#[test]
+fn a_demo_that_is_interrupted_ends_in_order_and_leaves_nothing_behind() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let mut command = limited(1_000, 1_000);
+    command.args(["demo", "--conns", "50", "--seconds", "600"]);
+    command.env("TMPDIR", directory.path());
+    let mut demo = Process::spawn(command)?;
+    demo.ready_line(Duration::from_secs(20))?;
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(std::fs::read_dir(&directory)?.count(), 1);
+    demo.signal(Signal::INT)?;
+    let status = demo.wait(Duration::from_secs(20)).context("after Ctrl-C")?;
+    assert_eq!(status.code(), Some(0), "{}", demo.errors());
+    assert_eq!(std::fs::read_dir(&directory)?.count(), 0);
     Ok(())
 }

@@ -2,13 +2,16 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use gateway_server::descriptors::DescriptorBudget;
 use indicatif::{ProgressBar, ProgressStyle};
-use loadtest::{Outcome, Rate, Snapshot, Target, chat};
+use loadtest::{Outcome, Rate, Report, RunError, Snapshot, Target, chat};
 
 use crate::args::DemoArgs;
 use crate::exit::Usage;
@@ -36,6 +39,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     settings.api.listen = loopback;
     settings.admin.listen = loopback;
     settings.router.data_dir = directory.0.join("data");
+    settings.gateway.drain_ms = DRAIN_MS;
     let node = Node::start(&settings, descriptors)?;
     println!("{}", node.ready_line());
 
@@ -47,16 +51,14 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     let mut options = chat::Options::new(common);
     options.rate = rate;
     println!(
-        "{} clients, {} messages/s for {} s, every one synced to disk",
+        "{} clients, {} messages/s for {} s, every one written and fsynced before it counts as sent",
         args.conns, args.rate, args.seconds
     );
-    let mut display = Display::new();
-    let outcome = chat::run(&options, |snapshot| display.show(snapshot));
-    display.finish();
-    let report = match outcome {
-        Ok(report) => report,
-        Err(error) => bail!(Usage(error.to_string())),
+    let Some(report) = watch(options, &signals) else {
+        println!("\ninterrupted");
+        return node.drain();
     };
+    let report = report.map_err(|error| Usage(error.to_string()))?;
     println!("\n{report}\n");
     how_to_connect(&node, args.stay);
     if args.stay {
@@ -69,6 +71,31 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
             bail!("the demonstration failed: {}", report.verdict.outcome.name())
         }
     }
+}
+
+/// Runs the load on a thread of its own and shows how it goes; `None` when a signal comes first.
+fn watch(options: chat::Options, signals: &Signals) -> Option<Result<Report, RunError>> {
+    let (shown, snapshots) = mpsc::channel();
+    let load = thread::spawn(move || {
+        chat::run(&options, |snapshot| {
+            // Nobody watches once a signal has come.
+            let _ = shown.send(*snapshot);
+        })
+    });
+    let mut display = Display::new();
+    while !load.is_finished() {
+        if signals.asked_within(DISPLAY_INTERVAL) {
+            return None;
+        }
+        for snapshot in snapshots.try_iter() {
+            display.show(&snapshot);
+        }
+    }
+    for snapshot in snapshots.try_iter() {
+        display.show(&snapshot);
+    }
+    display.finish();
+    Some(load.join().unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 /// Checks that both ends of every connection fit into this process.
@@ -85,6 +112,9 @@ fn check_descriptors(conns: u32, descriptors: DescriptorBudget) -> Result<()> {
 
 /// For the engines, log and store, and the load tool's own reserve.
 const DESCRIPTORS_SPARE: u64 = 128;
+/// Nobody but the demonstration itself has to be told to come back later.
+const DRAIN_MS: u32 = 500;
+const DISPLAY_INTERVAL: Duration = Duration::from_millis(100);
 
 fn how_to_connect(node: &Node, stays: bool) {
     if stays {
