@@ -24,11 +24,7 @@ async fn a_flood_of_sockets_takes_no_descriptor_from_the_log_or_from_other_clien
         let flood = (0..LIMIT * 3 / 2)
             .map(|_| TcpStream::connect(server.listen))
             .collect::<std::io::Result<Vec<_>>>()?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !server.process.errors().contains(FULL) {
-            assert!(Instant::now() < deadline, "never full");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        said(server, FULL).await;
         // Two segments and a half.
         let text = "x".repeat(9_000);
         for _ in 0..280 {
@@ -54,6 +50,16 @@ async fn a_flood_of_sockets_takes_no_descriptor_from_the_log_or_from_other_clien
     .await
 }
 
+/// Waits until the log of the server has a text.
+async fn said(server: &Server, text: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !server.process.errors().contains(text) {
+        let log = server.process.errors();
+        assert!(Instant::now() < deadline, "{text:?} is not in {log}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn segments(server: &Server) -> Result<usize> {
     let files = std::fs::read_dir(server.data.join("log"))?;
     Ok(files
@@ -69,13 +75,13 @@ async fn the_soft_limit_is_raised_to_the_hard_one() -> Result<()> {
         ..ServerOptions::new(engine)
     };
     with_options(options, async |server| {
-        let log = server.process.errors();
-        assert!(
-            log.contains("open descriptors: 1000 (raised from 200), 744 for clients"),
-            "{log}"
-        );
+        said(
+            server,
+            "open descriptors: 1000 (raised from 200), 744 for clients",
+        )
+        .await;
         // The default of connections_max does not fit.
-        assert!(log.contains("gateway.connections_max: "), "{log}");
+        said(server, "gateway.connections_max: ").await;
         let mut clients = Vec::new();
         for user in 1..=300 {
             clients.push(Client::live(server.listen, user, 1).await?);
