@@ -126,6 +126,12 @@ async fn a_second_process_on_the_same_directory_is_refused() -> Result<()> {
     let output = tidegate(&[&arguments[..], &["--data", &data]].concat())?;
     assert_eq!(output.status.code(), Some(1));
     assert!(errors(&output).contains(&data), "{}", errors(&output));
+    assert_eq!(
+        errors(&output).matches("in use").count(),
+        1,
+        "{}",
+        errors(&output)
+    );
     let mut client = Client::live(server.listen, 1, 1).await?;
     assert_eq!(client.message(2, &message_id(), "x").await?["type"], "sent");
     Ok(())
