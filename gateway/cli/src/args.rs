@@ -1,4 +1,7 @@
 //! The command line.
+//!
+//! Numbers may begin with a sign, so that a negative one is refused as a value of its flag, by name, and not as an unknown
+//! flag.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -79,7 +82,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Gateway workers [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) workers: Option<u16>,
     /// The reactor of the workers [default: auto]
     #[arg(long, value_enum)]
@@ -110,13 +113,23 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Clients
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        default_value_t = 1_000,
+        value_name = "N"
+    )]
     pub(crate) conns: u32,
     /// Messages per second, all clients together
-    #[arg(long, default_value_t = 2_000, value_name = "N")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        default_value_t = 2_000,
+        value_name = "N"
+    )]
     pub(crate) rate: u32,
     /// How long, in seconds
-    #[arg(long, default_value_t = 10, value_name = "S")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 10, value_name = "S")]
     pub(crate) seconds: u32,
     /// Keep the server running afterwards, until Ctrl-C, to connect to it oneself
     #[arg(long)]
@@ -129,13 +142,13 @@ pub(crate) struct EchoArgs {
     #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
     /// Worker threads; 0: one per core
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0, value_name = "N")]
     pub(crate) workers: u16,
     /// The reactor
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) engine: EngineArg,
     /// Largest message, in bytes
-    #[arg(long, default_value_t = 64 * 1024 * 1024, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 64 * 1024 * 1024, value_name = "N")]
     pub(crate) message_bytes_max: usize,
     /// Allow an address that is not loopback
     #[arg(long)]
@@ -145,16 +158,21 @@ pub(crate) struct EchoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
     /// The user (`sub`), 1 to 2^53 - 1
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) user: u64,
     /// Bind the token to a device (`dev`)
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) device: Option<u32>,
     /// File with the shared secret; the server takes the same with --jwt-hs256-secret-file
     #[arg(long, value_name = "FILE")]
     pub(crate) jwt_hs256_secret_file: PathBuf,
     /// Lifetime in seconds
-    #[arg(long, default_value_t = 3_600, value_name = "S")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        default_value_t = 3_600,
+        value_name = "S"
+    )]
     pub(crate) seconds: u64,
     /// Give the token `scope: service`: it may act for any user over HTTP
     #[arg(long)]

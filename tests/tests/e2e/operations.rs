@@ -164,7 +164,7 @@ async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
     let empty = directory.path().join("empty");
     std::fs::write(&empty, "\n")?;
     let empty = empty.display().to_string();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["serve"], "--insecure-dev"),
         (
             &["serve", "--insecure-dev", "--listen", "0.0.0.0:0"],
@@ -184,6 +184,13 @@ async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
             "jwt_hs256_secret_file",
         ),
         (&["serve", "--insecure-dev", "--workers", "many"], "--workers"),
+        (&["serve", "--insecure-dev", "--workers", "-1"], "--workers"),
+        (&["echo", "--message-bytes-max", "-1"], "--message-bytes-max"),
+        (&["demo", "--conns", "-5"], "--conns"),
+        (
+            &["config", "check", "--insecure-dev", "--workers", "-1"],
+            "--workers",
+        ),
         (&["echo", "--listen", "0.0.0.0:0"], "--allow-public"),
     ];
     for (arguments, name) in cases {
