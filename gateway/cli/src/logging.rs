@@ -12,8 +12,14 @@ use crate::settings::{LogFormat, LogSettings};
 ///
 /// Errors: [`Usage`] for a level that is none.
 pub(crate) fn check(settings: &LogSettings) -> Result<EnvFilter> {
-    EnvFilter::try_new(&settings.level)
-        .map_err(|error| Usage(format!("log.level: {:?}: {error}", settings.level)).into())
+    let usage = |why: String| Usage(format!("log.level: {:?}: {why}", settings.level));
+    // To the library a word that is no level is a target, of which everything is logged, and nothing else.
+    let mut words = settings.level.split(',');
+    if let Some(word) = words.find(|word| !word.contains(['=', '[']) && !is_level(word)) {
+        let levels = LEVELS.join(", ");
+        return Err(usage(format!("{word:?} is neither a level ({levels}) nor target=level")).into());
+    }
+    EnvFilter::try_new(&settings.level).map_err(|error| usage(error.to_string()).into())
 }
 
 /// Starts logging as set.
@@ -30,4 +36,54 @@ pub(crate) fn start(settings: &LogSettings) -> Result<()> {
         LogFormat::Json => builder.json().try_init(),
     }
     .map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
+}
+
+fn is_level(word: &str) -> bool {
+    LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+}
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_good(level: &str) -> bool {
+        let settings = LogSettings {
+            level: level.to_owned(),
+            ..LogSettings::default()
+        };
+        match check(&settings) {
+            Ok(_) => true,
+            Err(error) => {
+                assert!(error.to_string().starts_with("log.level: "), "{error}");
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn a_level_is_a_level_or_a_directive() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "info,router_server=debug",
+            "warn,[span]=trace",
+            "a::b=off",
+        ] {
+            assert!(is_good(good), "{good}");
+        }
+        for bad in [
+            "shout!",
+            "shout",
+            "",
+            "info,router_server",
+            "info,",
+            "info,router_server=loud",
+            "4 5",
+        ] {
+            assert!(!is_good(bad), "{bad}");
+        }
+    }
 }
