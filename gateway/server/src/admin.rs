@@ -137,14 +137,35 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> impl IntoRes
     }
 }
 
+/// Returns whether OpenMetrics is named in `Accept` and no less welcome than plain text (RFC 9110 section 12.5.1).
 fn accepts_openmetrics(headers: &HeaderMap) -> bool {
-    let accepted = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    accepted
-        .into_iter()
-        .any(|value| value.contains("application/openmetrics-text"))
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let ranges: Vec<(&str, f32)> = accepted
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(weighted)
+        .collect();
+    let weight_of = |name: &str| {
+        let weights = ranges
+            .iter()
+            .filter(|(range, _)| range.eq_ignore_ascii_case(name));
+        weights.map(|(_, weight)| *weight).reduce(f32::max)
+    };
+    let plain = weight_of("text/plain")
+        .or(weight_of("text/*"))
+        .or(weight_of("*/*"));
+    weight_of("application/openmetrics-text")
+        .is_some_and(|weight| weight > 0.0 && weight >= plain.unwrap_or(0.0))
+}
+
+/// Splits an element of `Accept` into media range and weight; a weight that is no number counts as none.
+fn weighted(element: &str) -> (&str, f32) {
+    let mut parts = element.split(';').map(str::trim);
+    let range = parts.next().unwrap_or_default();
+    let weight = parts
+        .filter_map(|parameter| parameter.split_once('='))
+        .find(|(name, _)| name.eq_ignore_ascii_case("q"));
+    (range, weight.map_or(1.0, |(_, q)| q.parse().unwrap_or(0.0)))
 }
 
 /// Turns OpenMetrics text into the older Prometheus text: there the descriptions of a counter carry its whole name, and
@@ -261,6 +282,25 @@ mod tests {
         let expected =
             "# HELP router_sends_total Sends.\n# TYPE router_sends_total counter\nrouter_sends_total 3\n";
         assert_eq!(classic(&openmetrics), expected);
+    }
+
+    #[test]
+    fn the_weights_of_accept_decide_between_the_two_texts() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        for (accept, openmetrics) in [
+            (prometheus, true),
+            ("application/openmetrics-text", true),
+            ("text/plain, Application/OpenMetrics-Text", true),
+            ("application/openmetrics-text;q=0,text/plain", false),
+            ("application/openmetrics-text; q=0.4, text/*; q=0.5", false),
+            ("application/openmetrics-text;q=none", false),
+            ("text/plain", false),
+            ("*/*", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]);
+            assert_eq!(accepts_openmetrics(&headers), openmetrics, "{accept}");
+        }
     }
 
     #[test]
