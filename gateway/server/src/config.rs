@@ -30,7 +30,7 @@ pub struct GatewayConfig {
     pub engine: EngineSetting,
     /// Name of this gateway in `welcome`, on links and in metrics; empty: the host name.
     pub name: String,
-    /// Origins (scheme, host, port) that browsers may come from; empty: any. A request without Origin is no browser.
+    /// Origins that browsers may come from, each as they send it: `scheme://host[:port]`, or `null`; empty: any. A request without Origin is no browser.
     pub allowed_origins: Vec<String>,
     /// Connections of one worker; beyond it a client is closed with 4429.
     pub connections_max: u32,
@@ -98,10 +98,54 @@ impl GatewayConfig {
         Ok(hub)
     }
 
+    /// Checks the origins: one that no browser ever sends would shut its users out without a word.
+    ///
+    /// Errors: names the setting, the entry, and what it must look like.
+    pub fn check_origins(&self) -> Result<(), String> {
+        match self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            None => Ok(()),
+            Some(origin) => Err(format!(
+                "allowed_origins: {origin:?} must be scheme://host[:port] as a browser sends it (lower case, no path, no \
+                 default port), or \"null\""
+            )),
+        }
+    }
+
     /// Returns the number of workers: as set, or one per core.
     pub fn workers(&self) -> u16 {
         if self.workers > 0 { self.workers } else { cores() }
     }
+}
+
+/// Returns whether a browser could send this as `Origin` (RFC 6454 section 6.1; the HTML standard's "opaque": `null`).
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text == "null";
+    };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    // The colons of an IPv6 address stand in brackets.
+    let after_host = rest.rfind(']').map_or(0, |end| end + 1);
+    let (host, port) = match rest[after_host..].find(':') {
+        Some(at) => (&rest[..after_host + at], Some(&rest[after_host + at + 1..])),
+        None => (rest, None),
+    };
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b))
+        }
+    };
+    let is_port = port.is_none_or(|port| {
+        let is_default = matches!((scheme, port), ("http", "80") | ("https", "443"));
+        port.starts_with(|c: char| c.is_ascii_digit()) && port.parse::<u16>().is_ok() && !is_default
+    });
+    is_scheme && is_host && is_port
 }
 
 /// Returns the number of cores this process may use, at least 1.
@@ -115,6 +159,43 @@ impl From<EngineSetting> for runtime::EngineChoice {
             EngineSetting::Auto => Self::Auto,
             EngineSetting::Uring => Self::Uring,
             EngineSetting::Poll => Self::Poll,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_what_a_browser_sends() {
+        for good in [
+            "https://app.example",
+            "http://localhost:3000",
+            "http://[::1]:8080",
+            "https://xn--bcher-kva.example",
+            "chrome-extension://abcdef",
+            "null",
+        ] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "not a url",
+            "",
+            "*",
+            "app.example",
+            "https://",
+            "https://app.example/",
+            "https://App.example",
+            "https://app.example:443",
+            "https://app.example:",
+            "https://app.example:+1",
+            "https://user@app.example",
+            "https://*.example",
+            "http://[::1",
+            "://app.example",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
         }
     }
 }

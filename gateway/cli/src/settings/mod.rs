@@ -168,6 +168,9 @@ impl Settings {
         self.gateway
             .hub()
             .map_err(|error| Usage(format!("gateway.{error}")))?;
+        self.gateway
+            .check_origins()
+            .map_err(|error| Usage(format!("gateway.{error}")))?;
         self.router.check().map_err(|error| Usage(error.to_string()))?;
         self.auth.check(&[
             ("gateway.listen", self.gateway.listen),

@@ -85,6 +85,10 @@ fn a_wrong_setting_is_named() {
             ("[gateway]\nbatch_linger_ms = 101\n", "gateway.batch_linger_ms"),
             ("[gateway]\nlisten = \"localhost\"\n", "gateway.listen"),
             ("[gateway]\nlisten = \"0.0.0.0:1\"\n", "gateway.listen"),
+            (
+                "[gateway]\nallowed_origins = [\"https://a.example\", \"not a url\"]\n",
+                "gateway.allowed_origins: \"not a url\"",
+            ),
             ("[gatway]\nworkers = 2\n", "gatway"),
             ("[auth]\njwt_alg = \"none\"\n", "auth.jwt_alg"),
             ("[auth]\njwt_alg = \"RS256\"\n", "auth.jwt_alg"),
