@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tidegate_tests::client::Arrival;
+use tidegate_tests::client::{Arrival, PATIENCE};
 use tidegate_tests::{Client, Server, ServerOptions, host};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 const PAIRS: u64 = 12;
 
@@ -21,6 +24,11 @@ struct Ledger {
 }
 
 impl Ledger {
+    fn acknowledged(&self) -> usize {
+        let sends = self.sends.values().flat_map(BTreeMap::values);
+        sends.filter(|seq| seq.is_some()).count()
+    }
+
     fn note_sent(&mut self, sender: u64, answer: &Value) {
         let id = answer["message_id"].as_str().unwrap_or_default();
         let seq = answer["seq"].as_u64();
@@ -52,29 +60,60 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed_at_random_momen
             .data(directory.path())
             .start()
             .context("restart")?;
+        let before = ledger.lock().expect("no panic holds it").acknowledged();
         let tasks: Vec<_> = (1..=PAIRS)
             .map(|pair| tokio::spawn(chatter(server.listen, pair, Arc::clone(&ledger))))
             .collect();
         tokio::time::sleep(Duration::from_millis(150 + random.next() % 1_200)).await;
+        let deadline = Instant::now() + PATIENCE;
+        while ledger.lock().expect("no panic holds it").acknowledged() == before {
+            if Instant::now() > deadline {
+                let log = server.process.errors();
+                bail!("round {round} on {engine:?}: nothing was acknowledged within {PATIENCE:?}; {log}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Who stops before the kill does not stop because of it.
+        let early: Vec<bool> = tasks.iter().map(JoinHandle::is_finished).collect();
         server.kill9()?;
-        for task in tasks {
-            let _ = task.await?;
+        for (task, early) in tasks.into_iter().zip(early) {
+            let outcome = task.await?;
+            if early || outcome.as_ref().is_err_and(|error| !is_of_the_kill(error)) {
+                let log = server.process.errors();
+                bail!(
+                    "round {round} on {engine:?}: a client stopped (before the kill: {early}) with {outcome:?}; {log}"
+                );
+            }
         }
         let known = ledger.lock().expect("no panic holds it");
         assert_eq!(known.violations, [""; 0], "round {round}");
-        let acknowledged: usize = known
-            .sends
-            .values()
-            .flat_map(BTreeMap::values)
-            .filter(|seq| seq.is_some())
-            .count();
-        println!("round {round} on {engine:?}: {acknowledged} acknowledged so far");
+        let acknowledged = known.acknowledged();
+        println!(
+            "round {round} on {engine:?}: {} acknowledged, {acknowledged} so far",
+            acknowledged - before
+        );
     }
     let server = ServerOptions::new(host::engine())
         .data(directory.path())
         .start()
         .context("last start")?;
     audit(&server, &ledger).await
+}
+
+/// Returns whether an error is how a client meets the end of the process.
+fn is_of_the_kill(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<WsError>() {
+        Some(WsError::Io(_) | WsError::ConnectionClosed | WsError::AlreadyClosed) => true,
+        Some(WsError::Protocol(
+            ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete,
+        )) => true,
+        Some(_) => false,
+        // The harness in its own words: a stream that ended without a close.
+        None => {
+            let text = error.to_string();
+            text.starts_with("closed with None") || text.ends_with("got Closed(None)")
+        }
+    }
 }
 
 /// A user of a pair: sends without pause, resends what is unknown under the same id, until the server is gone.
@@ -112,7 +151,8 @@ async fn chatter(address: std::net::SocketAddr, pair: u64, ledger: Arc<Mutex<Led
         pending += 1;
         while pending >= 16 {
             match client.arrival().await? {
-                Arrival::Closed(_) => return Ok(()),
+                Arrival::Closed(None) => return Ok(()),
+                Arrival::Closed(code) => bail!("closed with {code:?}"),
                 Arrival::Event(event) if event["type"] == "sent" => {
                     ledger.lock().expect("no panic holds it").note_sent(user, &event);
                     pending -= 1;
