@@ -8,8 +8,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use gateway_core::{Auth, Sessions, SessionsConfig};
-use gateway_server::admin::{self, Admin, Metrics, Readiness, Sample, Value};
+use gateway_server::admin::{self, Admin, Metrics, Readiness};
 use gateway_server::descriptors::DescriptorBudget;
+use gateway_server::exposition::{Sample, Value};
 use gateway_server::gateway::{Gateway, Plan};
 use gateway_server::listen;
 use router_server::api::{self, ApiConfig, ApiServer};

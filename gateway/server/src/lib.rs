@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`config`] (every setting), [`driver`] (completion, Hub, submission: the loop of one worker),
 //! [`gateway`] (starts the workers and stops them), [`listen`] (their ports),
-//! [`descriptors`] (how many sockets they may hold), [`admin`] (health and metrics).
+//! [`descriptors`] (how many sockets they may hold), [`admin`] (health and metrics) and [`exposition`] (their text).
 //!
 //! Deliberately absent: any decision about a connection. Those are the Hub's.
 
@@ -10,6 +10,7 @@ pub mod admin;
 pub mod config;
 pub mod descriptors;
 pub mod driver;
+pub mod exposition;
 pub mod gateway;
 pub mod listen;
 pub mod stats;
