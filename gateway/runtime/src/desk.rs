@@ -265,13 +265,6 @@ impl Desk {
         }
     }
 
-    pub(crate) fn peer_address(&self, id: SocketId) -> Option<SocketAddr> {
-        SockRef::from(&self.sockets.get(id)?.fd())
-            .peer_addr()
-            .ok()?
-            .as_socket()
-    }
-
     pub(crate) fn stats(&self) -> ReactorStats {
         ReactorStats {
             sockets_open: self.sockets.len() as u64,

@@ -202,10 +202,6 @@ impl Reactor for AnyReactor {
         either!(self, r => r.stats())
     }
 
-    fn peer_address(&self, id: SocketId) -> Option<SocketAddr> {
-        either!(self, r => r.peer_address(id))
-    }
-
     fn engine(&self) -> Engine {
         either!(self, r => r.engine())
     }

@@ -66,9 +66,6 @@ pub trait Reactor {
     /// Returns the counters.
     fn stats(&self) -> ReactorStats;
 
-    /// Returns the address of the peer, or `None` when the socket is closed or no longer connected.
-    fn peer_address(&self, id: SocketId) -> Option<SocketAddr>;
-
     /// Returns which engine this is.
     fn engine(&self) -> Engine;
 }

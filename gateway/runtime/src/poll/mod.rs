@@ -200,10 +200,6 @@ impl Reactor for PollReactor {
         self.desk.stats()
     }
 
-    fn peer_address(&self, id: SocketId) -> Option<SocketAddr> {
-        self.desk.peer_address(id)
-    }
-
     fn engine(&self) -> Engine {
         Engine::Poll
     }

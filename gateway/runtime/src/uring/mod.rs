@@ -458,10 +458,6 @@ impl Reactor for UringReactor {
         self.desk.stats()
     }
 
-    fn peer_address(&self, id: SocketId) -> Option<SocketAddr> {
-        self.desk.peer_address(id)
-    }
-
     fn engine(&self) -> Engine {
         Engine::Uring
     }

@@ -166,7 +166,7 @@ fn two_listeners_serve_one_reactor(engine: EngineChoice) {
     let (_, _one) = server.pair();
     let two = TcpStream::connect(address).unwrap();
     let id = server.accepted();
-    assert_eq!(server.reactor.peer_address(id), Some(two.local_addr().unwrap()));
+    server.expect_peer(id, &two);
 }
 
 #[test]
@@ -220,5 +220,5 @@ fn an_ipv6_listener_on_any_address_takes_ipv4_as_well() {
     server.accepted();
     let v6 = TcpStream::connect(("::1", port)).unwrap();
     let id = server.accepted();
-    assert_eq!(server.reactor.peer_address(id), Some(v6.local_addr().unwrap()));
+    server.expect_peer(id, &v6);
 }

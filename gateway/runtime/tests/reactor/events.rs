@@ -18,7 +18,6 @@ on_both_engines!(
     a_reset_is_a_hang_up_whose_read_fails,
     a_timeout_is_never_early_and_zero_does_not_sleep,
     waiting_does_not_sleep_while_events_are_undrained,
-    the_peer_address_is_that_of_the_client,
 );
 
 fn bytes_make_the_round_trip(engine: EngineChoice) {
@@ -163,12 +162,4 @@ fn waiting_does_not_sleep_while_events_are_undrained(engine: EngineChoice) {
     server.reactor.wait(Some(PATIENCE)).unwrap();
     assert!(matches!(server.reactor.poll_event(), Some(Event::Readable(_))));
     assert!(start.elapsed() < PATIENCE / 2, "it slept");
-}
-
-fn the_peer_address_is_that_of_the_client(engine: EngineChoice) {
-    let mut server = Server::open(engine);
-    let (id, peer) = server.pair();
-    assert_eq!(server.reactor.peer_address(id), Some(peer.local_addr().unwrap()));
-    server.reactor.close(id);
-    assert_eq!(server.reactor.peer_address(id), None);
 }

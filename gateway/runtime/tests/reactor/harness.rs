@@ -5,7 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use runtime::{AnyReactor, EngineChoice, Event, ListenerBuilder, Reactor, ReactorConfig, SocketId, open};
+use runtime::{
+    AnyReactor, EngineChoice, Event, ListenerBuilder, Reactor, ReactorConfig, SendBuf, SocketId, open,
+};
 
 /// Makes a test of each named function for each engine.
 macro_rules! on_both_engines {
@@ -73,6 +75,16 @@ impl Server {
     pub(crate) fn pair(&mut self) -> (SocketId, TcpStream) {
         let peer = self.dial();
         (self.accepted(), peer)
+    }
+
+    /// Asserts that these are the two ends of one connection.
+    pub(crate) fn expect_peer(&mut self, id: SocketId, mut peer: &TcpStream) {
+        self.reactor.send(id, SendBuf::Owned(b"you".to_vec()));
+        self.reactor.wait(Some(Duration::ZERO)).unwrap();
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut bytes = [0; 3];
+        peer.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"you");
     }
 
     /// Connects a peer that is not accepted yet.
