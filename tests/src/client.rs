@@ -136,6 +136,14 @@ impl Client {
         Ok(self.socket.send(message).await?)
     }
 
+    /// Sends several frames with one write.
+    pub async fn send_together(&mut self, messages: Vec<Message>) -> Result<()> {
+        for message in messages {
+            self.socket.feed(message).await?;
+        }
+        Ok(self.socket.flush().await?)
+    }
+
     /// Sends a text message to a user; returns the `sent` or `rejected`.
     pub async fn message(&mut self, receiver: u64, message_id: &str, content: &str) -> Result<Value> {
         self.send(&json!({"type": "send", "id": 7, "receiver_id": receiver, "message_id": message_id, "content": content})).await?;

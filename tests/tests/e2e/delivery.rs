@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tidegate_tests::client::{Arrival, PATIENCE};
 use tidegate_tests::{Client, ServerOptions};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{message_id, on_both, send, with_options};
 
@@ -405,6 +406,51 @@ async fn workers_share_one_port_and_deliver_to_each_other() -> Result<()> {
                     Some(Arrival::Event(event)) => events.push(event),
                     other => anyhow::bail!("{other:?}"),
                 }
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// How a client leaves.
+#[derive(Clone, Copy, Debug)]
+enum Leaving {
+    /// The ack and a close frame in one write.
+    CloseFrame,
+    /// The ack, then the end of the stream.
+    EndOfStream,
+}
+
+#[tokio::test]
+async fn an_ack_counts_even_if_the_client_leaves_with_it() -> Result<()> {
+    on_both(async |server| {
+        let mut alice = Client::live(server.listen, 1, 1).await?;
+        // More than once: how much of it the server reads at a time is chance.
+        for round in 0..10 {
+            for leaving in [Leaving::CloseFrame, Leaving::EndOfStream] {
+                let mut bob = Client::live(server.listen, 2, 1).await?;
+                let sent = alice
+                    .message(2, &message_id(), &format!("{leaving:?} {round}"))
+                    .await?;
+                let cursor = bob.expect("message").await?["cursor"].clone();
+                let ack = json!({"type": "ack", "cursor": cursor}).to_string();
+                match leaving {
+                    Leaving::CloseFrame => {
+                        bob.send_together(vec![Message::text(ack), Message::Close(None)])
+                            .await?;
+                        assert_eq!(bob.close_code().await?, Some(1000));
+                    }
+                    Leaving::EndOfStream => bob.send_text(&ack).await?,
+                }
+                drop(bob);
+                let update = alice.expect("status_update").await?;
+                assert_eq!(
+                    (&update["status"], &update["seq"]),
+                    (&json!("delivered"), &sent["seq"])
+                );
+                let (mut bob, _) = Client::hello(server.listen, 2, 1).await?;
+                assert_eq!(contents(&bob.until("synced").await?), [""; 0], "{leaving:?}");
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Links that come and go, and what the router must learn once there is one: it is kept as state, never as a queue.
 
 use wire::ids::ConnectionHandle;
-use wire::link::{AckRecord, LINK_VERSION, LinkHello, LinkKind, SessionOpen, ToRouter};
+use wire::link::{AckRecord, LINK_VERSION, LinkHello, LinkKind, SessionOpen, SessionRef, ToRouter};
 
 use super::session::{Flag, Stage};
 use super::{Session, Sessions};
@@ -59,20 +59,44 @@ impl Sessions {
         self.announce_from = Some(self.announce_from.map_or(slot, |from| from.min(slot)));
     }
 
-    /// Tells the router, as far as there is room, what it must know: sessions, ends of sessions, acks.
+    /// Tells the router, as far as there is room, what it must know: acks, ends of sessions, sessions.
+    ///
+    /// Order: what a session acked goes before its end, and both before any session is opened, which may be the next of
+    /// the same device: the router ignores the acks of a session that is over.
     pub(super) fn push_state(&mut self, connections: &mut Connections<Session>) {
-        self.push_announcements(connections);
+        while self.uplink.has_room_for_state()
+            && let Some(id) = self.acks.pop()
+        {
+            if let Some(ack) = connections.session_mut(id).and_then(take_ack) {
+                self.uplink.push(&ToRouter::Ack(ack));
+            }
+        }
         while self.uplink.has_room_for_state()
             && let Some(gone) = self.gone.pop()
         {
-            self.uplink.push(&ToRouter::SessionClose(gone));
+            if let Some(ack) = gone.ack {
+                self.uplink.push(&ToRouter::Ack(ack));
+            }
+            self.uplink.push(&ToRouter::SessionClose(gone.session));
         }
-        // An ack before the announcement of its session would be lost.
-        while self.announce_from.is_none()
-            && self.uplink.has_room_for_state()
-            && let Some(id) = self.acks.pop()
+        if self.acks.is_empty() && self.gone.is_empty() {
+            self.push_announcements(connections);
+        }
+    }
+
+    /// Keeps what the router must learn of a session that ends.
+    pub(super) fn handle_session_ended(&mut self, session: &mut Session, connection: ConnectionHandle) {
+        if session.has(Flag::Announced)
+            && let (Some(user), Some(device)) = (session.user(), session.device())
         {
-            self.push_ack(connections, id);
+            self.gone.push(Gone {
+                session: SessionRef {
+                    connection,
+                    user,
+                    device,
+                },
+                ack: take_ack(session),
+            });
         }
     }
 
@@ -124,24 +148,6 @@ impl Sessions {
         }
     }
 
-    fn push_ack(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle) {
-        let Some(session) = connections.session_mut(id) else {
-            return;
-        };
-        session.set(Flag::AckQueued, false);
-        if let (Some(user), Some(device), Some(position)) =
-            (session.user(), session.device(), session.acked())
-        {
-            let session = session.number();
-            self.uplink.push(&ToRouter::Ack(AckRecord {
-                user,
-                device,
-                session,
-                position,
-            }));
-        }
-    }
-
     fn resume_behind(&mut self, connections: &mut Connections<Session>, now: Now) {
         for id in std::mem::take(&mut self.behind) {
             connections.resume(id, Pauses::LINK, now);
@@ -152,4 +158,28 @@ impl Sessions {
         connections.stats.link_bytes = self.uplink.len() as u64;
         connections.stats.pending = self.pending.len() as u64;
     }
+}
+
+/// A session that ended and of which the router does not know that.
+pub(super) struct Gone {
+    session: SessionRef,
+    /// Its last ack, if that was not passed on.
+    ack: Option<AckRecord>,
+}
+
+/// Returns the ack of a session that is to be passed on; `None` where the announcement to come carries it.
+fn take_ack(session: &mut Session) -> Option<AckRecord> {
+    if !session.has(Flag::AckQueued) {
+        return None;
+    }
+    session.set(Flag::AckQueued, false);
+    if !session.has(Flag::Announced) {
+        return None;
+    }
+    Some(AckRecord {
+        user: session.user()?,
+        device: session.device()?,
+        session: session.number(),
+        position: session.acked()?,
+    })
 }

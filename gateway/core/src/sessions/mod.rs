@@ -21,7 +21,6 @@ use bytes::Bytes;
 use wire::client::json::encode_event;
 use wire::client::{Code, Event, Failure, Rejected};
 use wire::ids::{ConnectionHandle, MessageId};
-use wire::link::SessionRef;
 use wire::token::Verifier;
 use wire::ws::Rules;
 use wire::ws::upgrade::{Refusal, Request};
@@ -32,12 +31,13 @@ use crate::disconnect::Reason;
 use crate::output::LinkId;
 use crate::time::Now;
 
+use link::Gone;
 use login::Opening;
 use pages::Pages;
 pub(crate) use pending::PENDING_BYTES;
 use pending::Pending;
 pub use session::Session;
-use session::{Flag, Stage};
+use session::Stage;
 use uplink::Uplink;
 
 /// Settings of [`Sessions`].
@@ -76,10 +76,10 @@ pub struct Sessions {
     pages: Pages,
     /// Hellos that the router has not answered.
     opening: BTreeMap<ConnectionHandle, Opening>,
-    /// Sessions whose ack is to be passed on; each has [`Flag::AckQueued`].
+    /// Sessions whose ack is to be passed on; each has [`session::Flag::AckQueued`], until it ends.
     acks: Vec<ConnectionHandle>,
     /// Sessions that ended and of which the router does not know.
-    gone: Vec<SessionRef>,
+    gone: Vec<Gone>,
     /// Connections that are paused for the link.
     behind: Vec<ConnectionHandle>,
     /// Where the walk over sessions that the router must be told of goes on.
@@ -180,18 +180,10 @@ impl Application for Sessions {
     fn handle_ended(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, _: Now) {
         self.opening.remove(&id);
         self.pages.handle_ended(id);
-        let Some(session) = connections.session(id) else {
+        let Some(session) = connections.session_mut(id) else {
             return;
         };
-        if session.has(Flag::Announced)
-            && let (Some(user), Some(device)) = (session.user(), session.device())
-        {
-            self.gone.push(SessionRef {
-                connection: id,
-                user,
-                device,
-            });
-        }
+        self.handle_session_ended(session, id);
         if session.stage == Stage::Live {
             connections.stats.sessions -= 1;
         }

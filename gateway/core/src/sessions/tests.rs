@@ -4,6 +4,7 @@ mod back_pressure;
 mod batching;
 mod commands;
 mod delivery;
+mod ending;
 mod link;
 mod login;
 mod random;
@@ -17,7 +18,8 @@ use wire::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UserId,
 };
 use wire::link::{
-    Deliver, FromRouter, MessageRecord, SendRecord, SessionOpen, SessionOpened, SessionRef, Synced, ToRouter,
+    AckRecord, Deliver, FromRouter, MessageRecord, SendRecord, SessionOpen, SessionOpened, SessionRef,
+    Synced, ToRouter,
 };
 use wire::token::{Claims, Verifier, issue_hs256};
 
