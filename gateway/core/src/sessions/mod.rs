@@ -179,7 +179,7 @@ impl Application for Sessions {
 
     fn handle_ended(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, _: Now) {
         self.opening.remove(&id);
-        self.pages.handle_ended(id);
+        self.pages.handle_ended(id, &mut self.pending);
         let Some(session) = connections.session_mut(id) else {
             return;
         };

@@ -16,7 +16,7 @@ use crate::time::Now;
 
 /// The page requests that connections have under way.
 ///
-/// Shape: each request here is in [`Pending`] too, whose bounds hold for both.
+/// Shape: each request here is in [`Pending`] too, whose bounds hold for both, until it is answered or its connection ends.
 pub(super) struct Pages {
     turns: BTreeMap<ConnectionHandle, Turn>,
     /// When to look again at connections whose socket has not been tried yet.
@@ -62,8 +62,12 @@ impl Pages {
         }
     }
 
-    pub(super) fn handle_ended(&mut self, connection: ConnectionHandle) {
-        self.turns.remove(&connection);
+    /// Forgets what a connection that ended was still to ask. What it has asked is pending until the router answers.
+    pub(super) fn handle_ended(&mut self, connection: ConnectionHandle, pending: &mut Pending) {
+        let turn = self.turns.remove(&connection);
+        for (request, _) in turn.into_iter().flat_map(|turn| turn.waiting) {
+            pending.take(request);
+        }
     }
 
     pub(super) const fn next_ms(&self) -> Option<u64> {

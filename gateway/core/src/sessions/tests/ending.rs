@@ -148,3 +148,43 @@ fn commands_before_a_close_frame_reach_the_router_before_the_end() {
     assert!(matches!(records[..2], [ToRouter::Status(_), ToRouter::Send(_)]));
     assert_eq!(records[2..], [ack_of(id, 1, 5), end_of(id, 1)]);
 }
+
+#[test]
+fn pages_that_were_not_asked_for_yet_are_forgotten_with_their_connection() {
+    let mut world = dev();
+    let page = frame(Opcode::Text, br#"{"type":"conversations"}"#);
+    let stayer = live(&mut world, 3);
+    let leavers = [live(&mut world, 1), live(&mut world, 2)];
+    world.send_bytes(stayer, &page.repeat(3));
+    for (leaver, leaves_with) in leavers.into_iter().zip([close_frame(), Vec::new()]) {
+        let before = world.hub.stats().pending;
+        world.send_bytes(leaver, &page.repeat(100));
+        assert_eq!(world.hub.stats().pending, before + 100);
+        world.send_bytes(leaver, &leaves_with);
+        world.send_end(leaver);
+        assert_eq!(
+            world.hub.stats().pending,
+            before + 1,
+            "the one that the router was asked is its to answer"
+        );
+    }
+    // Every page of those who stay is still asked for.
+    let mut asked = 0;
+    loop {
+        let requests: Vec<_> = world
+            .router
+            .take_records()
+            .iter()
+            .filter_map(|record| match record {
+                ToRouter::Conversations(page) => Some(FromRouter::Done(page.request)),
+                _ => None,
+            })
+            .collect();
+        if requests.is_empty() {
+            break;
+        }
+        asked += requests.len();
+        from_router(&mut world, &requests);
+    }
+    assert_eq!((asked, world.hub.stats().pending), (2 + 3, 0));
+}
