@@ -12,7 +12,7 @@ use crate::disconnect::Reason;
 use crate::limits::{
     CLOSE_MS_MAX, MESSAGE_MS_MAX, PING_JITTER_DIVISOR, PINGS_MISSED_MAX, PROGRESS_MS_MAX, UPGRADE_MS_MAX,
 };
-use crate::time::Now;
+use crate::time::{Now, Stamp};
 
 /// The deadlines of the connection layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +91,16 @@ impl<S> Connections<S> {
         if cannot_tell {
             return Some(now.mono_ms + interval_ms);
         }
-        let silence_ms = interval_ms * (u64::from(conn.pings_missed) + 1);
-        let jitter_ms = self.jitter.of(id, interval_ms / PING_JITTER_DIVISOR);
-        Some(conn.heard.after_ms(silence_ms - jitter_ms, now))
+        let jitter_ms = match conn.pings_missed {
+            0 => self.jitter.of(id, interval_ms / PING_JITTER_DIVISOR),
+            _ => 0,
+        };
+        Some(conn.quiet_since.after_ms(interval_ms - jitter_ms, now))
     }
 
+    /// Pings a silent client, or gives it up.
+    ///
+    /// Order: each ping has a whole interval to be answered, however late this is called.
     fn ping(&mut self, id: ConnectionHandle, now: Now) {
         let Some(conn) = self.get_mut(id) else { return };
         if conn.pings_missed >= PINGS_MISSED_MAX {
@@ -103,6 +108,7 @@ impl<S> Connections<S> {
             return;
         }
         conn.pings_missed += 1;
+        conn.quiet_since = Stamp::of(now);
         self.stats.pings_sent += 1;
         self.queue_unbounded(id, |outbox| outbox.push_frame(Opcode::Ping, b""));
     }

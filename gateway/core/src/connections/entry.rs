@@ -21,8 +21,8 @@ pub(crate) struct Conn<S> {
     pub(crate) is_dirty: bool,
     /// When the phase began.
     pub(crate) since: Stamp,
-    /// When bytes last came.
-    pub(crate) heard: Stamp,
+    /// When the client was last heard or pinged, whichever was later.
+    pub(crate) quiet_since: Stamp,
     /// When the incomplete message began, if there is one.
     pub(crate) partial_since: Stamp,
     /// Bytes thrown away behind a close frame.
@@ -98,7 +98,7 @@ impl<S: Default> Conn<S> {
             pings_missed: 0,
             is_dirty: false,
             since,
-            heard: since,
+            quiet_since: since,
             partial_since: since,
             discarded_bytes: 0,
             pings_since_s: 0,
@@ -125,10 +125,10 @@ impl<S> Conn<S> {
         self.phase == Phase::Open && self.pauses.is_empty()
     }
 
-    /// Notes that the client was heard.
+    /// Notes a sign of life of the client.
     #[inline]
     pub(crate) fn hear(&mut self, now: Now) {
-        self.heard = Stamp::of(now);
+        self.quiet_since = Stamp::of(now);
         self.pings_missed = 0;
     }
 

@@ -5,6 +5,7 @@ use wire::ids::ConnectionHandle;
 use super::{Connections, Pauses, Phase};
 use crate::disconnect::Reason;
 use crate::limits::{OUTBOX_FAREWELL_BYTES_MAX, PROGRESS_MS_MAX};
+use crate::outbox::Outbox;
 use crate::output::{Buffer, Output};
 use crate::time::Now;
 
@@ -60,9 +61,12 @@ impl<S> Connections<S> {
         self.wheel.set_earlier(id.slot, now.mono_ms + PROGRESS_MS_MAX);
     }
 
-    /// Sends the rest at the end of this tick.
-    pub(crate) fn handle_writable(&mut self, id: ConnectionHandle) {
+    /// Sends the rest at the end of this tick. That the socket takes bytes again is a sign of life: the client took some.
+    pub(crate) fn handle_writable(&mut self, id: ConnectionHandle, now: Now) {
         let Some(conn) = self.get_mut(id) else { return };
+        if conn.outbox.as_deref().is_some_and(Outbox::is_blocked) {
+            conn.hear(now);
+        }
         if let Some(outbox) = conn.outbox.as_deref_mut() {
             outbox.handle_writable();
             if !conn.is_dirty {

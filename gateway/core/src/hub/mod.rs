@@ -103,8 +103,8 @@ impl<A: Application> Hub<A> {
     }
 
     /// Takes the news that a socket takes bytes again.
-    pub fn handle_writable(&mut self, id: ConnectionHandle, _: Now) {
-        self.connections.handle_writable(id);
+    pub fn handle_writable(&mut self, id: ConnectionHandle, now: Now) {
+        self.connections.handle_writable(id, now);
     }
 
     /// Takes a new link to a router.

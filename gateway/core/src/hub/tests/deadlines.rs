@@ -116,6 +116,50 @@ fn a_client_that_is_heard_is_not_pinged() {
 }
 
 #[test]
+fn a_worker_that_stood_still_pings_and_waits_before_it_gives_anybody_up() {
+    let mut world = echo(HubConfig::default());
+    let (lively, dead) = (world.connect(), world.connect());
+    for pings_sent in [2, 4] {
+        // No tick for five minutes: the process was stopped.
+        world.now.mono_ms += 300_000;
+        world.tick();
+        let stats = world.hub.stats();
+        assert_eq!((stats.pings_sent, stats.closes_total()), (pings_sent, 0));
+        world.pass_ms(24_999);
+        assert_eq!(world.hub.stats().pings_sent, pings_sent, "each ping has its 25 s");
+    }
+    world.send_bytes(lively, &frame(Opcode::Pong, b""));
+    world.pass_ms(1);
+    only_reason(&world, Reason::PingTimeout);
+    assert_eq!(world.client(dead).close_code(), 1008);
+    assert_eq!(world.client(lively).close_code(), 0);
+}
+
+#[test]
+fn a_client_that_takes_its_bytes_slowly_is_not_taken_for_dead() {
+    let mut world = echo(HubConfig::default());
+    let id = world.connect();
+    world.client(id).room = 10;
+    world.send_bytes(id, &text(&"x".repeat(1_000)));
+    for _ in 0..10 {
+        world.pass_ms(20_000);
+        world.client(id).room = 10;
+        world.tick();
+    }
+    world.pass_ms(20_000);
+    world.client(id).room = usize::MAX;
+    world.tick();
+    // It says nothing, but it took something just now.
+    world.pass_ms(19_999);
+    let stats = world.hub.stats();
+    assert_eq!((stats.pings_sent, stats.closes_total()), (0, 0));
+    world.pass_ms(5_001);
+    assert_eq!(seen(world.client(id)).last(), Some(&Seen::Ping));
+    world.pass_ms(44_999);
+    assert_eq!(world.hub.stats().closes_total(), 0);
+}
+
+#[test]
 fn pings_of_many_connections_spread() {
     let mut world = echo(HubConfig::default());
     for _ in 0..200 {
