@@ -1,7 +1,7 @@
 //! From hello to welcome, and a new token for a session that stands.
 
 use wire::client::{Code, Event, Hello, Welcome, WelcomeLimits};
-use wire::ids::{ConnectionHandle, DeviceId, Position};
+use wire::ids::{ConnectionHandle, DeviceId, Position, SessionNumber, UserId};
 use wire::limits::{CONTENT_CHARS_MAX, FRAME_BYTES_MAX};
 use wire::link::{SessionOpened, SessionRef, SessionRefused};
 
@@ -257,7 +257,7 @@ impl Sessions {
             return;
         };
         self.scratch.clear();
-        let session_id = format!("{:016x}", session.number().0);
+        let session_id = session_id(user, device, session.number());
         let welcome = Event::Welcome(Welcome {
             id: request_id,
             server_time: now.unix,
@@ -288,6 +288,13 @@ impl Sessions {
             connections.wake_at(id, now.mono_ms + ms);
         }
     }
+}
+
+/// Returns the name of a session for people; numbers are unique only for each device.
+///
+/// Shape: at most 40 bytes, 64 being what clients are promised.
+fn session_id(user: UserId, device: DeviceId, number: SessionNumber) -> String {
+    format!("{:x}-{:x}-{:016x}", user.get(), device.get(), number.0)
 }
 
 /// Settles who says hello: what the path, the tokens and hello say must agree.

@@ -31,7 +31,7 @@ fn hello_is_answered_by_welcome_once_the_router_agrees() {
     );
     let welcome = world.client(id).event().unwrap();
     let expected = serde_json::json!({
-        "type": "welcome", "id": 7, "server_time_ms": START.0, "session_id": "000000000000abc0", "user_id": 42,
+        "type": "welcome", "id": 7, "server_time_ms": START.0, "session_id": "2a-3-000000000000abc0", "user_id": 42,
         "device_id": 3, "gateway": "gw-1", "cursor": HEAD.to_string(), "resumed": true, "ping_interval_ms": 25_000,
         "limits": {"content_chars": 10_000, "frame_bytes": 131_072, "sends_per_s": 20, "window": 10},
     });
@@ -41,6 +41,29 @@ fn hello_is_answered_by_welcome_once_the_router_agrees() {
         (world.hub.stats().sessions, world.hub.stats().sessions_opened),
         (1, 1)
     );
+}
+
+#[test]
+fn sessions_with_one_number_have_different_names() {
+    let mut world = dev();
+    let mut names = std::collections::BTreeSet::new();
+    let hellos = [(1, 1), (1, 2), (2, 1), ((1_u64 << 53) - 1, i32::MAX)];
+    for (user_id, device_id) in hellos {
+        let id = world.connect();
+        world.send_text(
+            id,
+            &format!(r#"{{"type":"hello","user_id":{user_id},"device_id":{device_id}}}"#),
+        );
+        let opened = SessionOpened {
+            session: SessionNumber(u64::MAX),
+            ..opened(id)
+        };
+        from_router(&mut world, &[FromRouter::SessionOpened(opened)]);
+        let welcome = world.client(id).event().unwrap();
+        let name = welcome["session_id"].as_str().unwrap().to_owned();
+        assert!((1..=64).contains(&name.len()), "{name}");
+        assert!(names.insert(name.clone()), "{name} twice");
+    }
 }
 
 #[test]
