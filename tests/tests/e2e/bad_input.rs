@@ -247,9 +247,19 @@ async fn text_that_is_not_utf8_closes_with_1007_at_the_first_bad_byte() -> Resul
 async fn a_binary_frame_on_json_closes_with_1003_and_a_command_before_hello_with_4400() -> Result<()> {
     closes(vec![("binary", frame(0x82, poison().as_bytes()), 1003)]).await?;
     on_both(async |server| {
-        let mut raw = Raw::connect(server.listen)?;
-        raw.write(&frame(0x81, poison().as_bytes()))?;
-        assert_eq!(raw.close_code()?, 4400);
+        let poison = poison();
+        for command in [
+            &poison,
+            r#"{"type":"batch","messages":[]}"#,
+            r#"{"type":"batch","messages":[{"type":"hello","user_id":1}]}"#,
+            r#"{"type":"batch"}"#,
+            r#"{"type":"send","receiver_id":0}"#,
+            r#"{"type":"ack"}"#,
+        ] {
+            let mut raw = Raw::connect(server.listen)?;
+            raw.write(&frame(0x81, command.as_bytes()))?;
+            assert_eq!(raw.close_code()?, 4400, "{command}");
+        }
         Ok(())
     })
     .await

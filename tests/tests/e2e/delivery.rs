@@ -276,10 +276,17 @@ async fn a_ninth_device_is_refused_and_may_try_again_as_a_known_one() -> Result<
             Client::live(server.listen, 1, device).await?;
         }
         let mut ninth = Client::connect(server.listen).await?;
+        let hello = json!({"type": "hello", "user_id": 1, "device_id": 9}).to_string();
+        let early = json!({"type": "send", "id": 2, "receiver_id": 2, "content": "x"}).to_string();
         ninth
-            .send(&json!({"type": "hello", "user_id": 1, "device_id": 9}))
+            .send_together(vec![Message::text(hello), Message::text(early)])
             .await?;
         assert_eq!(ninth.expect("error").await?["code"], "too_many_devices");
+        let rejected = ninth.expect("rejected").await?;
+        assert_eq!(
+            (&rejected["id"], &rejected["code"]),
+            (&json!(2), &json!("bad_request"))
+        );
         ninth
             .send(&json!({"type": "hello", "user_id": 1, "device_id": 8}))
             .await?;

@@ -1,6 +1,6 @@
 //! Client to router: each command becomes a record, or is answered at once.
 
-use wire::client::json::{BadCommand, parse_frame};
+use wire::client::json::{BadCommand, BadKind, FrameKind, parse_frame};
 use wire::client::{Code, Command, Event, Request, Send, SendBody, Target};
 use wire::ids::{ConnectionHandle, MessageId, Position};
 use wire::link::{ConversationsRecord, HistoryRecord, RequestId, SendRecord, StatusRecord, ToRouter};
@@ -30,7 +30,7 @@ impl Sessions {
         text: &str,
         now: Now,
     ) {
-        parse_frame(text, &mut |parsed| {
+        let frame = parse_frame(text, &mut |parsed| {
             // A command of this frame may have ended the connection.
             if connections.is_open(id) {
                 match parsed {
@@ -39,6 +39,10 @@ impl Sessions {
                 }
             }
         });
+        // Also a batch without commands is one.
+        if frame == FrameKind::Batch && is_before_hello(connections, id) {
+            connections.close(id, Reason::CommandBeforeHello, now);
+        }
     }
 
     fn handle_command(
@@ -55,22 +59,13 @@ impl Sessions {
         let said = Said {
             connection: id,
             id: request.id,
-            kind: Kind::Other,
+            kind: kind_of(&request.command),
         };
         match request.command {
             Command::Hello(hello) => self.hello(connections, id, request.id, &hello, now),
             _ if stage == Stage::Hello => connections.close(id, Reason::CommandBeforeHello, now),
-            Command::Send(send) => {
-                self.send(
-                    connections,
-                    Said {
-                        kind: Kind::Send(send.message_id),
-                        ..said
-                    },
-                    send,
-                    now,
-                );
-            }
+            _ if stage == Stage::Refused => self.answer_no_session(connections, said, now),
+            Command::Send(send) => self.send(connections, said, send, now),
             Command::Ack(position) => self.ack(connections, id, position),
             Command::Status(command) => {
                 self.ask(connections, said, now, |request, session| {
@@ -84,43 +79,27 @@ impl Sessions {
                 });
             }
             Command::History(history) => {
-                self.ask(
-                    connections,
-                    Said {
-                        kind: Kind::Page,
-                        ..said
-                    },
-                    now,
-                    |request, session| {
-                        Some(ToRouter::History(HistoryRecord {
-                            request,
-                            user: session.user()?,
-                            conversation: history.conversation,
-                            before: history.before,
-                            limit: history.limit,
-                        }))
-                    },
-                );
+                self.ask(connections, said, now, |request, session| {
+                    Some(ToRouter::History(HistoryRecord {
+                        request,
+                        user: session.user()?,
+                        conversation: history.conversation,
+                        before: history.before,
+                        limit: history.limit,
+                    }))
+                });
             }
             Command::Conversations(page) => {
-                self.ask(
-                    connections,
-                    Said {
-                        kind: Kind::Page,
-                        ..said
-                    },
-                    now,
-                    |request, session| {
-                        let before = page.before.map(str::to_owned);
-                        let user = session.user()?;
-                        Some(ToRouter::Conversations(ConversationsRecord {
-                            request,
-                            user,
-                            limit: page.limit,
-                            before,
-                        }))
-                    },
-                );
+                self.ask(connections, said, now, |request, session| {
+                    let before = page.before.map(str::to_owned);
+                    let user = session.user()?;
+                    Some(ToRouter::Conversations(ConversationsRecord {
+                        request,
+                        user,
+                        limit: page.limit,
+                        before,
+                    }))
+                });
             }
             Command::Refresh(token) => self.refresh(connections, id, request.id, token, now),
             Command::Ping => {
@@ -225,6 +204,18 @@ impl Sessions {
         self.update_gauges(connections);
     }
 
+    /// Answers a command that was sent behind a hello which the router refused.
+    ///
+    /// Order: does not count as a bad request, since the client could not know.
+    fn answer_no_session(&mut self, connections: &mut Connections<Session>, said: Said, now: Now) {
+        let refused = Refused {
+            code: Code::BadRequest,
+            reason: "no session: hello was refused",
+        };
+        self.answer_refused(connections, said, refused, None, now);
+        connections.stats.bad_commands += 1;
+    }
+
     fn answer_unsupported(
         &mut self,
         connections: &mut Connections<Session>,
@@ -298,10 +289,13 @@ impl Sessions {
         now: Now,
     ) {
         connections.stats.commands += 1;
-        let kind = if bad.is_send {
-            Kind::Send(bad.message_id)
-        } else {
-            Kind::Other
+        let kind = match bad.kind {
+            BadKind::Send | BadKind::Other if is_before_hello(connections, id) => {
+                connections.close(id, Reason::CommandBeforeHello, now);
+                return;
+            }
+            BadKind::Send => Kind::Send(bad.message_id),
+            BadKind::Hello | BadKind::Other | BadKind::Unknown => Kind::Other,
         };
         let refused = Refused {
             code: bad.code,
@@ -358,6 +352,27 @@ impl Sessions {
         {
             connections.close(id, Reason::TooManyBadRequests, now);
         }
+    }
+}
+
+/// Returns whether a connection is open and has not said a hello that went to the router.
+fn is_before_hello(connections: &Connections<Session>, id: ConnectionHandle) -> bool {
+    let stage = connections.session(id).map(|session| session.stage);
+    connections.is_open(id) && stage == Some(Stage::Hello)
+}
+
+/// Returns how a failure of a command is answered.
+const fn kind_of(command: &Command<'_>) -> Kind {
+    match command {
+        Command::Send(send) => Kind::Send(send.message_id),
+        Command::History(_) | Command::Conversations(_) => Kind::Page,
+        Command::Hello(_)
+        | Command::Ack(_)
+        | Command::Status(_)
+        | Command::Typing(_)
+        | Command::Presence(_)
+        | Command::Refresh(_)
+        | Command::Ping => Kind::Other,
     }
 }
 

@@ -122,7 +122,7 @@ impl Sessions {
         let Some(session) = connections.session_mut(id) else {
             return;
         };
-        if session.stage == Stage::Hello || session.has(Flag::Announced) {
+        if session.stage.awaits_hello() || session.has(Flag::Announced) {
             return;
         }
         let (Some(user), Some(device)) = (session.user(), session.device()) else {

@@ -45,7 +45,7 @@ impl Sessions {
         let Some(session) = connections.session_mut(id) else {
             return;
         };
-        if session.stage != Stage::Hello {
+        if !session.stage.awaits_hello() {
             self.bad_request(connections, id, request_id, "type: hello was said before", now);
             return;
         }
@@ -85,7 +85,7 @@ impl Sessions {
         };
         let oldest = opened.resync.as_ref().map(|&(_, oldest)| oldest);
         match session.stage {
-            Stage::Hello => return,
+            Stage::Hello | Stage::Refused => return,
             Stage::Live if oldest.is_none() => {
                 session.set_number(opened.session);
                 return;
@@ -132,10 +132,10 @@ impl Sessions {
         };
         session.set(Flag::Announced, false);
         match session.stage {
-            Stage::Hello => {}
+            Stage::Hello | Stage::Refused => {}
             Stage::Live => connections.close(id, Reason::SessionLost, now),
             Stage::Opening => {
-                session.stage = Stage::Hello;
+                session.stage = Stage::Refused;
                 let opening = self.opening.remove(&id);
                 let refused = Refused {
                     code: refused.code,
@@ -167,7 +167,7 @@ impl Sessions {
         now: Now,
     ) {
         let is_meant = |session: &&mut Session| {
-            session.stage != Stage::Hello
+            !session.stage.awaits_hello()
                 && session.user() == Some(replaced.user)
                 && session.device() == Some(replaced.device)
         };
@@ -227,7 +227,7 @@ impl Sessions {
     ) -> Option<(u64, Reason)> {
         let session = connections.session(id)?;
         let stage = match session.stage {
-            Stage::Hello => connections
+            Stage::Hello | Stage::Refused => connections
                 .after_upgrade_ms(id, HELLO_MS_MAX, now)
                 .map(|at_ms| (at_ms, Reason::NoHello)),
             Stage::Opening => self

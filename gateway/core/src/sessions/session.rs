@@ -35,13 +35,22 @@ const _: () = assert!(size_of::<Session>() <= 56);
 /// How far the log-in has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Hello has not come, or was refused.
+    /// No hello has come that could go to the router.
     #[default]
     Hello,
+    /// The router refused the last hello. Commands may be on their way that were sent behind it.
+    Refused,
     /// The router has not answered.
     Opening,
     /// The client was welcomed.
     Live,
+}
+
+impl Stage {
+    /// Returns whether a hello is what must come next.
+    pub(super) const fn awaits_hello(self) -> bool {
+        matches!(self, Self::Hello | Self::Refused)
+    }
 }
 
 /// A fact about a session that is true or not.

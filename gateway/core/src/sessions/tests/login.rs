@@ -127,12 +127,21 @@ fn a_command_before_hello_closes_with_4400() {
         r#"{"type":"ping"}"#,
         &send_command(1, 2, "hi"),
         r#"{"type":"batch","messages":[{"type":"ping"}]}"#,
+        r#"{"type":"batch","messages":[]}"#,
+        r#"{"type":"batch","messages":[{"type":"hello","user_id":1}]}"#,
+        r#"{"type":"batch","messages":[7]}"#,
+        r#"{"type":"batch"}"#,
+        r#"{"type":"send","receiver_id":0,"content":"hi"}"#,
+        r#"{"type":"send","receiver_id":2,"content":""}"#,
+        r#"{"type":"ack","cursor":"x"}"#,
+        r#"{"type":"ping","id":-1}"#,
     ] {
         let mut world = dev();
         let id = world.connect();
         world.send_text(id, command);
         assert_eq!(world.client(id).close_code(), 4400, "{command}");
         assert_eq!(close_reasons(&world), [Reason::CommandBeforeHello]);
+        assert_eq!(world.client(id).seen.len(), 1, "{command}");
     }
 }
 
@@ -146,10 +155,9 @@ fn what_is_no_command_before_hello_gets_an_error_and_hello_may_follow() {
         (r#"{"type":"hello","id":5}"#, Some(5)),
         (r#"{"type":"hello","user_id":1,"window":0}"#, None),
         (r#"{"type":"hello","user_id":1,"cursor":"x"}"#, None),
-        (
-            r#"{"type":"batch","messages":[{"type":"hello","user_id":1}]}"#,
-            None,
-        ),
+        (r#"{"type":"shout","id":6}"#, Some(6)),
+        (r#"{"type":7}"#, None),
+        ("[]", None),
     ] {
         world.send_text(id, bad);
         assert_refused(
@@ -274,6 +282,70 @@ fn a_refused_hello_gets_its_code_and_may_be_repeated_within_the_five_seconds() {
             .iter()
             .any(|record| matches!(record, ToRouter::SessionClose(_)))
     );
+}
+
+#[test]
+fn commands_behind_a_hello_that_the_router_refuses_are_answered_and_hello_may_be_repeated() {
+    let mut world = tokens();
+    let id = world.connect();
+    let hello = |device: u32| {
+        let token = token_for(1, None, 60);
+        frame_of(&format!(
+            r#"{{"type":"hello","device_id":{device},"token":"{token}"}}"#
+        ))
+    };
+    let behind = [
+        hello(9),
+        frame_of(&send_command(2, 5, "hi")),
+        frame_of(r#"{"type":"ping","id":3}"#),
+        frame_of(r#"{"type":"batch","messages":[]}"#),
+        frame_of(r#"{"type":"batch","messages":[{"type":"conversations","id":4}]}"#),
+        // More than a client may get wrong in a minute.
+        frame_of(r#"{"type":"ping","id":5}"#).repeat(20),
+    ];
+    world.send_bytes(id, &behind.concat());
+    assert_eq!(opens(&mut world).len(), 1);
+    let refused = SessionRefused {
+        connection: id,
+        code: Code::TooManyDevices,
+        reason: "at most 8 devices".to_owned(),
+    };
+    from_router(&mut world, &[FromRouter::SessionRefused(refused)]);
+    let events = world.client(id).events();
+    assert_eq!(events.len(), 1 + 3 + 20);
+    assert_refused(&events[0], "error", None, "too_many_devices");
+    assert_refused(&events[1], "rejected", Some(2), "bad_request");
+    assert_refused(&events[2], "error", Some(3), "bad_request");
+    assert_refused(&events[3], "error", Some(4), "bad_request");
+    // What comes later is no different: it may have been on its way.
+    world.send_text(id, r#"{"type":"ping","id":6}"#);
+    let event = world.client(id).event().unwrap();
+    assert_refused(&event, "error", Some(6), "bad_request");
+    assert!(world.router.take_records().is_empty());
+
+    world.send_bytes(id, &[hello(8), frame_of(r#"{"type":"ping","id":7}"#)].concat());
+    assert_eq!(opens(&mut world)[0].device, device(8));
+    from_router(&mut world, &[FromRouter::SessionOpened(opened(id))]);
+    assert_eq!(world.client(id).types(), ["welcome", "pong"]);
+}
+
+#[test]
+fn commands_do_not_extend_the_five_seconds_of_a_refused_hello() {
+    let mut world = dev();
+    let id = world.connect();
+    world.send_text(id, r#"{"type":"hello","user_id":1}"#);
+    let refused = SessionRefused {
+        connection: id,
+        code: Code::TooManyDevices,
+        reason: "at most 8 devices".to_owned(),
+    };
+    from_router(&mut world, &[FromRouter::SessionRefused(refused)]);
+    world.pass_ms(HELLO_MS_MAX - 1);
+    world.send_text(id, r#"{"type":"ping"}"#);
+    assert_eq!(world.client(id).close_code(), 0);
+    world.pass_ms(1);
+    assert_eq!(world.client(id).close_code(), 4400);
+    assert_eq!(close_reasons(&world), [Reason::NoHello]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod write;
 
 pub use encode_commands::encode_request;
 pub use encode_events::encode_event;
-pub use parse_commands::{BadCommand, FrameKind, parse_frame};
+pub use parse_commands::{BadCommand, BadKind, FrameKind, parse_frame};
 pub use parse_events::{BadEvent, parse_events};
 
 /// What a batch frame starts with.

@@ -59,12 +59,25 @@ pub struct BadCommand {
     pub id: Option<u32>,
     /// The message id, where it could be read.
     pub message_id: Option<MessageId>,
-    /// It said that it was a send.
-    pub is_send: bool,
+    /// What it said that it was.
+    pub kind: BadKind,
     /// `bad_request` or `too_long`.
     pub code: Code,
     /// Names the field; never repeats what the client wrote.
     pub reason: String,
+}
+
+/// What a command that cannot be run said that it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadKind {
+    /// A hello, where one may stand.
+    Hello,
+    /// A send.
+    Send,
+    /// Another command, or whatever else stands in a batch.
+    Other,
+    /// It did not say, or nothing that is known.
+    Unknown,
 }
 
 impl BadCommand {
@@ -72,10 +85,23 @@ impl BadCommand {
         Self {
             id: fields.id().u32().unwrap_or_default(),
             message_id: fields.message_id().message_id().unwrap_or_default(),
-            is_send: fields.command().is("send"),
+            kind: kind_of(fields),
             code: fault.code,
             reason: fault.reason,
         }
+    }
+}
+
+fn kind_of(fields: &CommandFields<'_>) -> BadKind {
+    match fields.command().text() {
+        Ok(Some(command)) => match &*command {
+            "hello" => BadKind::Hello,
+            "send" => BadKind::Send,
+            "ack" | "status" | "typing" | "presence" | "history" | "conversations" | "refresh" | "ping"
+            | "batch" => BadKind::Other,
+            _ => BadKind::Unknown,
+        },
+        _ => BadKind::Unknown,
     }
 }
 
@@ -112,7 +138,7 @@ fields! {
 /// Parses a command of a batch.
 fn parse_item(item: Field<'_>) -> Result<Request<'_>, BadCommand> {
     let mut fields = CommandFields::default();
-    match item.object(&mut fields) {
+    let parsed = match item.object(&mut fields) {
         Err(fault) => Err(BadCommand::new(&fields, fault)),
         Ok(()) => match parse_command(&fields) {
             Ok(Request {
@@ -124,7 +150,14 @@ fn parse_item(item: Field<'_>) -> Result<Request<'_>, BadCommand> {
             )),
             parsed => parsed,
         },
-    }
+    };
+    parsed.map_err(|bad| match bad.kind {
+        BadKind::Send | BadKind::Other => bad,
+        BadKind::Hello | BadKind::Unknown => BadCommand {
+            kind: BadKind::Other,
+            ..bad
+        },
+    })
 }
 
 fn parse_command<'a>(fields: &CommandFields<'a>) -> Result<Request<'a>, BadCommand> {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::body::Content;
-use crate::client::json::{BadCommand, FrameKind, encode_request, parse_frame};
+use crate::client::json::{BadCommand, BadKind, FrameKind, encode_request, parse_frame};
 use crate::client::{
     Code, Command, Conversations, Hello, History, Presence, Request, Send, SendBody, StatusCommand, StatusOf,
     Target, Typing,
@@ -400,11 +400,16 @@ fn every_bad_field_is_named_and_the_ids_come_back() {
         } else {
             Code::BadRequest
         };
-        let is_send = text.contains(r#""type":"send""#);
+        let kind = match text.as_str() {
+            _ if reason.starts_with("type") => BadKind::Unknown,
+            text if text.contains(r#""type":"send""#) => BadKind::Send,
+            text if text.contains(r#""type":"hello""#) => BadKind::Hello,
+            _ => BadKind::Other,
+        };
         let bad = BadCommand {
             id: None,
             message_id: None,
-            is_send,
+            kind,
             code,
             reason: reason.to_owned(),
         };
@@ -428,8 +433,8 @@ fn ids_that_cannot_be_read_are_the_fault_themselves() {
     let bad = |text: &str| one(text).unwrap_err();
     let id = bad(r#"{"type":"send","id":"x","receiver_id":1,"content":"x"}"#);
     assert_eq!(
-        (id.id, id.is_send, id.reason.as_str()),
-        (None, true, "id: must be an integer from 0 to 4294967295")
+        (id.id, id.kind, id.reason.as_str()),
+        (None, BadKind::Send, "id: must be an integer from 0 to 4294967295")
     );
     for nil in ["00000000-0000-0000-0000-000000000000", "x", ""] {
         let text = format!(r#"{{"type":"send","id":3,"message_id":"{nil}","receiver_id":1,"content":"x"}}"#);
@@ -505,8 +510,8 @@ fn a_frame_that_is_not_an_object_is_one_error() {
     for text in ["", " ", "[]", "7", "null", "\"secret words\"", "[[[[", "true"] {
         let bad = one(text).unwrap_err();
         assert_eq!(
-            (bad.id, bad.is_send, bad.code),
-            (None, false, Code::BadRequest),
+            (bad.id, bad.kind, bad.code),
+            (None, BadKind::Unknown, Code::BadRequest),
             "{text}"
         );
         assert!(
@@ -527,8 +532,8 @@ fn malformed_json_gives_back_what_stood_before_it() {
     let text = format!(r#"{{"type":"send","id":5,"message_id":"{MESSAGE}","content":secret}}"#);
     let bad = one(&text).unwrap_err();
     assert_eq!(
-        (bad.id, bad.message_id, bad.is_send),
-        (Some(5), Some(message_id_one()), true)
+        (bad.id, bad.message_id, bad.kind),
+        (Some(5), Some(message_id_one()), BadKind::Send)
     );
     assert_eq!(bad.reason, "frame: malformed JSON at line 1, column 85");
     assert_eq!(one(r#"{"id":5,"type":"ping","x":"\q"}"#).unwrap_err().id, Some(5));
@@ -550,10 +555,10 @@ fn a_batch_runs_in_order_and_each_fault_stands_in_its_place() {
     let outcomes: Vec<_> = all
         .iter()
         .map(|result| {
-            result
-                .as_ref()
-                .map(|request| request.id)
-                .map_err(|bad| (bad.id, bad.reason.as_str()))
+            result.as_ref().map(|request| request.id).map_err(|bad| {
+                assert_eq!(bad.kind, BadKind::Other);
+                (bad.id, bad.reason.as_str())
+            })
         })
         .collect();
     assert_eq!(
@@ -573,7 +578,7 @@ fn a_batch_runs_in_order_and_each_fault_stands_in_its_place() {
 fn an_escaped_type_is_the_same_type() {
     let (kind, all) = frame(r#"{"type":"b\u0061tch","messages":[{"type":"pin\u0067"}]}"#);
     assert_eq!((kind, all.len(), all[0].is_ok()), (FrameKind::Batch, 1, true));
-    assert!(one(r#"{"type":"s\u0065nd"}"#).unwrap_err().is_send);
+    assert_eq!(one(r#"{"type":"s\u0065nd"}"#).unwrap_err().kind, BadKind::Send);
 }
 
 #[test]
@@ -735,6 +740,20 @@ proptest! {
         let text = encoded(&request);
         prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
         prop_assert_eq!(one(&text), Ok(request));
+    }
+
+    #[test]
+    fn a_bad_command_says_what_it_is(command in command()) {
+        let text = encoded(&Request { id: None, command: command.clone() }).replacen('{', r#"{"id":"x","#, 1);
+        let kind = match command {
+            Command::Hello(_) => BadKind::Hello,
+            Command::Send(_) => BadKind::Send,
+            _ => BadKind::Other,
+        };
+        prop_assert_eq!(one(&text).unwrap_err().kind, kind);
+        let text = format!(r#"{{"type":"batch","messages":[{text}]}}"#);
+        let kind = if kind == BadKind::Hello { BadKind::Other } else { kind };
+        prop_assert_eq!(frame(&text).1.pop().unwrap().unwrap_err().kind, kind);
     }
 
     #[test]
