@@ -159,6 +159,7 @@ impl Reason {
     /// Returns the reason of a breach of RFC 6455.
     pub const fn of_violation(violation: Violation) -> Self {
         match violation.close_code() {
+            1003 => Self::UnsupportedData,
             1007 => Self::InvalidText,
             1008 => Self::TooManyFragments,
             1009 => Self::MessageTooBig,
@@ -225,6 +226,7 @@ mod tests {
     fn a_violation_has_the_reason_of_its_code() {
         assert_eq!(Reason::of_violation(Violation::Unmasked), Reason::ProtocolError);
         for violation in [
+            Violation::BinaryMessage,
             Violation::InvalidUtf8,
             Violation::TooManyFragments,
             Violation::FrameTooBig,

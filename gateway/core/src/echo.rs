@@ -51,6 +51,7 @@ impl Application for Echo {
             frame_bytes_max: self.config.message_bytes_max,
             message_bytes_max: self.config.message_bytes_max,
             fragments_max: FRAGMENTS_MAX,
+            takes_binary: true,
         }
     }
 

@@ -245,7 +245,14 @@ async fn text_that_is_not_utf8_closes_with_1007_at_the_first_bad_byte() -> Resul
 
 #[tokio::test]
 async fn a_binary_frame_on_json_closes_with_1003_and_a_command_before_hello_with_4400() -> Result<()> {
-    closes(vec![("binary", frame(0x82, poison().as_bytes()), 1003)]).await?;
+    let whole = frame(0x82, poison().as_bytes());
+    let fragment = frame(0x02, poison().as_bytes());
+    closes(vec![
+        ("a header alone", whole[..8].to_vec(), 1003),
+        ("binary", whole, 1003),
+        ("a first fragment", fragment, 1003),
+    ])
+    .await?;
     on_both(async |server| {
         let poison = poison();
         for command in [

@@ -146,7 +146,10 @@ impl Application for Sessions {
     const SLOW_READERS: SlowReaders = SlowReaders::Close;
 
     fn rules(&self) -> Rules {
-        Rules::server()
+        Rules {
+            takes_binary: false,
+            ..Rules::server()
+        }
     }
 
     fn is_endpoint(&self, path: &str) -> bool {

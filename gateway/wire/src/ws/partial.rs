@@ -129,6 +129,7 @@ impl Partial {
                 message.payload.len()
             }
             (_, Some(_)) => return Err(Violation::InterleavedMessage),
+            (Opcode::Binary, None) if !rules.takes_binary => return Err(Violation::BinaryMessage),
             (_, None) => 0,
         };
         // Both terms are bounded by lengths that fit in memory.

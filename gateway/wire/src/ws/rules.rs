@@ -24,6 +24,9 @@ pub struct Rules {
     pub message_bytes_max: usize,
     /// Most frames of one message, at least 1. Bounds the work an endless row of tiny fragments can cause.
     pub fragments_max: u32,
+    /// Whether there are binary messages; without, the first frame of one is [`super::Violation::BinaryMessage`] from the
+    /// header alone.
+    pub takes_binary: bool,
 }
 
 impl Rules {
@@ -43,6 +46,7 @@ impl Rules {
             frame_bytes_max: FRAME_BYTES_MAX,
             message_bytes_max: FRAME_BYTES_MAX,
             fragments_max: FRAGMENTS_MAX,
+            takes_binary: true,
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum Violation {
     InterleavedMessage,
     /// A message in more frames than [`super::Rules::fragments_max`].
     TooManyFragments,
+    /// A binary message where [`super::Rules::takes_binary`] says that there are none.
+    BinaryMessage,
     /// A close frame of exactly one byte (section 5.5.1).
     CloseLength,
     /// A close code that must not travel (section 7.4).
@@ -55,6 +57,7 @@ impl Violation {
             | Self::InterleavedMessage
             | Self::CloseLength
             | Self::CloseCode => 1002,
+            Self::BinaryMessage => 1003,
             Self::InvalidUtf8 => 1007,
             Self::TooManyFragments => 1008,
             Self::FrameTooBig | Self::MessageTooBig => 1009,
@@ -77,6 +80,7 @@ impl Violation {
             Self::UnexpectedContinuation => "continuation without a message",
             Self::InterleavedMessage => "new message inside a fragmented one",
             Self::TooManyFragments => "too many fragments",
+            Self::BinaryMessage => "binary frame where there is text only",
             Self::CloseLength => "close frame of one byte",
             Self::CloseCode => "close code not allowed",
             Self::InvalidUtf8 => "not UTF-8",

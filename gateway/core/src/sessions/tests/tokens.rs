@@ -300,12 +300,17 @@ fn refresh_with_a_bad_token_or_anothers_is_forbidden_and_changes_nothing() {
 }
 
 #[test]
-fn a_binary_frame_is_1003() {
-    let mut world = dev();
-    let id = live(&mut world, 1);
-    world.send_bytes(id, &crate::testing::frame(wire::ws::Opcode::Binary, b"{}"));
-    assert!(matches!(world.client(id).seen.back(), Some(Seen::Close(1003, _))));
-    assert_eq!(close_reasons(&world), [Reason::UnsupportedData]);
+fn a_binary_frame_is_1003_from_its_header_alone() {
+    let whole = crate::testing::frame(wire::ws::Opcode::Binary, b"{}");
+    let mut fragment = whole.clone();
+    fragment[0] &= 0x7f;
+    for bytes in [&whole, &fragment, &whole[..6], &fragment[..6]] {
+        let mut world = dev();
+        let id = live(&mut world, 1);
+        world.send_bytes(id, bytes);
+        assert!(matches!(world.client(id).seen.back(), Some(Seen::Close(1003, _))));
+        assert_eq!(close_reasons(&world), [Reason::UnsupportedData]);
+    }
 }
 
 /// Lets time pass for a client that is heard every ten seconds.

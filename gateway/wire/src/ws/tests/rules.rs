@@ -7,6 +7,7 @@ const RULES: Rules = Rules {
     frame_bytes_max: 1_000,
     message_bytes_max: 1_500,
     fragments_max: 4,
+    takes_binary: true,
 };
 
 /// What the peer sends, and the violation that ends it with its close code.
@@ -151,6 +152,31 @@ fn lengths_are_refused_from_the_header_alone() {
         read_at_once(&RULES, &[0x81, 0x05]).violation,
         Some(Violation::Unmasked)
     );
+}
+
+#[test]
+fn where_there_is_text_only_a_binary_message_is_refused_from_its_first_header() {
+    let rules = Rules {
+        takes_binary: false,
+        ..RULES
+    };
+    for first in [0x82, 0x02] {
+        let mut frame = masked_frame(first, b"payload");
+        frame.truncate(6);
+        for stream in [frame.clone(), [masked_frame(0x81, b"text"), frame].concat()] {
+            for outcome in [read_at_once(&rules, &stream), read_byte_by_byte(&rules, &stream)] {
+                assert_eq!(outcome.violation, Some(Violation::BinaryMessage));
+            }
+        }
+    }
+    assert_eq!(Violation::BinaryMessage.close_code(), 1003);
+    let inside = [masked_frame(0x01, b"a"), masked_frame(0x82, b"b")].concat();
+    assert_eq!(
+        read_at_once(&rules, &inside).violation,
+        Some(Violation::InterleavedMessage)
+    );
+    let text = [masked_frame(0x01, b"a"), masked_frame(0x80, b"b")].concat();
+    assert_eq!(read_at_once(&rules, &text).items, [Heard::text("ab")]);
 }
 
 #[test]
