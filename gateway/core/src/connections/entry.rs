@@ -19,6 +19,8 @@ pub(crate) struct Conn<S> {
     pub(crate) pings_missed: u8,
     /// Listed to be flushed at the end of the tick.
     pub(crate) is_dirty: bool,
+    /// Closed because there was no place for it, so it takes none.
+    pub(crate) is_surplus: bool,
     /// When the phase began.
     pub(crate) since: Stamp,
     /// When the client was last heard or pinged, whichever was later.
@@ -97,6 +99,7 @@ impl<S: Default> Conn<S> {
             pauses: Pauses::default(),
             pings_missed: 0,
             is_dirty: false,
+            is_surplus: false,
             since,
             quiet_since: since,
             partial_since: since,

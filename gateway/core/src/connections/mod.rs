@@ -37,6 +37,8 @@ pub struct Connections<S> {
     pub(crate) config: HubConfig,
     slow_readers: SlowReaders,
     conns: Slab<Conn<S>>,
+    /// Those of them that are closed for want of a place.
+    surplus: usize,
     pub(crate) wheel: Wheel,
     jitter: Jitter,
     outputs: VecDeque<Output>,
@@ -73,6 +75,7 @@ impl<S: Default> Connections<S> {
             config,
             slow_readers,
             conns: Slab::new(),
+            surplus: 0,
             wheel: Wheel::new(),
             jitter: Jitter::seeded(seed),
             outputs: VecDeque::new(),
@@ -162,6 +165,19 @@ impl<S> Connections<S> {
             Some(code) => self.close_with(id, reason, code, row.text, now),
             None if self.is_open(id) => self.end(id, reason),
             None => {}
+        }
+    }
+
+    /// Closes a connection that has just opened if there is no place for it.
+    ///
+    /// Order: one that is closed so takes no place from others, however long it takes its leave.
+    pub(crate) fn close_surplus(&mut self, id: ConnectionHandle, now: Now) {
+        if self.len() - self.surplus > self.config.connections_max as usize && self.is_open(id) {
+            self.close(id, Reason::TooManyConnections, now);
+            if let Some(conn) = self.get_mut(id) {
+                conn.is_surplus = true;
+                self.surplus += 1;
+            }
         }
     }
 
@@ -293,7 +309,8 @@ impl<S> Connections<S> {
             conn.reader = wire::ws::Reader::new();
             conn.held = None;
         });
-        if self.get(id).is_some() {
+        if let Some(conn) = self.get(id) {
+            self.surplus -= usize::from(conn.is_surplus);
             self.conns.remove(id.slot);
             self.wheel.cancel(id.slot);
             self.stats.connections -= 1;

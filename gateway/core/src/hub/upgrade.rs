@@ -98,10 +98,10 @@ impl<A: Application> Hub<A> {
                     *place = session;
                 }
                 self.set_deadline(id, now);
-                let is_full = self.connections.len() > self.connections.config.connections_max as usize;
-                if let Some(reason) = close.or(is_full.then_some(Reason::TooManyConnections)) {
+                if let Some(reason) = close {
                     self.connections.close(id, reason, now);
                 }
+                self.connections.close_surplus(id, now);
             }
         }
     }

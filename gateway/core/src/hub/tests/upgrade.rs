@@ -101,6 +101,32 @@ fn one_connection_too_many_is_told_so_with_4429() {
 }
 
 #[test]
+fn those_who_were_told_so_take_no_place_while_they_leave() {
+    let mut world = echo(HubConfig {
+        connections_max: 2,
+        ..HubConfig::default()
+    });
+    let (first, second) = (world.connect(), world.connect());
+    let refused: Vec<_> = (0..3).map(|_| world.connect()).collect();
+    world.send_end(first);
+    let third = world.connect();
+    assert_eq!(world.client(third).close_code(), 0);
+    let fourth = world.connect();
+    for id in refused.into_iter().chain([fourth]) {
+        assert_eq!(world.client(id).close_code(), 4429);
+        assert!(!world.client(id).is_closed, "it has not answered the close frame");
+    }
+    world.pass_ms(5_000);
+    assert_eq!(world.hub.connections(), 2);
+    // Their end gives no place to anybody else.
+    let fifth = world.connect();
+    assert_eq!(world.client(fifth).close_code(), 4429);
+    for id in [second, third] {
+        assert_eq!(world.client(id).close_code(), 0);
+    }
+}
+
+#[test]
 fn facts_about_a_connection_that_is_gone_are_without_effect() {
     let mut world = echo(HubConfig::default());
     let old = world.connect();
