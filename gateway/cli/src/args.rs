@@ -20,9 +20,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Gateway, router and embedded store in one process.
-    ///
-    /// SIGTERM or Ctrl-C drains: clients are told to reconnect, requests finish, the store is synced, exit code 0. A
-    /// second one ends the process at once, with exit code 1.
+    #[command(after_help = SERVE_SIGNALS)]
     Serve(Box<ServeArgs>),
     /// Starts a server, connects 1,000 clients through real sockets, shows messages flowing, and reports.
     Demo(DemoArgs),
@@ -37,6 +35,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Store(StoreCommand),
 }
+
+const SERVE_SIGNALS: &str = "SIGTERM or Ctrl-C drains: clients are told to reconnect, requests finish, the store is synced, \
+                             exit code 0. A second one ends the process at once, with exit code 1.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineArg {
