@@ -29,7 +29,7 @@ impl Sessions {
             else {
                 continue;
             };
-            if !session.forward(position) {
+            if !session.try_forward(position) {
                 connections.stats.messages_repeated += 1;
                 continue;
             }

@@ -188,7 +188,7 @@ impl Session {
     }
 
     /// Notes that a position goes to the client; `false` if it has been there.
-    pub(super) fn forward(&mut self, position: Position) -> bool {
+    pub(super) fn try_forward(&mut self, position: Position) -> bool {
         if self.forwarded().is_some_and(|forwarded| position <= forwarded) {
             return false;
         }
@@ -250,7 +250,7 @@ mod tests {
     fn an_ack_counts_once_and_only_up_to_what_was_forwarded() {
         let mut session = live();
         assert!(!session.ack(at(5)));
-        assert!(session.forward(at(5)) && session.forward(at(7)));
+        assert!(session.try_forward(at(5)) && session.try_forward(at(7)));
         assert!(!session.ack(at(8)));
         assert!(!session.ack(Position {
             generation: 2,
@@ -264,13 +264,13 @@ mod tests {
     #[test]
     fn a_position_is_forwarded_once() {
         let mut session = live();
-        assert!(session.forward(at(5)));
-        assert!(!session.forward(at(5)) && !session.forward(at(4)));
-        assert!(session.forward(Position {
+        assert!(session.try_forward(at(5)));
+        assert!(!session.try_forward(at(5)) && !session.try_forward(at(4)));
+        assert!(session.try_forward(Position {
             generation: 4,
             ..at(1)
         }));
-        assert!(!session.forward(at(9)));
+        assert!(!session.try_forward(at(9)));
     }
 
     #[test]
