@@ -48,6 +48,16 @@ struct OpenFrame {
     /// Where its header will be.
     start: usize,
     objects: u16,
+    /// An update is among them.
+    has_update: bool,
+}
+
+impl OpenFrame {
+    /// Returns where its first object begins.
+    const fn objects_at(self) -> usize {
+        let opening = if self.objects > 1 { BATCH_OPEN.len() } else { 0 };
+        self.start + HEADER_BYTES + opening
+    }
 }
 
 impl Outbox {
@@ -137,6 +147,7 @@ impl Outbox {
                 self.open = Some(OpenFrame {
                     start: self.bytes.len(),
                     objects: 1,
+                    has_update: false,
                 });
                 self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
             }
@@ -149,6 +160,53 @@ impl Outbox {
             }
         }
         self.bytes.extend_from_slice(object);
+    }
+
+    /// Queues an encoded object instead of the one that begins with the same `key_bytes` bytes, if that stands in the open
+    /// frame; returns whether it did.
+    ///
+    /// Shape: such an object has no braces inside. What is a brace in a string of another object does not look like its
+    /// key, whose quotes would be escaped there.
+    pub(crate) fn push_update(&mut self, object: &[u8], key_bytes: usize) -> bool {
+        let is_replacing = self.drop_update(&object[..key_bytes]);
+        self.push_object(object);
+        if let Some(open) = &mut self.open {
+            open.has_update = true;
+        }
+        is_replacing
+    }
+
+    /// Drops the update of the open frame that begins with `key`; returns whether there was one.
+    fn drop_update(&mut self, key: &[u8]) -> bool {
+        let Some(mut open) = self.open.filter(|open| open.has_update) else {
+            return false;
+        };
+        let objects_at = open.objects_at();
+        let Some(before) = self.bytes[objects_at..]
+            .windows(key.len())
+            .rposition(|window| window[0] == b'{' && window == key)
+        else {
+            return false;
+        };
+        let at = objects_at + before;
+        let brace = self.bytes[at..].iter().position(|&byte| byte == b'}');
+        let end = at + brace.expect("an object ends with its brace") + 1;
+        if open.objects == 1 {
+            self.bytes.truncate(open.start);
+            self.open = None;
+            return true;
+        }
+        if end < self.bytes.len() {
+            self.bytes.drain(at..end + BATCH_SEPARATOR.len());
+        } else {
+            self.bytes.truncate(at - BATCH_SEPARATOR.len());
+        }
+        open.objects -= 1;
+        if open.objects == 1 {
+            self.bytes.drain(objects_at - BATCH_OPEN.len()..objects_at);
+        }
+        self.open = Some(open);
+        true
     }
 
     /// Takes everything that waits, as one buffer.

@@ -67,6 +67,7 @@ stats! {
     events: Counter, "gateway_events_total", "Events sent to clients, of all types.";
     messages_delivered: Counter, "gateway_messages_delivered_total", "Message events sent to clients.";
     messages_repeated: Counter, "gateway_messages_repeated_total", "Deliveries dropped because the connection had the message.";
+    updates_conflated: Counter, "gateway_updates_conflated_total", "Status updates that took the place of an earlier one which had not left.";
     batches_sent: Counter, "gateway_batches_sent_total", "Frames that carried two or more events.";
     sends: Counter, "gateway_sends_queued_total", "Buffers given to the reactor.";
     sends_short: Counter, "gateway_sends_returned_total", "Buffers of which a part came back.";

@@ -156,6 +156,20 @@ impl<S> Connections<S> {
         self.queue(id, now, |outbox| outbox.push_object(object));
     }
 
+    /// Queues an encoded object as [`Connections::send_object`] does, instead of the one that begins with the same
+    /// `key_bytes` bytes if that is in the frame which is not complete yet. No object of this kind has braces inside.
+    pub(crate) fn send_update(&mut self, id: ConnectionHandle, object: &[u8], key_bytes: usize, now: Now) {
+        let mut is_replacing = false;
+        self.queue(id, now, |outbox| {
+            is_replacing = outbox.push_update(object, key_bytes);
+        });
+        if is_replacing {
+            self.stats.updates_conflated += 1;
+        } else {
+            self.stats.events += 1;
+        }
+    }
+
     /// Closes an open connection, with a close frame if the reason has a code.
     ///
     /// Order: without effect on one that has its reason already.

@@ -55,6 +55,42 @@ fn objects_in_a_row_share_a_frame_of_at_most_a_hundred() {
     assert_eq!(texts[2], "201");
 }
 
+/// An update of `key`, and how much of it is the key.
+fn update(key: u8, seq: u32) -> (String, usize) {
+    let key = format!(r#"{{"type":"status_update","user_id":{key},"status":"read""#);
+    (format!(r#"{key},"seq":{seq}}}"#), key.len())
+}
+
+#[test]
+fn an_update_takes_the_place_of_the_one_before_while_that_waits() {
+    let mut outbox = Outbox::default();
+    let push = |outbox: &mut Outbox, key, seq| {
+        let (object, key_bytes) = update(key, seq);
+        outbox.push_update(object.as_bytes(), key_bytes)
+    };
+    assert!(!push(&mut outbox, 1, 9));
+    assert!(push(&mut outbox, 1, 10), "alone in its frame");
+    let bytes = outbox.take().bytes;
+    assert_eq!(texts(bytes.as_slice()), [update(1, 10).0]);
+    outbox.handle_rest(bytes, NOW);
+    for seq in 11..5_000 {
+        assert_eq!(push(&mut outbox, 1, seq), seq > 11);
+    }
+    assert!(!push(&mut outbox, 2, 1));
+    let text = serde_json::to_string(&update(1, 7).0).unwrap();
+    outbox.push_object(text.as_bytes());
+    assert!(push(&mut outbox, 2, 2) && push(&mut outbox, 1, 5_000));
+    outbox.handle_writable();
+    let [(second, _), (first, _)] = [update(2, 2), update(1, 5_000)];
+    assert_eq!(
+        texts(outbox.take().bytes.as_slice()),
+        [
+            update(1, 10).0,
+            format!(r#"{{"type":"batch","messages":[{text},{second},{first}]}}"#)
+        ]
+    );
+}
+
 #[test]
 fn a_batch_frame_is_never_larger_than_a_frame_may_be() {
     let half = (FRAME_BYTES_MAX - batch_bytes(2, 0)) / 2;
@@ -152,6 +188,51 @@ proptest! {
             prop_assert!(text.len() <= FRAME_BYTES_MAX);
             match text.strip_prefix(r#"{"type":"batch","messages":["#).and_then(|rest| rest.strip_suffix("]}")) {
                 Some(objects) => flat.extend(objects.split(',').map(str::to_owned)),
+                None => flat.push(text),
+            }
+        }
+        prop_assert_eq!(flat, expected);
+    }
+
+    /// The newest update of each key stands where it was queued, once in a frame; all else is as if it were alone.
+    #[test]
+    fn updates_are_conflated_within_a_frame(steps in prop::collection::vec((0usize..6, 0u8..3), 1..90)) {
+        let mut outbox = Outbox::default();
+        let (mut expected, mut frame_start) = (Vec::<String>::new(), 0);
+        let mut sent = Vec::new();
+        for (n, (kind, key)) in steps.into_iter().enumerate() {
+            match kind {
+                0 => {
+                    outbox.push_frame(Opcode::Pong, b"");
+                    expected.push("pong".to_owned());
+                    frame_start = expected.len();
+                }
+                1 => {
+                    sent.extend_from_slice(outbox.take().bytes.as_slice());
+                    frame_start = expected.len();
+                }
+                2 => { outbox.push_object(object(n + 1).as_bytes()); expected.push(object(n + 1)); }
+                _ => {
+                    let (object, key_bytes) = update(key, n as u32);
+                    let before = expected[frame_start..].iter().position(|other| other.starts_with(&object[..key_bytes]));
+                    if let Some(before) = before {
+                        expected.remove(frame_start + before);
+                    }
+                    prop_assert_eq!(outbox.push_update(object.as_bytes(), key_bytes), before.is_some());
+                    expected.push(object);
+                }
+            }
+        }
+        sent.extend_from_slice(outbox.take().bytes.as_slice());
+        let mut flat = Vec::new();
+        for text in texts(&sent) {
+            match text.strip_prefix(r#"{"type":"batch","messages":["#).and_then(|rest| rest.strip_suffix("]}")) {
+                Some(objects) => {
+                    let array = format!("[{objects}]");
+                    let objects: Vec<&serde_json::value::RawValue> = serde_json::from_str(&array).unwrap();
+                    prop_assert!(objects.len() >= 2);
+                    flat.extend(objects.iter().map(|object| object.get().to_owned()));
+                }
                 None => flat.push(text),
             }
         }

@@ -113,7 +113,8 @@ impl Sessions {
         }
     }
 
-    /// Encodes an update once for everybody who is told.
+    /// Encodes an update once for everybody who is told. Where an earlier one of the same user still waits, it takes its
+    /// place: watermarks only rise.
     fn handle_status_update(
         &mut self,
         connections: &mut Connections<Session>,
@@ -129,12 +130,13 @@ impl Sessions {
         });
         self.scratch.clear();
         encode_event(&event, &mut self.scratch);
+        let key_bytes = key_bytes(&self.scratch);
         for &id in &update.to {
             if connections
                 .session(id)
                 .is_some_and(|session| session.stage == Stage::Live)
             {
-                connections.send_object(id, &self.scratch, now);
+                connections.send_update(id, &self.scratch, key_bytes, now);
             }
         }
     }
@@ -208,3 +210,13 @@ impl Sessions {
         }
     }
 }
+
+/// Returns how much of an encoded status update names what it is about: conversation, user and status.
+fn key_bytes(update: &[u8]) -> usize {
+    update
+        .windows(SEQ_FIELD.len())
+        .position(|window| window == SEQ_FIELD)
+        .expect("an update has a seq")
+}
+
+const SEQ_FIELD: &[u8] = br#","seq":"#;

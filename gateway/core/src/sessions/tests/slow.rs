@@ -1,4 +1,6 @@
 use super::*;
+use wire::log::Status;
+
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_TICK_BYTES_MAX};
 
 #[test]
@@ -87,4 +89,43 @@ fn a_reader_that_is_slow_but_steady_stays() {
     assert_eq!(world.hub.stats().closes_total(), 0);
     world.pass_ms(1);
     assert!(world.hub.is_idle(id));
+}
+
+#[test]
+fn updates_that_a_slow_reader_has_not_taken_give_way_to_newer_ones() {
+    let mut world = dev();
+    let id = live(&mut world, 1);
+    world.client(id).room = 10;
+    let update = |status, seq| {
+        FromRouter::StatusUpdate(wire::link::StatusUpdateRecord {
+            conversation: ConversationId::direct(user(1), user(2)),
+            user: user(2),
+            status,
+            seq: Seq(seq),
+            message_id: message_id(u128::from(seq)),
+            to: vec![id],
+        })
+    };
+    from_router(&mut world, &[update(Status::Delivered, 1)]);
+    for seq in 2..=5_000 {
+        let both = [update(Status::Delivered, seq), update(Status::Read, seq - 1)];
+        from_router(&mut world, &both);
+        assert!(world.hub.stats().outbox_bytes < 2_000);
+    }
+    world.client(id).room = usize::MAX;
+    world.tick();
+    let told: Vec<_> = world
+        .client(id)
+        .events()
+        .iter()
+        .map(|event| {
+            (
+                event["status"].as_str().unwrap().to_owned(),
+                event["seq"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [("delivered", 1), ("delivered", 5_000), ("read", 4_999)];
+    assert_eq!(told, expected.map(|(status, seq)| (status.to_owned(), seq)));
+    assert_eq!(world.hub.stats().updates_conflated, 2 * 4_998);
 }
