@@ -114,7 +114,8 @@ impl Node {
         };
         let (admin_stop, admin_stopped) = tokio::sync::oneshot::channel();
         let admin = admin_listener.local_addr()?;
-        let admin_thread = serve_admin(admin_listener, shown, admin_stopped)?;
+        let admin_max = descriptors.admin_connections_max();
+        let admin_thread = serve_admin(admin_listener, shown, admin_max, admin_stopped)?;
         Ok(Self {
             listen: gateway.address(),
             api: api_server.address(),
@@ -168,6 +169,7 @@ impl Node {
 fn serve_admin(
     listener: TcpListener,
     shown: Admin,
+    connections_max: usize,
     stopped: tokio::sync::oneshot::Receiver<()>,
 ) -> Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
@@ -181,7 +183,7 @@ fn serve_admin(
                 // A dropped sender ends it too.
                 let _ = stopped.await;
             };
-            admin::serve(listener, shown, stopped).await
+            admin::serve(listener, shown, connections_max, stopped).await
         });
         if let Err(error) = served {
             tracing::error!(%error, "the admin listener ended");

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::bounded::Bounded;
 use crate::exposition::{self, Sample};
 
 /// Gives its samples when asked.
@@ -25,12 +26,13 @@ pub struct Admin {
     pub readiness: Vec<Readiness>,
 }
 
-/// Serves until the future `stopped` ends, and then for at most [`DRAIN_TIMEOUT`].
+/// Serves at most `connections_max` connections until the future `stopped` ends, and then for at most [`DRAIN_TIMEOUT`].
 ///
 /// Errors: those of accepting connections.
 pub async fn serve(
     listener: tokio::net::TcpListener,
     admin: Admin,
+    connections_max: usize,
     stopped: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let router = Router::new()
@@ -42,7 +44,7 @@ pub async fn serve(
     let told = async move {
         let _ = stopping.changed().await;
     };
-    let serving = axum::serve(listener, router)
+    let serving = axum::serve(Bounded::new(listener, connections_max), router)
         .with_graceful_shutdown(told)
         .into_future();
     tokio::pin!(serving);

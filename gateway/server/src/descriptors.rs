@@ -46,6 +46,12 @@ impl DescriptorBudget {
         wanted.min(half.max(1) as usize)
     }
 
+    /// Returns how many connections of the admin listener fit into what is kept.
+    pub fn admin_connections_max(&self) -> usize {
+        let eighth = self.limit.now.map_or(u64::MAX, |limit| kept(limit) / 8);
+        eighth.clamp(1, ADMIN_CONNECTIONS_MAX) as usize
+    }
+
     fn for_clients(&self) -> u64 {
         self.limit.now.map_or(u64::MAX, |limit| limit - kept(limit))
     }
@@ -68,6 +74,9 @@ impl fmt::Display for DescriptorBudget {
 
 /// Sockets of a worker beyond its connections: upgrades on their way in, closes on their way out.
 pub const HANDSHAKES_MAX: u64 = 4_096;
+
+/// A few probes and scrapers, and one who is looking.
+const ADMIN_CONNECTIONS_MAX: u64 = 256;
 
 /// What clients may not take: a tenth and at least 256, but never more than half.
 const fn kept(limit: u64) -> u64 {
@@ -110,7 +119,8 @@ mod tests {
             assert_eq!(super::kept(limit), kept);
             assert_eq!(budget.sockets_max(2, 20_000), each_of_two, "of {limit}");
             let api = budget.api_connections_max(1_024);
-            assert!(each_of_two as u64 * 2 + kept <= limit && api as u64 <= kept / 2);
+            let admin = budget.admin_connections_max();
+            assert!(each_of_two as u64 * 2 + kept <= limit && (api + admin) as u64 <= kept * 5 / 8);
         }
         let unlimited = budget(None);
         assert_eq!(unlimited.sockets_max(8, 20_000), 24_096);

@@ -7,6 +7,7 @@
 //! Deliberately absent: any decision about a connection. Those are the Hub's.
 
 pub mod admin;
+mod bounded;
 pub mod config;
 pub mod descriptors;
 pub mod driver;

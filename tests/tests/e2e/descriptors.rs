@@ -60,6 +60,39 @@ async fn said(server: &Server, text: &str) {
     }
 }
 
+/// The listeners beside the clients' have their share, and no more.
+#[tokio::test]
+async fn a_flood_of_the_other_listeners_leaves_the_log_its_descriptors() -> Result<()> {
+    let options = |engine| ServerOptions {
+        descriptors: Some((LIMIT, LIMIT)),
+        ..ServerOptions::new(engine).setting("ROUTER__LOG_SEGMENT_BYTES", "1048576")
+    };
+    with_options(options, async |server| {
+        let mut flood = Vec::new();
+        for address in [server.api, server.admin] {
+            // Up to a full backlog, which answers no more: a handshake is tried again after a second.
+            let more = || TcpStream::connect_timeout(&address, Duration::from_millis(1_500)).ok();
+            flood.extend(std::iter::from_fn(more).take(LIMIT as usize));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut alice = Client::live(server.listen, 1, 1).await?;
+        let text = "x".repeat(9_000);
+        for _ in 0..280 {
+            let answer = alice.message(2, &message_id(), &text).await?;
+            assert_eq!(answer["type"], "sent", "{answer}");
+        }
+        assert!(segments(server)? >= 3, "the log did not turn");
+        drop(flood);
+        assert_eq!(http::get(server.admin, "/readyz", None)?.status, 200);
+        assert_eq!(
+            http::get(server.api, "/conversations?user_id=2", None)?.status,
+            200
+        );
+        Ok(())
+    })
+    .await
+}
+
 fn segments(server: &Server) -> Result<usize> {
     let files = std::fs::read_dir(server.data.join("log"))?;
     Ok(files
