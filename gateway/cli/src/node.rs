@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use gateway_core::{Auth, Sessions, SessionsConfig};
+use gateway_core::{Auth, HubConfig, Sessions, SessionsConfig};
 use gateway_server::admin::{self, Admin, Metrics, Readiness};
 use gateway_server::descriptors::DescriptorBudget;
 use gateway_server::exposition::{Sample, Value};
@@ -79,7 +79,10 @@ impl Node {
             workers,
             engine: settings.gateway.engine.into(),
             sockets_max: descriptors.sockets_max(workers, hub.connections_max),
-            hub,
+            hub: HubConfig {
+                connections_max: descriptors.connections_max(workers, hub.connections_max),
+                ..hub
+            },
             seed: seed(),
         };
         let sessions = |worker| {

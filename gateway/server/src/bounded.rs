@@ -1,25 +1,31 @@
-//! A listener that holds a bounded number of connections; further ones wait in its backlog.
+//! A listener that holds a bounded number of connections, none of them idle for long; further ones wait in its backlog.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// A TCP listener with a bound on its connections.
 pub(crate) struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    idle_timeout: Duration,
 }
 
 /// A connection, and its place until it ends.
 pub(crate) struct Placed {
     stream: TcpStream,
+    idle_timeout: Duration,
+    /// When it ends unless something is read before.
+    idle: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -28,6 +34,7 @@ impl Bounded {
         Self {
             listener,
             places: Arc::new(Semaphore::new(connections_max)),
+            idle_timeout: IDLE_TIMEOUT,
         }
     }
 }
@@ -43,6 +50,8 @@ impl Listener for Bounded {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let placed = Placed {
             stream,
+            idle_timeout: self.idle_timeout,
+            idle: Box::pin(sleep(self.idle_timeout)),
             _place: place,
         };
         (placed, address)
@@ -59,7 +68,13 @@ impl AsyncRead for Placed {
         context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buf)
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buf) {
+            let end = Instant::now() + self.idle_timeout;
+            self.idle.as_mut().reset(end);
+            return Poll::Ready(read);
+        }
+        let timed_out = || Err(io::Error::from(io::ErrorKind::TimedOut));
+        self.idle.as_mut().poll(context).map(|()| timed_out())
     }
 }
 
@@ -78,5 +93,32 @@ impl AsyncWrite for Placed {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// How long a connection may send nothing: far longer than a probe waits for its answer, and than scrapes are apart.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_connection_loses_its_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut bounded = Bounded::new(listener, 1);
+        bounded.idle_timeout = Duration::from_millis(10);
+        let _silent = TcpStream::connect(address).await.unwrap();
+        let (mut placed, _) = bounded.accept().await;
+        let _next = TcpStream::connect(address).await.unwrap();
+        let mut byte = [0];
+        let read = std::future::poll_fn(|context| {
+            Pin::new(&mut placed).poll_read(context, &mut ReadBuf::new(&mut byte))
+        })
+        .await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(placed);
+        bounded.accept().await;
     }
 }

@@ -40,6 +40,14 @@ impl DescriptorBudget {
         share.min(wanted + HANDSHAKES_MAX).max(1) as usize
     }
 
+    /// Returns how many connections of `wanted` a worker takes, so that one too many is told so with 4429 while there are
+    /// sockets for that.
+    pub fn connections_max(&self, workers: u16, wanted: u32) -> u32 {
+        let share = self.for_clients() / u64::from(workers.max(1));
+        let fitting = share - share / LEAVING_SHARE;
+        u32::try_from(fitting).map_or(wanted, |fitting| wanted.min(fitting.max(1)))
+    }
+
     /// Returns how many of `wanted` connections of the API fit into what is kept.
     pub fn api_connections_max(&self, wanted: usize) -> usize {
         let half = self.limit.now.map_or(u64::MAX, |limit| kept(limit) / 2);
@@ -74,6 +82,9 @@ impl fmt::Display for DescriptorBudget {
 
 /// Sockets of a worker beyond its connections: upgrades on their way in, closes on their way out.
 pub const HANDSHAKES_MAX: u64 = 4_096;
+
+/// Where descriptors are few, this part of a worker's sockets is for those on their way in or out.
+const LEAVING_SHARE: u64 = 8;
 
 /// A few probes and scrapers, and one who is looking.
 const ADMIN_CONNECTIONS_MAX: u64 = 256;

@@ -25,7 +25,7 @@ impl StoreCopy {
     /// Errors: those of opening it, and of reading and writing beside it.
     pub fn open(path: &Path) -> Result<Self, KvError> {
         let mut directory = path.as_os_str().to_owned();
-        directory.push(".check");
+        directory.push(format!(".check-{}", std::process::id()));
         let mut copy = Self {
             kv: None,
             directory: directory.into(),

@@ -124,6 +124,18 @@ pub trait Store {
         Ok(())
     }
 
+    /// Waits until everything handed over is written, and tries again what could not be.
+    ///
+    /// Errors: what still cannot be written.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Returns why something that was handed over could not be written, until it is.
+    fn pending_error(&self) -> Option<StoreError> {
+        None
+    }
+
     /// Makes everything applied durable.
     fn persist(&mut self) -> Result<(), StoreError>;
 
@@ -182,7 +194,7 @@ pub struct MessagePage {
 /// Why the store refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no room: try the same again when space returns. Reads go on.
+    /// There is no room: try the same again when space returns.
     #[error("no room for the store: the disk is full, or too many files are open")]
     NoSpace,
     /// The simulated machine is down.

@@ -43,8 +43,8 @@ pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
         return Err(missing());
     }
     let disk = RealDisk::open(log_path(data_dir)).map_err(StartError::from)?;
-    // A running server holds the log; the store must not be opened beside it.
-    drop(router_backend::disk::Disk::lock(&disk).map_err(StartError::from)?);
+    // A running server holds the log; while this does, none starts.
+    let lock = router_backend::disk::Disk::lock(&disk).map_err(StartError::from)?;
     let failed = |error| StartError::Store(StoreError::from(error));
     let copy = StoreCopy::open(&store_path(data_dir)).map_err(failed)?;
     let store = check_store(copy.kv()).map_err(failed)?;
@@ -56,6 +56,7 @@ pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
         fold_version: FOLD_VERSION,
         ..LogConfig::default()
     };
+    drop(lock); // It is taken again there.
     let log = check_log(&disk, &config, store.flushed).map_err(StartError::from)?;
     Ok(DataDirCheck {
         store,

@@ -130,7 +130,7 @@ impl<D: Disk, S: Store> Router<D, S> {
                 (Asker::Send(link, request), Some(outcome)) => self.publish_outcome(link, request, outcome),
                 // Every new record has an outcome; should one have none, then not knowing is the truth.
                 (Asker::Send(link, request), None) => self.reject(link, request, &UNAVAILABLE),
-                (Asker::Status(link, request), _) => self.links.push(link, &FromRouter::Done(request)),
+                (Asker::Status(link, request, _), _) => self.links.push(link, &FromRouter::Done(request)),
                 (Asker::None, _) => {}
             }
         }

@@ -67,7 +67,7 @@ impl<D: Disk, S: Store> Router<D, S> {
                 }
                 Err(error) => self.handle_append_error(&error),
             },
-            Condition::StoreFull { .. } => match self.apply() {
+            Condition::StoreFull { .. } => match self.settle_store() {
                 Ok(()) => {
                     self.publish(&[]);
                     self.set_condition(Condition::Ready);
@@ -76,6 +76,20 @@ impl<D: Disk, S: Store> Router<D, S> {
                 Err(error) => self.handle_write_error(&error),
             },
             Condition::Ready | Condition::LogFailed | Condition::StoreFailed => Ok(()),
+        }
+    }
+
+    /// Has the store write what waits for it: first what it could not write, since look-ups fail until then.
+    fn settle_store(&mut self) -> Result<(), StoreError> {
+        self.store.settle()?;
+        self.apply()
+    }
+
+    /// Takes note that the store could not write something that it was handed, though nobody has asked it since.
+    pub(super) fn notice_store(&mut self) -> Result<(), Fatal> {
+        match self.store.pending_error() {
+            Some(error) if self.condition.takes_records() => self.handle_write_error(&error),
+            _ => Ok(()),
         }
     }
 

@@ -6,6 +6,7 @@ use router_backend::disk::Disk;
 use router_backend::log::{GROUP_BYTES_MAX, Group};
 use router_backend::store::Store;
 use router_core::sessions::LinkId;
+use wire::ids::UserId;
 use wire::link::{FailedRecord, FromRouter, RejectedRecord, RequestId};
 use wire::log::{DeviceInput, Input, LogRecord};
 
@@ -29,8 +30,8 @@ pub(super) struct Forming {
 pub(super) enum Asker {
     /// The sender of a message: `Sent` or `Rejected`.
     Send(LinkId, RequestId),
-    /// Who moved a watermark: `Done` or `Failed`.
-    Status(LinkId, RequestId),
+    /// Who moved a watermark, and of whom: `Done` or `Failed`.
+    Status(LinkId, RequestId, UserId),
     /// Nobody.
     None,
 }
@@ -45,10 +46,10 @@ impl Forming {
         self.records.len() >= config.group_records_max || self.group.bytes() >= config.group_bytes_max
     }
 
-    /// Returns whether a status that came over a link is among the records.
-    pub(super) fn has_status_of(&self, link: LinkId) -> bool {
-        let is_of_link = |asker: &Asker| matches!(asker, Asker::Status(of, _) if *of == link);
-        self.askers.iter().any(is_of_link)
+    /// Returns whether a status of a user is among the records.
+    pub(super) fn has_status_of(&self, user: UserId) -> bool {
+        let is_of_user = |asker: &Asker| matches!(asker, Asker::Status(_, _, of) if *of == user);
+        self.askers.iter().any(is_of_user)
     }
 
     pub(super) fn push(&mut self, record: LogRecord, asker: Asker) {
@@ -134,7 +135,7 @@ impl<D: Disk, S: Store> Router<D, S> {
         for asker in askers {
             match *asker {
                 Asker::Send(link, request) => self.reject(link, request, &UNAVAILABLE),
-                Asker::Status(link, request) => self.fail(link, request, &UNAVAILABLE),
+                Asker::Status(link, request, _) => self.fail(link, request, &UNAVAILABLE),
                 Asker::None => {}
             }
         }

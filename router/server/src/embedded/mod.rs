@@ -77,7 +77,7 @@ pub struct Router<D: Disk, S: Store> {
     first_link: u32,
     /// The group of this tick.
     forming: Forming,
-    /// What is in the log and not yet in the store: between two ticks only while the store fails.
+    /// What is in the log and was not handed to the store: between two ticks only while the store fails.
     unapplied: Unapplied,
     /// Pages that the store could not give.
     postponed: Postponed,
@@ -137,6 +137,7 @@ impl<D: Disk, S: Store> Router<D, S> {
     /// Errors: the router is over; drop it, which closes its links.
     pub fn tick(&mut self, now: Now) -> Result<Progress, Fatal> {
         self.now = now;
+        self.notice_store()?;
         self.retry_condition()?;
         let mut is_busy = self.receive()?;
         self.commit()?;
@@ -153,12 +154,8 @@ impl<D: Disk, S: Store> Router<D, S> {
     /// Returns when a tick is due even if no link needs one, on the monotonic clock.
     pub fn poll_timeout(&self) -> Option<u64> {
         let acks = self.acks_due_ms.filter(|_| self.condition.takes_records());
-        let dues = [
-            acks,
-            self.condition.retry_ms(),
-            self.postponed.due_ms(),
-            self.upkeep.due_ms(),
-        ];
+        let pages = self.postponed.due_ms().filter(|_| self.unapplied.is_empty());
+        let dues = [acks, self.condition.retry_ms(), pages, self.upkeep.due_ms()];
         dues.into_iter().flatten().min()
     }
 

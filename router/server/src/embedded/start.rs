@@ -123,6 +123,7 @@ impl<D: Disk, S: Store> Router<D, S> {
         let mut upkeep = Upkeep::new(&config, &store, now)?;
         let mut replay = Replay::begin(&log, &store, &config, now)?;
         replay.run(&log, &mut store, &mut upkeep, &counters)?;
+        store.settle()?; // A store that cannot be written is a reason not to start.
         let report = StartReport {
             generation: store.generation(),
             observed: replay.observed,

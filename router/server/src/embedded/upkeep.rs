@@ -8,6 +8,7 @@ use router_core::time::Now;
 use wire::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
 use wire::row::CheckpointRow;
 
+use super::condition::Condition;
 use super::start::{StartError, record_at};
 use super::{Fatal, Router};
 use crate::config::RouterConfig;
@@ -111,6 +112,10 @@ impl<D: Disk, S: Store> Router<D, S> {
     fn persist_when_due(&mut self) -> Result<(), Fatal> {
         if self.upkeep.persist_failed {
             // A sync that succeeds after one that failed proves nothing: the pages in between may be gone.
+            return Ok(());
+        }
+        if self.condition == Condition::StoreFailed {
+            self.upkeep.persist_due_ms = None;
             return Ok(());
         }
         if self.upkeep.is_persisting {

@@ -52,6 +52,10 @@ impl Scan {
         self.record.request
     }
 
+    pub(super) fn user(&self) -> UserId {
+        self.record.user
+    }
+
     fn offer(&mut self, activity: Activity) {
         self.newest.insert(activity);
         if self.newest.len() > self.record.limit as usize + 1 {

@@ -9,7 +9,7 @@ use router_backend::store::{Store, StoreError};
 use router_core::prelog::Refusal;
 use router_core::sessions::LinkId;
 use wire::client::Code;
-use wire::ids::ConversationId;
+use wire::ids::{ConversationId, UserId};
 use wire::limits::{CIPHERTEXT_BYTES_MAX, FRAME_BYTES_MAX, KIND_BYTES_MAX, MEDIA_URL_BYTES_MAX};
 use wire::link::{ConversationsRecord, FromRouter, HistoryRecord, RequestId, StatusRecord};
 use wire::row::ConversationRow;
@@ -60,6 +60,14 @@ impl Read {
         }
     }
 
+    fn user(&self) -> UserId {
+        match self {
+            Self::Status(record) => record.user,
+            Self::History(record) => record.user,
+            Self::Conversations(scan) => scan.user(),
+        }
+    }
+
     /// Returns what it takes of a tick's budget, in pages.
     fn cost(&self) -> usize {
         match self {
@@ -102,11 +110,20 @@ impl<D: Disk, S: Store> Router<D, S> {
         if !self.links.may_answer(id) {
             return None;
         }
-        let has_status = self.forming.has_status_of(id);
         let link = self.links.get_mut(id)?;
-        // What comes after a status shows it: so it waits for the commit of the next tick.
-        link.reads
-            .pop_front_if(|read| matches!(read, Read::Status(_)) || !has_status)
+        // What a user asks after a status shows it: so it waits for the commit of the next tick, and what comes behind it
+        // of the same user too.
+        let mut waiting = Vec::new();
+        let at = link.reads.iter().position(|read| {
+            let user = read.user();
+            let is_shown = !matches!(read, Read::Status(_));
+            let waits = waiting.contains(&user) || is_shown && self.forming.has_status_of(user);
+            if waits {
+                waiting.push(user);
+            }
+            !waits
+        })?;
+        link.reads.remove(at)
     }
 
     fn serve_read(&mut self, id: LinkId, read: Read) -> Result<(), Fatal> {

@@ -57,7 +57,7 @@ impl<D: Disk, S: Store> Router<D, S> {
                 time,
                 input: Input::Status(input),
             },
-            Asker::Status(id, status.request),
+            Asker::Status(id, status.request, status.user),
         );
         Ok(())
     }
@@ -88,10 +88,10 @@ impl<D: Disk, S: Store> Router<D, S> {
         let is_with_oneself = state.as_ref().and_then(|state| peer(state, user)) == Some(user);
         let mut before = seq.next();
         // Almost always the first row; more only where the user named one of many own messages in a row.
-        for rows_max in [1, 64, 256, 1024] {
+        for rows_max in OWN_ROWS_MAX {
             let page = self
                 .store
-                .messages_before(conversation, Some(before), rows_max, usize::MAX)?;
+                .messages_before(conversation, Some(before), rows_max, OWN_BYTES_MAX)?;
             let mut rows = page.rows.iter();
             if let Some(row) = rows.find(|row| row.sender != user || is_with_oneself) {
                 return Ok(Some(Place {
@@ -110,5 +110,9 @@ impl<D: Disk, S: Store> Router<D, S> {
     }
 }
 
+/// Rows that are looked at, step by step, to get behind own messages; each step also ends at [`OWN_BYTES_MAX`].
+const OWN_ROWS_MAX: [usize; 3] = [1, 64, 256];
+/// Bounds what one status makes the router read.
+const OWN_BYTES_MAX: usize = 128 * 1024;
 /// Sends by others with the same message id that are looked at; a sender makes its ids unique.
 const CANDIDATES_MAX: usize = 256;
