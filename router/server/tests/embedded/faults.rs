@@ -322,6 +322,27 @@ fn an_inbox_that_cannot_be_read_waits_while_its_session_lasts_and_others_go_on()
 }
 
 #[test]
+fn a_router_waits_while_a_page_is_due_and_the_store_is_full() {
+    let mut world = World::seeded(11);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(2), "x").unwrap();
+    let mut batch = Batch::default();
+    batch.put(key::message(direct(user(1), user(2)), Seq(1)), [200]);
+    world.kv.clone().apply(&batch).unwrap();
+    world.connect(gateway, user(2), 1);
+    world.settle();
+    world.kv.fail_applies(Some(KvFault::NoSpace));
+    world.send(&a, user(3), "y").unwrap_err();
+    for _ in 0..5 {
+        world.advance(1_000);
+        assert!(!world.tick().is_busy);
+        let due_ms = world.router().poll_timeout().unwrap();
+        assert!(due_ms > world.now.mono_ms, "it would not wait at all");
+    }
+}
+
+#[test]
 fn a_sweep_that_meets_a_damaged_row_goes_on() {
     let mut world = World::seeded(10);
     let gateway = world.gateway();

@@ -209,10 +209,24 @@ fn what_is_asked_right_after_a_status_shows_it() {
         limit: 10,
         before: None,
     };
-    world.say(
-        gateway,
-        &[ToRouter::Status(status), ToRouter::Conversations(read)],
-    );
+    let of_another = ConversationsRecord {
+        request: world.request(),
+        user: user(1),
+        ..read.clone()
+    };
+    let other = of_another.request;
+    let asked = [
+        ToRouter::Status(status),
+        ToRouter::Conversations(read),
+        ToRouter::Conversations(of_another),
+    ];
+    world.say(gateway, &asked);
+    world.tick();
+    let at_once = world.hear(gateway, |record| match record {
+        FromRouter::ConversationsPage(page) => Some(page.request),
+        _ => None,
+    });
+    assert_eq!(at_once, [other], "nobody else waits for it");
     world.settle();
     let unread = world.hear(gateway, |record| match record {
         FromRouter::ConversationsPage(page) => Some(page.conversations[0].unread),
