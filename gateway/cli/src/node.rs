@@ -76,6 +76,7 @@ impl Node {
         let epoch = now.unix.0;
         let plan = Plan {
             listen: settings.gateway.listen,
+            listen_setting: "gateway.listen",
             workers,
             engine: settings.gateway.engine.into(),
             sockets_max: descriptors.sockets_max(workers, hub.connections_max),

@@ -22,6 +22,8 @@ pub struct Plan {
     pub listen: SocketAddr,
     /// Worker threads, at least one.
     pub workers: u16,
+    /// What the address is called where it was set, for errors.
+    pub listen_setting: &'static str,
     /// The reactor.
     pub engine: EngineChoice,
     /// The Hub's settings.
@@ -60,7 +62,7 @@ impl Gateway {
         if !links.is_empty() && links.len() != count {
             bail!("{} links for {count} workers", links.len());
         }
-        let listeners = listen::bind_group("gateway.listen", plan.listen, count)?;
+        let listeners = listen::bind_group(plan.listen_setting, plan.listen, count)?;
         let address = listeners[0].local_addr()?;
         let mut links = links.into_iter();
         let mut workers = Vec::with_capacity(count);
@@ -228,6 +230,7 @@ mod tests {
     fn plan(engine: EngineChoice, listen: SocketAddr) -> Plan {
         Plan {
             listen,
+            listen_setting: "gateway.listen",
             workers: 2,
             engine,
             hub: HubConfig::echo(),

@@ -32,6 +32,7 @@ pub(super) fn run(args: &EchoArgs) -> Result<()> {
     };
     let plan = Plan {
         listen: args.listen,
+        listen_setting: "--listen",
         workers,
         engine: EngineSetting::from(args.engine).into(),
         sockets_max: DescriptorBudget::claim().sockets_max(workers, hub.connections_max),

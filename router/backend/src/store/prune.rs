@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use wire::ids::{ConversationId, Offset, Seq, UserId};
+use wire::ids::{ConversationId, MessageId, Offset, Seq, UserId};
 use wire::row::{Row, key};
 
 use super::kv::{Batch, Direction, Kv};
@@ -77,15 +77,17 @@ pub(super) fn index<K: Kv>(
     store
         .kv
         .scan(within(&start, &end), Direction::Forward, &mut |key, value| {
-            let Some(row) = read(key, value).and_then(|row| pick!(row, Index)) else {
-                return ControlFlow::Continue(());
-            };
-            if left == 0 {
-                rest = Some((row.message_id, row.sender, row.conversation));
+            if left == 0
+                && let Some(at) = index_key(key)
+            {
+                rest = Some(at);
                 return ControlFlow::Break(());
             }
-            left -= 1;
-            if row.offset < below {
+            left = left.saturating_sub(1);
+            if read(key, value)
+                .and_then(|row| pick!(row, Index))
+                .is_some_and(|row| row.offset < below)
+            {
                 batch.delete(key);
             }
             ControlFlow::Continue(())
@@ -196,6 +198,15 @@ fn owner_turn(
 /// Returns a row, unless it cannot be read.
 fn read(key: &[u8], value: &[u8]) -> Option<Row> {
     Row::decode(key, value).ok()
+}
+
+/// Returns what a key of the index names, whatever its row says.
+fn index_key(key: &[u8]) -> Option<IndexKey> {
+    Some((
+        MessageId::new(uuid::Uuid::from_bytes(field(key, 1)))?,
+        UserId::new(u64::from_be_bytes(field(key, 17)))?,
+        ConversationId::new(uuid::Uuid::from_bytes(field(key, 25)))?,
+    ))
 }
 
 /// Returns the bytes of a key field; what a shortened key lacks are zeros.

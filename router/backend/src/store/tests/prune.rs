@@ -10,6 +10,7 @@ on_both_engines!(
     old_outcomes_go_whatever_their_message_id,
     old_checkpoints_go_but_the_newest_of_them,
     rows_that_cannot_be_read_stay_and_hold_up_nothing_else,
+    step_over_unreadable_outcomes_is_bounded,
     step_looks_at_a_bounded_number_of_rows,
     prune_floor_never_falls_and_survives,
 );
@@ -113,6 +114,20 @@ fn rows_that_cannot_be_read_stay_and_hold_up_nothing_else<E: Engine>() {
             .collect();
         assert_eq!(outcomes, [(2, 3)], "{rows_max} rows a step");
     }
+}
+
+fn step_over_unreadable_outcomes_is_bounded<E: Engine>() {
+    let engine = E::new();
+    let mut store = open_store(&engine);
+    let mut batch = Batch::default();
+    for number in 1..=20 {
+        let (key, mut value) = Row::Index(index_row(number, 1, 1, 1)).encode();
+        value[0] = 200;
+        batch.put(key, value);
+    }
+    store.kv.apply(&batch).unwrap();
+    let steps = run(|from| store.prune_index(BELOW, from, 4).unwrap());
+    assert_eq!(steps, 5);
 }
 
 fn old_outcomes_go_whatever_their_message_id<E: Engine>() {
