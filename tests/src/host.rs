@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::server::{Engine, Process, binary};
+use crate::server::{self, Engine};
 
 /// Returns the engines that work here. Where io_uring does not, the calling test counts as skipped, once.
 pub fn engines() -> &'static [Engine] {
@@ -66,17 +66,7 @@ fn uring_refusal() -> Option<&'static str> {
     static REFUSAL: OnceLock<Option<String>> = OnceLock::new();
     REFUSAL
         .get_or_init(|| {
-            let mut command = Command::new(binary());
-            command.args([
-                "echo",
-                "--listen",
-                "127.0.0.1:0",
-                "--workers",
-                "1",
-                "--engine",
-                "uring",
-            ]);
-            let mut echo = Process::spawn(command).expect("the binary under test starts");
+            let mut echo = server::echo(Engine::Uring).expect("the binary under test starts");
             match echo.ready_line(Duration::from_secs(20)) {
                 Ok(_) => None,
                 Err(error) if error.to_string().contains("--engine uring:") => {

@@ -309,6 +309,14 @@ impl Drop for Process {
     }
 }
 
+/// Starts the echo mode on one worker and a free port.
+pub fn echo(engine: Engine) -> Result<Process> {
+    let mut command = Command::new(binary());
+    command.args(["echo", "--listen", "127.0.0.1:0", "--workers", "1"]);
+    command.args(["--engine", engine.flag()]);
+    Process::spawn(command)
+}
+
 /// Returns the binary under test: `TEST_TIDEGATE_BIN`, else the one built beside the test (release before debug).
 pub fn binary() -> PathBuf {
     sibling("TEST_TIDEGATE_BIN", "tidegate")

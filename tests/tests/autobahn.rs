@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tidegate_tests::server::{Process, binary, field};
+use tidegate_tests::server::{self, field};
 use tidegate_tests::{Engine, host};
 
 /// Number of cases in the sections 1 to 10 of autobahntestsuite 0.8.2.
@@ -35,17 +35,7 @@ fn conforms(engine: Engine) -> Result<()> {
         return Ok(());
     }
     let cases = std::env::var("AUTOBAHN_CASES").unwrap_or_else(|_| "*".to_owned());
-    let mut command = Command::new(binary());
-    command.args([
-        "echo",
-        "--listen",
-        "127.0.0.1:0",
-        "--workers",
-        "1",
-        "--engine",
-        engine.flag(),
-    ]);
-    let mut echo = Process::spawn(command)?;
+    let mut echo = server::echo(engine)?;
     let ready = echo.ready_line(Duration::from_secs(20))?;
     let address = field(&ready, "listen").context("no listen in the ready line")?;
     let directory = tempfile::tempdir()?;

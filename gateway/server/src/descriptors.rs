@@ -28,7 +28,7 @@ impl DescriptorBudget {
     /// [`HANDSHAKES_MAX`] on their way in or out need. Says so where `connections_max` does not fit.
     pub fn sockets_max(&self, workers: u16, connections_max: u32) -> usize {
         let wanted = u64::from(connections_max);
-        let share = self.for_clients() / u64::from(workers.max(1));
+        let share = self.share(workers);
         if share < wanted
             && let Some(limit) = self.limit.now
         {
@@ -43,7 +43,7 @@ impl DescriptorBudget {
     /// Returns how many connections of `wanted` a worker takes, so that one too many is told so with 4429 while there are
     /// sockets for that.
     pub fn connections_max(&self, workers: u16, wanted: u32) -> u32 {
-        let share = self.for_clients() / u64::from(workers.max(1));
+        let share = self.share(workers);
         let fitting = share - share / LEAVING_SHARE;
         u32::try_from(fitting).map_or(wanted, |fitting| wanted.min(fitting.max(1)))
     }
@@ -60,8 +60,10 @@ impl DescriptorBudget {
         eighth.clamp(1, ADMIN_CONNECTIONS_MAX) as usize
     }
 
-    fn for_clients(&self) -> u64 {
-        self.limit.now.map_or(u64::MAX, |limit| limit - kept(limit))
+    /// Returns how many descriptors of each worker are for clients.
+    fn share(&self, workers: u16) -> u64 {
+        let for_clients = self.limit.now.map_or(u64::MAX, |limit| limit - kept(limit));
+        for_clients / u64::from(workers.max(1))
     }
 }
 

@@ -17,9 +17,8 @@ pub fn peer(conversation: &ConversationRow, user: UserId) -> Option<UserId> {
     }
 }
 
-/// Returns the newest seq that a user received from another (in a conversation with oneself: the newest of all), 0 when
-/// there is none; `None` when the user is no member.
-pub fn newest_received(conversation: &ConversationRow, user: UserId) -> Option<Seq> {
+/// Returns the newest seq that a member sent, 0 when there is none; `None` when the user is no member.
+fn newest_sent(conversation: &ConversationRow, user: UserId) -> Option<Seq> {
     let Members::Direct {
         low,
         high,
@@ -27,10 +26,16 @@ pub fn newest_received(conversation: &ConversationRow, user: UserId) -> Option<S
         high_sent,
     } = conversation.members;
     match user {
-        _ if user == low => Some(high_sent),
-        _ if user == high => Some(low_sent),
+        _ if user == low => Some(low_sent),
+        _ if user == high => Some(high_sent),
         _ => None,
     }
+}
+
+/// Returns the newest seq that a user received from another (in a conversation with oneself: the newest of all), 0 when
+/// there is none; `None` when the user is no member.
+pub fn newest_received(conversation: &ConversationRow, user: UserId) -> Option<Seq> {
+    newest_sent(conversation, peer(conversation, user)?)
 }
 
 /// Returns how many messages of others came after the later of the user's own read and own last send.
@@ -38,18 +43,12 @@ pub fn newest_received(conversation: &ConversationRow, user: UserId) -> Option<S
 /// After the own last send everything is the other's, so this is a difference of seqs. 0 for who is no member, and in a
 /// conversation with oneself.
 pub fn unread(conversation: &ConversationRow, receipt: Option<&ReceiptRow>, user: UserId) -> u64 {
-    let Members::Direct {
-        low,
-        high,
-        low_sent,
-        high_sent,
-    } = conversation.members;
-    let own_sent = match user {
-        _ if low == high => return 0,
-        _ if user == low => low_sent,
-        _ if user == high => high_sent,
-        _ => return 0,
+    let Some(own_sent) = newest_sent(conversation, user) else {
+        return 0;
     };
+    if peer(conversation, user) == Some(user) {
+        return 0;
+    }
     let read = receipt.map_or(Seq(0), |row| row.read);
     conversation.last_seq.0.saturating_sub(read.max(own_sent).0)
 }

@@ -1,11 +1,10 @@
 //! The ends and beginnings of a process: signals at any moment, restarts on the same ports, readiness during a drain.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tidegate_tests::server::{self, Process, Signal};
-use tidegate_tests::{Client, Engine, ServerOptions, host, http};
+use tidegate_tests::server::{self, Signal};
+use tidegate_tests::{Client, ServerOptions, host, http};
 
 use crate::{message_id, with_options};
 
@@ -38,7 +37,7 @@ fn a_signal_right_after_the_ready_line_ends_in_order() -> Result<()> {
             let status = serve.process.wait(Duration::from_secs(20))?;
             assert_eq!(status.code(), Some(0), "serve, {signal:?}, {engine:?}: {status}");
 
-            let mut echo = echo(engine)?;
+            let mut echo = server::echo(engine)?;
             echo.ready_line(Duration::from_secs(20))?;
             echo.signal(signal)?;
             let status = echo.wait(Duration::from_secs(20))?;
@@ -46,13 +45,6 @@ fn a_signal_right_after_the_ready_line_ends_in_order() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn echo(engine: Engine) -> Result<Process> {
-    let mut command = Command::new(server::binary());
-    command.args(["echo", "--listen", "127.0.0.1:0", "--workers", "1"]);
-    command.args(["--engine", engine.flag()]);
-    Process::spawn(command)
 }
 
 #[tokio::test]

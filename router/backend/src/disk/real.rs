@@ -213,14 +213,10 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), DiskError> {
 
 fn explain(operation: &'static str, path: &Path, source: io::Error) -> DiskError {
     let file = path.display().to_string();
-    if is_out_of_descriptors(&source) {
-        return DiskError::NoSpace { file };
-    }
     match source.kind() {
+        _ if is_no_room(&source) => DiskError::NoSpace { file },
         // A regular file takes nothing more only when there is no room for it.
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero => {
-            DiskError::NoSpace { file }
-        }
+        io::ErrorKind::WriteZero => DiskError::NoSpace { file },
         io::ErrorKind::NotFound => DiskError::NotFound { file },
         _ => DiskError::Io {
             operation,
@@ -230,10 +226,15 @@ fn explain(operation: &'static str, path: &Path, source: io::Error) -> DiskError
     }
 }
 
-/// Returns whether the process, or the machine, has as many files open as it may.
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+/// Returns whether something lacks space, quota or a file descriptor, of which there may be some again.
+pub(crate) fn is_no_room(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
-    matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+    let is_out_of_descriptors = matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE));
+    let is_full = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    );
+    is_out_of_descriptors || is_full
 }
 
 const LOCK_NAME: &str = "lock";

@@ -27,7 +27,7 @@ use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::fjall_journal::cut_torn_batch;
 use super::kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
-use crate::disk::{Disk, DiskError, RealDisk, is_out_of_descriptors, sync_directory};
+use crate::disk::{Disk, DiskError, RealDisk, is_no_room, sync_directory};
 
 /// How much the engine may use.
 #[derive(Clone, Debug)]
@@ -278,7 +278,7 @@ fn explain(path: &Path, error: fjall::Error) -> KvError {
     }
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(is_no_space) {
+        if error.downcast_ref::<io::Error>().is_some_and(is_no_room) {
             return KvError::NoSpace;
         }
         cause = error.source();
@@ -294,19 +294,11 @@ fn from_disk(error: DiskError) -> KvError {
 }
 
 pub(super) fn from_io(error: io::Error) -> KvError {
-    if is_no_space(&error) {
+    if is_no_room(&error) {
         KvError::NoSpace
     } else {
         failed(error)
     }
-}
-
-fn is_no_space(error: &io::Error) -> bool {
-    is_out_of_descriptors(error)
-        || matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
 }
 
 fn failed(error: impl Error + Send + Sync + 'static) -> KvError {

@@ -55,12 +55,8 @@ impl<K: Kv> KvStore<K> {
                 created
             }
         };
-        let offset = |key: [u8; 2]| match kv.get(&key)? {
-            Some(bytes) => decode_offset(&key, &bytes).map(Some),
-            None => Ok(None),
-        };
-        let flushed = offset(FLUSHED_KEY)?;
-        let prune_floor = offset(PRUNE_FLOOR_KEY)?.unwrap_or_default();
+        let flushed = get_offset(&kv, FLUSHED_KEY)?;
+        let prune_floor = get_offset(&kv, PRUNE_FLOOR_KEY)?.unwrap_or_default();
         Ok(Self {
             kv,
             generation,
@@ -87,10 +83,7 @@ impl<K: Kv> KvStore<K> {
         if !self.kv.make_writable()? {
             return Ok(());
         }
-        let held = match self.kv.get(&FLUSHED_KEY)? {
-            Some(bytes) => Some(decode_offset(&FLUSHED_KEY, &bytes)?),
-            None => None,
-        };
+        let held = get_offset(&self.kv, FLUSHED_KEY)?;
         // More is possible: a batch that was refused for lack of room may have been made.
         if held < self.flushed {
             let (held, flushed) = (held.map(|offset| offset.0), self.flushed.map(|offset| offset.0));
@@ -420,6 +413,13 @@ impl Identity {
 
 pub(super) fn encode_offset(offset: Offset) -> [u8; 8] {
     offset.0.to_le_bytes()
+}
+
+fn get_offset(kv: &impl Kv, key: [u8; 2]) -> Result<Option<Offset>, StoreError> {
+    match kv.get(&key)? {
+        Some(bytes) => decode_offset(&key, &bytes).map(Some),
+        None => Ok(None),
+    }
 }
 
 pub(crate) fn decode_offset(key: &[u8], bytes: &[u8]) -> Result<Offset, StoreError> {

@@ -28,7 +28,6 @@ pub struct WriteBehind<S> {
     flushed: Option<Offset>,
     generation: u32,
     prune_floor: Offset,
-    is_persisting: bool,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -87,7 +86,6 @@ impl<S: Store + Send + 'static> WriteBehind<S> {
             flushed,
             generation,
             prune_floor,
-            is_persisting: false,
             thread: Some(thread),
         })
     }
@@ -111,20 +109,16 @@ impl<S: Store + Send + 'static> WriteBehind<S> {
     }
 
     fn write<T>(&mut self, write: impl FnOnce(&mut S) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        self.try_again()?;
+        self.try_again();
         write(&mut *self.settled()?)
     }
 
-    /// Has the first batch tried again if it failed, and returns whether it still fails.
-    fn try_again(&self) -> Result<(), StoreError> {
+    /// Has the first batch tried again if it failed.
+    fn try_again(&self) {
         let mut queue = self.shared.queue();
-        if queue.error.is_none() {
-            return Ok(());
+        if queue.error.take().is_some() {
+            self.shared.wake(&mut queue);
         }
-        queue.error = None;
-        self.shared.wake(&mut queue);
-        drop(queue);
-        self.settled().map(drop)
     }
 }
 
@@ -304,7 +298,9 @@ impl<S: Store + Send + 'static> Store for WriteBehind<S> {
     }
 
     fn hand_over(&mut self, rows: &mut Vec<Row>, flushed: Offset) -> Result<(), StoreError> {
-        self.try_again()?;
+        if self.pending_error().is_some() {
+            self.settle()?;
+        }
         let bytes = rows.iter().map(row_bytes).sum();
         let mut queue = self.shared.queue();
         while queue.bytes >= BYTES_MAX && queue.error.is_none() {
@@ -324,8 +320,7 @@ impl<S: Store + Send + 'static> Store for WriteBehind<S> {
     }
 
     fn settle(&mut self) -> Result<(), StoreError> {
-        self.try_again()?;
-        self.settled().map(drop)
+        self.write(|_| Ok(()))
     }
 
     fn pending_error(&self) -> Option<StoreError> {
@@ -337,18 +332,13 @@ impl<S: Store + Send + 'static> Store for WriteBehind<S> {
     }
 
     fn begin_persist(&mut self) {
-        if std::mem::replace(&mut self.is_persisting, true) {
-            return;
-        }
         let mut queue = self.shared.queue();
         queue.jobs.push_back(Job::Persist);
         self.shared.wake(&mut queue);
     }
 
     fn poll_persisted(&mut self) -> Option<Result<Option<Offset>, StoreError>> {
-        let outcome = self.shared.queue().persisted.take();
-        self.is_persisting &= outcome.is_none();
-        outcome
+        self.shared.queue().persisted.take()
     }
 
     fn prune_inbox(

@@ -18,8 +18,6 @@ pub(super) struct Upkeep {
     /// When the store is synced, or, while it is, when it is asked whether it has; `None` while it has nothing new.
     persist_due_ms: Option<u64>,
     is_persisting: bool,
-    /// A sync of the store failed: it is not tried again, and the log keeps everything until a restart.
-    persist_failed: bool,
     /// What the store surely has after a crash.
     persisted: Option<Offset>,
     /// Bytes of the log at the last sync of the store.
@@ -53,7 +51,6 @@ impl Upkeep {
     pub(super) fn new<S: Store>(config: &RouterConfig, store: &S, now: Now) -> Result<Self, StoreError> {
         Ok(Self {
             is_persisting: false,
-            persist_failed: false,
             persist_due_ms: Some(now.mono_ms + u64::from(config.store_persist_interval_ms)),
             persisted: store.flushed(),
             persisted_log_bytes: 0,
@@ -110,11 +107,9 @@ impl<D: Disk, S: Store> Router<D, S> {
     }
 
     fn persist_when_due(&mut self) -> Result<(), Fatal> {
-        if self.upkeep.persist_failed {
-            // A sync that succeeds after one that failed proves nothing: the pages in between may be gone.
-            return Ok(());
-        }
         if self.condition == Condition::StoreFailed {
+            // A sync that succeeds after one that failed proves nothing: the pages in between may be gone. The log keeps
+            // everything until a restart.
             self.upkeep.persist_due_ms = None;
             return Ok(());
         }
@@ -160,7 +155,6 @@ impl<D: Disk, S: Store> Router<D, S> {
                 Ok(())
             }
             Err(error) => {
-                self.upkeep.persist_failed = true;
                 self.upkeep.persist_due_ms = None;
                 self.handle_write_error(&error)
             }

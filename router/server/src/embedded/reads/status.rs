@@ -39,7 +39,7 @@ impl<D: Disk, S: Store> Router<D, S> {
             message_id,
         }) = place
         else {
-            // Everything up to it is past retention, or so many own messages that nobody is waiting: nobody to tell.
+            // What came before is past retention, or far behind own messages: nobody is left to tell.
             self.links.push(id, &FromRouter::Done(status.request));
             return Ok(());
         };
