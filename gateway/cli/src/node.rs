@@ -74,6 +74,14 @@ impl Node {
             settings.gateway.name.clone()
         };
         let epoch = now.unix.0;
+        // Only who asked for a number is told that it does not fit.
+        if let Some(asked) = settings.gateway.connections_max
+            && let Some(shortage) = descriptors.shortage(workers, asked)
+        {
+            tracing::warn!("gateway.connections_max: {shortage}");
+        }
+        let connections_max = descriptors.connections_max(workers, hub.connections_max);
+        tracing::info!("each worker takes at most {connections_max} connections");
         let plan = Plan {
             listen: settings.gateway.listen,
             listen_setting: "gateway.listen",
@@ -81,7 +89,7 @@ impl Node {
             engine: settings.gateway.engine.into(),
             sockets_max: descriptors.sockets_max(workers, hub.connections_max),
             hub: HubConfig {
-                connections_max: descriptors.connections_max(workers, hub.connections_max),
+                connections_max,
                 ..hub
             },
             seed: seed(),

@@ -32,8 +32,9 @@ pub struct GatewayConfig {
     pub name: String,
     /// Origins that browsers may come from, each as they send it: `scheme://host[:port]`, or `null`; empty: any. A request without Origin is no browser.
     pub allowed_origins: Vec<String>,
-    /// Connections of one worker; beyond it a client is closed with 4429.
-    pub connections_max: u32,
+    /// Connections of one worker; beyond it a client is closed with 4429. Not set: the default of the Hub, or what the
+    /// open descriptors allow if that is less.
+    pub connections_max: Option<u32>,
     /// Silence after which a connection is pinged, in ms; 0: never.
     pub ping_interval_ms: u32,
     /// Pings and pongs of one client in ten seconds; beyond it: close 1008; 0: no limit.
@@ -63,7 +64,7 @@ impl Default for GatewayConfig {
             engine: EngineSetting::Auto,
             name: String::new(),
             allowed_origins: Vec::new(),
-            connections_max: hub.connections_max,
+            connections_max: None,
             ping_interval_ms: hub.ping_interval_ms,
             pings_max: hub.pings_max,
             batch_linger_ms: hub.batch_linger_ms,
@@ -82,8 +83,9 @@ impl GatewayConfig {
     ///
     /// Errors: names the first setting that is out of range, and the range.
     pub fn hub(&self) -> Result<HubConfig, ConfigError> {
+        let defaults = HubConfig::default();
         let hub = HubConfig {
-            connections_max: self.connections_max,
+            connections_max: self.connections_max.unwrap_or(defaults.connections_max),
             ping_interval_ms: self.ping_interval_ms,
             pings_max: self.pings_max,
             outbox_bytes_max: self.outbox_bytes_max,

@@ -25,19 +25,22 @@ impl DescriptorBudget {
     }
 
     /// Returns how many sockets each of `workers` may hold: its share, and no more than its connections and
-    /// [`HANDSHAKES_MAX`] on their way in or out need. Says so where `connections_max` does not fit.
+    /// [`HANDSHAKES_MAX`] on their way in or out need.
     pub fn sockets_max(&self, workers: u16, connections_max: u32) -> usize {
-        let wanted = u64::from(connections_max);
-        let share = self.share(workers);
-        if share < wanted
-            && let Some(limit) = self.limit.now
-        {
-            tracing::warn!(
-                "gateway.connections_max: {workers} workers with {connections_max} connections each do not fit \
-                 {limit} descriptors: a worker takes at most {share}; more need a higher limit (ulimit -n, LimitNOFILE=)"
-            );
-        }
-        share.min(wanted + HANDSHAKES_MAX).max(1) as usize
+        let needed = u64::from(connections_max) + HANDSHAKES_MAX;
+        self.share(workers).min(needed).max(1) as usize
+    }
+
+    /// Returns what to tell an operator who asked for more connections of each worker than fit.
+    pub fn shortage(&self, workers: u16, asked: u32) -> Option<String> {
+        let limit = self.limit.now?;
+        let fitting = self.connections_max(workers, asked);
+        (fitting < asked).then(|| {
+            format!(
+                "{workers} workers with {asked} connections each do not fit {limit} descriptors: a worker takes at most \
+                 {fitting}; more need a higher limit (ulimit -n, LimitNOFILE=)"
+            )
+        })
     }
 
     /// Returns how many connections of `wanted` a worker takes, so that one too many is told so with 4429 while there are
@@ -137,6 +140,18 @@ mod tests {
         }
         let unlimited = budget(None);
         assert_eq!(unlimited.sockets_max(8, 20_000), 24_096);
+        assert_eq!(unlimited.shortage(8, 20_000), None);
         assert_eq!(unlimited.api_connections_max(1_024), 1_024);
+    }
+
+    #[test]
+    fn a_shortage_is_told_from_the_first_connection_that_does_not_fit() {
+        let budget = budget(Some(20_000));
+        assert_eq!(budget.shortage(2, 7_875), None);
+        let told = budget.shortage(2, 7_876).unwrap();
+        assert!(
+            told.contains("20000 descriptors") && told.contains("at most 7875"),
+            "{told}"
+        );
     }
 }

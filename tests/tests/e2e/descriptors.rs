@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tidegate_tests::client::Client;
 use tidegate_tests::server::{Process, Signal, limited};
-use tidegate_tests::{Server, ServerOptions, http};
+use tidegate_tests::{Server, ServerOptions, host, http};
 
 use crate::{message_id, with_options};
 
@@ -113,8 +113,8 @@ async fn the_soft_limit_is_raised_to_the_hard_one() -> Result<()> {
             "open descriptors: 1000 (raised from 200), 744 for clients",
         )
         .await;
-        // The default of connections_max does not fit.
-        said(server, "gateway.connections_max: ").await;
+        // 744 of one worker, an eighth of them for sockets that come and go.
+        said(server, "each worker takes at most 651 connections").await;
         let mut clients = Vec::new();
         for user in 1..=300 {
             clients.push(Client::live(server.listen, user, 1).await?);
@@ -122,6 +122,25 @@ async fn the_soft_limit_is_raised_to_the_hard_one() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// A default that does not fit is no news to anybody; a number that somebody asked for is.
+#[tokio::test]
+async fn only_a_number_of_connections_that_was_asked_for_is_warned_of() -> Result<()> {
+    for (asked, is_warned) in [(None, false), (Some("651"), false), (Some("652"), true)] {
+        let mut options = ServerOptions {
+            descriptors: Some((1_000, 1_000)),
+            ..ServerOptions::new(host::engine())
+        };
+        if let Some(asked) = asked {
+            options = options.setting("GATEWAY__CONNECTIONS_MAX", asked);
+        }
+        let server = options.start()?;
+        said(&server, "each worker takes at most 651 connections").await;
+        let log = server.process.errors();
+        assert_eq!(log.contains("gateway.connections_max: "), is_warned, "{log}");
+    }
+    Ok(())
 }
 
 /// Both ends of a thousand connections fit under 2,200 descriptors, whatever a login shell starts with.

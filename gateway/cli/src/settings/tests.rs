@@ -24,14 +24,16 @@ fn every_setting_stands_in_the_printed_default_file_with_a_comment() {
         }
     }
     // Settings without a default are not in the serialized form.
-    for name in [
-        "jwt_hs256_secret_file",
-        "jwt_public_key",
-        "jwt_alg",
-        "jwt_issuer",
-        "jwt_audience",
+    for (section, name) in [
+        ("gateway", "connections_max"),
+        ("router", "sends_per_s"),
+        ("auth", "jwt_hs256_secret_file"),
+        ("auth", "jwt_public_key"),
+        ("auth", "jwt_alg"),
+        ("auth", "jwt_issuer"),
+        ("auth", "jwt_audience"),
     ] {
-        assert_documented("auth", name);
+        assert_documented(section, name);
     }
 }
 
