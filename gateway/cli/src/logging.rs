@@ -1,5 +1,6 @@
 //! Structured logs on standard error. No line per message or per connection: those are metrics.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 
 use anyhow::Result;
@@ -30,12 +31,20 @@ pub(crate) fn start(settings: &LogSettings) -> Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(has_colors(
+            std::io::stderr().is_terminal(),
+            std::env::var_os("NO_COLOR").as_deref(),
+        ));
     match settings.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     }
     .map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
+}
+
+/// Colours are for terminals, and not for those who say no, with any word at all (Source: no-color.org).
+fn has_colors(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 fn is_level(word: &str) -> bool {
@@ -60,6 +69,13 @@ mod tests {
                 false
             }
         }
+    }
+
+    #[test]
+    fn colors_are_for_terminals_whose_user_does_not_decline() {
+        let (unset, empty, set) = (None, Some(OsStr::new("")), Some(OsStr::new("1")));
+        assert!(has_colors(true, unset) && has_colors(true, empty));
+        assert!(!has_colors(true, set) && !has_colors(false, unset));
     }
 
     #[test]

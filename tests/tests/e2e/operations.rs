@@ -1,9 +1,11 @@
 //! What operators rely on: the ready line, health, metrics, drain, refusals to start, commands.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::Result;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
 use tidegate_tests::client::Arrival;
 use tidegate_tests::{Client, Engine, ServerOptions, host, http, server};
@@ -222,6 +224,46 @@ async fn the_printed_default_settings_are_good_settings() -> Result<()> {
     assert!(checked.status.success(), "{}", errors(&checked));
     let checked = tidegate(&["config", "check", "--config", &path])?;
     assert_eq!(checked.status.code(), Some(2));
+    Ok(())
+}
+
+/// What a process writes to a terminal while it starts.
+fn on_a_terminal(environment: &[(&str, &str)]) -> Result<String> {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    grantpt(&terminal)?;
+    unlockpt(&terminal)?;
+    let name = ptsname(&terminal, Vec::new())?;
+    let mut command = Command::new(server::binary());
+    command.args([
+        "echo",
+        "--listen",
+        "127.0.0.1:0",
+        "--workers",
+        "1",
+        "--engine",
+        "poll",
+    ]);
+    command.env_remove("NO_COLOR").envs(environment.iter().copied());
+    let end = std::fs::File::options().write(true).open(name.to_str()?)?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(end);
+    let mut echo = command.spawn()?;
+    drop(command);
+    let mut ready = String::new();
+    BufReader::new(echo.stdout.take().expect("it is piped")).read_line(&mut ready)?;
+    echo.kill()?;
+    echo.wait()?;
+    let mut written = Vec::new();
+    // A terminal whose other end is closed ends with an error.
+    let _ = std::fs::File::from(terminal).read_to_end(&mut written);
+    assert!(ready.starts_with("ready ") && !written.is_empty(), "{ready}");
+    Ok(String::from_utf8(written)?)
+}
+
+#[test]
+fn log_lines_have_colors_on_a_terminal_and_not_for_those_who_decline() -> Result<()> {
+    assert!(on_a_terminal(&[])?.contains('\x1b'));
+    let plain = on_a_terminal(&[("NO_COLOR", "1")])?;
+    assert!(plain.contains("INFO") && !plain.contains('\x1b'), "{plain}");
     Ok(())
 }
 
