@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gateway_server::config::EngineSetting;
 
+use crate::settings::{parse_address, parse_bytes, parse_seconds};
+
 /// An edge tier for real-time messaging: many WebSocket connections per host, durable and ordered delivery.
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, max_term_width = 110)]
@@ -71,13 +73,13 @@ pub(crate) enum PublicAlgorithm {
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServeArgs {
     /// Where clients connect [default: 127.0.0.1:9000; port 0 takes a free one]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_parser = parse_address, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
     /// The HTTP API [default: 127.0.0.1:9001]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_parser = parse_address, value_name = "ADDR")]
     pub(crate) api: Option<SocketAddr>,
     /// Health and metrics [default: 127.0.0.1:9002]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_parser = parse_address, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
     /// Data directory of the embedded store [default: ./data]
     #[arg(long, value_name = "DIR")]
@@ -106,7 +108,7 @@ pub(crate) struct ServeArgs {
     /// Required `aud` of tokens
     #[arg(long, value_name = "S")]
     pub(crate) jwt_audience: Option<String>,
-    /// Settings file (TOML); `tidegate config default` prints one
+    /// Settings file (TOML), `-` for standard input; `tidegate config default` prints one
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -129,8 +131,14 @@ pub(crate) struct DemoArgs {
         value_name = "N"
     )]
     pub(crate) rate: u32,
-    /// How long, in seconds
-    #[arg(long, allow_negative_numbers = true, default_value_t = 10, value_name = "S")]
+    /// How long: seconds, or with a unit (10s, 5m)
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        default_value = "10s",
+        value_parser = parse_seconds,
+        value_name = "D"
+    )]
     pub(crate) seconds: u32,
     /// Keep the server running afterwards, until Ctrl-C, to connect to it oneself
     #[arg(long)]
@@ -140,7 +148,7 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct EchoArgs {
     /// Where clients connect; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:9000", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:9000", value_parser = parse_address, value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
     /// Worker threads; 0: one per core
     #[arg(long, allow_negative_numbers = true, default_value_t = 0, value_name = "N")]
@@ -148,9 +156,15 @@ pub(crate) struct EchoArgs {
     /// The reactor
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) engine: EngineArg,
-    /// Largest message, in bytes
-    #[arg(long, allow_negative_numbers = true, default_value_t = 64 * 1024 * 1024, value_name = "N")]
-    pub(crate) message_bytes_max: usize,
+    /// Largest message: bytes, or with a unit (64KiB, 1MB)
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        default_value = "64MiB",
+        value_parser = parse_bytes,
+        value_name = "SIZE"
+    )]
+    pub(crate) message_bytes_max: u64,
     /// Allow an address that is not loopback
     #[arg(long)]
     pub(crate) allow_public: bool,
@@ -167,14 +181,15 @@ pub(crate) struct TokenArgs {
     /// File with the shared secret; the server takes the same with --jwt-hs256-secret-file
     #[arg(long, value_name = "FILE")]
     pub(crate) jwt_hs256_secret_file: PathBuf,
-    /// Lifetime in seconds
+    /// Lifetime: seconds, or with a unit (30m, 1h)
     #[arg(
         long,
         allow_negative_numbers = true,
-        default_value_t = 3_600,
-        value_name = "S"
+        default_value = "1h",
+        value_parser = parse_seconds,
+        value_name = "D"
     )]
-    pub(crate) seconds: u64,
+    pub(crate) seconds: u32,
     /// Give the token `scope: service`: it may act for any user over HTTP
     #[arg(long)]
     pub(crate) service: bool,
@@ -192,6 +207,8 @@ pub(crate) enum ConfigCommand {
     Default,
     /// Reads the settings as `serve` would and says what is wrong with them
     Check(Box<ServeArgs>),
+    /// Reads the settings as `serve` would and prints each with where it comes from
+    Show(Box<ServeArgs>),
 }
 
 #[derive(Debug, Subcommand)]

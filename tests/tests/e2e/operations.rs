@@ -1,6 +1,6 @@
 //! What operators rely on: the ready line, health, metrics, drain, refusals to start, commands.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -166,7 +166,7 @@ async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
     let empty = directory.path().join("empty");
     std::fs::write(&empty, "\n")?;
     let empty = empty.display().to_string();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["serve"], "--insecure-dev"),
         (
             &["serve", "--insecure-dev", "--listen", "0.0.0.0:0"],
@@ -187,7 +187,13 @@ async fn what_cannot_be_used_is_refused_with_its_name() -> Result<()> {
         ),
         (&["serve", "--insecure-dev", "--workers", "many"], "--workers"),
         (&["serve", "--insecure-dev", "--workers", "-1"], "--workers"),
+        (
+            &["serve", "--insecure-dev", "--listen", ":9000"],
+            "127.0.0.1:9000",
+        ),
         (&["echo", "--message-bytes-max", "-1"], "--message-bytes-max"),
+        (&["echo", "--message-bytes-max", "25s"], "64KiB"),
+        (&["demo", "--seconds", "64MB"], "25s"),
         (&["demo", "--conns", "-5"], "--conns"),
         (
             &["config", "check", "--insecure-dev", "--workers", "-1"],
@@ -224,6 +230,36 @@ async fn the_printed_default_settings_are_good_settings() -> Result<()> {
     assert!(checked.status.success(), "{}", errors(&checked));
     let checked = tidegate(&["config", "check", "--config", &path])?;
     assert_eq!(checked.status.code(), Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_in_force_can_be_printed_and_read_again_from_standard_input() -> Result<()> {
+    let flags = ["--insecure-dev", "--listen", "localhost:9100", "--workers", "3"];
+    let shown = tidegate(&[&["config", "show"], &flags[..]].concat())?;
+    assert!(shown.status.success(), "{}", errors(&shown));
+    let file = String::from_utf8(shown.stdout)?;
+    let line = file.lines().find(|line| line.starts_with("workers = 3"));
+    assert!(line.is_some_and(|line| line.ends_with("# --workers")), "{file}");
+
+    let check = |file: &str| {
+        let mut command = Command::new(server::binary());
+        command.args(["config", "check", "--config", "-"]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut checked = command.spawn()?;
+        let mut input = checked.stdin.take().expect("it is piped");
+        input.write_all(file.as_bytes())?;
+        drop(input);
+        checked.wait_with_output()
+    };
+    let checked = check(&file)?;
+    assert!(checked.status.success(), "{}", errors(&checked));
+    let checked = check("[gateway]\nworker = 3\n")?;
+    assert_eq!(checked.status.code(), Some(2));
+    assert!(errors(&checked).contains("(from standard input); did you mean gateway.workers?"));
     Ok(())
 }
 

@@ -12,6 +12,13 @@ pub(super) fn print_default() -> Result<()> {
     Ok(())
 }
 
+/// Prints the settings in force with their sources, also those that `serve` would refuse; then says why it would.
+pub(super) fn show(args: &ServeArgs) -> Result<()> {
+    let (file, verdict) = Settings::show(args)?;
+    print!("{file}");
+    verdict
+}
+
 /// Checks the settings, the key files included, without starting anything.
 pub(super) fn check(args: &ServeArgs) -> Result<()> {
     let settings = Settings::load(args)?;

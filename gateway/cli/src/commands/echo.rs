@@ -23,7 +23,7 @@ pub(super) fn run(args: &EchoArgs) -> Result<()> {
     }
     logging::start(&LogSettings::default())?;
     let signals = Signals::install()?;
-    let largest = args.message_bytes_max;
+    let largest = usize::try_from(args.message_bytes_max).unwrap_or(usize::MAX);
     let hub = HubConfig::echo();
     let workers = if args.workers > 0 {
         args.workers

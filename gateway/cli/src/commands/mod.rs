@@ -20,6 +20,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Token(args) => token::run(&args),
         Command::Config(ConfigCommand::Default) => config::print_default(),
         Command::Config(ConfigCommand::Check(args)) => config::check(&args),
+        Command::Config(ConfigCommand::Show(args)) => config::show(&args),
         Command::Store(StoreCommand::Check { data }) => store::check(&data),
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn run(args: &TokenArgs) -> Result<()> {
     };
     let secret = auth::secret(&args.jwt_hs256_secret_file)?;
     let now = UnixMs(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64);
-    let expires = UnixMs(now.0.saturating_add(args.seconds.saturating_mul(1_000)));
+    let expires = UnixMs(now.0.saturating_add(u64::from(args.seconds) * 1_000));
     let claims = Claims {
         user,
         device,

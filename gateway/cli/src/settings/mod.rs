@@ -1,17 +1,26 @@
 //! All settings of a process, from one place: defaults, then the file, then the environment, then flags.
+//!
+//! Reading order: [`Settings`], `layers` (where they come from), `values` (how durations, sizes and addresses are
+//! written), `known` (all names, and the one that was meant), `show`.
+
+mod known;
+mod layers;
+mod show;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
 use gateway_server::config::GatewayConfig;
 use router_server::config::RouterConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{PublicAlgorithm, ServeArgs};
 use crate::exit::Usage;
+
+pub(crate) use values::{parse_address, parse_bytes, parse_seconds};
 
 /// The file that `tidegate config default` prints; a test holds it to [`Settings::default`].
 pub(crate) const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -121,46 +130,22 @@ impl Settings {
     ///
     /// Errors: [`Usage`], naming the setting at fault.
     pub(crate) fn load(args: &ServeArgs) -> Result<Self> {
-        let mut figment = Figment::from(Serialized::defaults(Self::default()));
-        if let Some(path) = &args.config {
-            if !path.is_file() {
-                return Err(Usage(format!("--config: {} is not a file", path.display())).into());
-            }
-            figment = figment.merge(Toml::file_exact(path));
-        }
-        // A setting always has a section, so names without `__` are somebody else's.
-        let environment = Env::prefixed("TIDEGATE_")
-            .filter(|name| name.as_str().contains("__"))
-            .split("__");
-        figment = figment.merge(environment);
-        let mut settings: Self = figment.extract().map_err(|error| Usage(explain(&error)))?;
-        settings.apply(args);
+        let settings = Self::extract(&layers::layered(args)?)?;
         settings.check()?;
         Ok(settings)
     }
 
-    fn apply(&mut self, args: &ServeArgs) {
-        set(&mut self.gateway.listen, args.listen);
-        set(&mut self.gateway.workers, args.workers);
-        set(&mut self.gateway.engine, args.engine.map(Into::into));
-        set(&mut self.api.listen, args.api);
-        set(&mut self.admin.listen, args.admin);
-        set(&mut self.router.data_dir, args.data.clone());
-        self.auth.insecure_dev |= args.insecure_dev;
-        set(
-            &mut self.auth.jwt_hs256_secret_file,
-            args.jwt_hs256_secret_file.clone().map(Some),
-        );
-        set(
-            &mut self.auth.jwt_public_key,
-            args.jwt_public_key.clone().map(Some),
-        );
-        set(
-            &mut self.auth.jwt_alg,
-            args.jwt_alg.map(|algorithm| Some(algorithm.into())),
-        );
-        set(&mut self.auth.jwt_issuer, args.jwt_issuer.clone().map(Some));
-        set(&mut self.auth.jwt_audience, args.jwt_audience.clone().map(Some));
+    /// Returns the settings in force and where each comes from, as a file; and what [`Self::load`] says of them.
+    ///
+    /// Errors: [`Usage`] where there is nothing to show.
+    pub(crate) fn show(args: &ServeArgs) -> Result<(String, Result<()>)> {
+        let layers = layers::layered(args)?;
+        let settings = Self::extract(&layers)?;
+        Ok((show::effective(&settings, &layers)?, settings.check()))
+    }
+
+    fn extract(layers: &Figment) -> Result<Self> {
+        Ok(layers.extract().map_err(|error| Usage(explain(&error)))?)
     }
 
     /// Checks each section and what must hold between them.
@@ -220,27 +205,14 @@ impl AuthSettings {
     }
 }
 
-fn set<T>(setting: &mut T, flag: Option<T>) {
-    if let Some(value) = flag {
-        *setting = value;
-    }
-}
-
 /// Words a figment error so that it names the setting and where its value came from.
 fn explain(error: &figment::Error) -> String {
     let path = error.path.join(".");
     let source = error
         .metadata
         .as_ref()
-        .map_or(String::new(), |metadata| match &metadata.source {
-            Some(source) => format!(" (from {source})"),
-            None => format!(" (from {})", metadata.name),
-        });
-    if path.is_empty() {
-        format!("settings: {}{source}", error.kind)
-    } else {
-        format!("{path}: {}{source}", error.kind)
-    }
+        .map_or(String::new(), |metadata| format!(" (from {})", metadata.name));
+    format!("{path}: {}{source}", error.kind)
 }
 
 #[cfg(test)]
