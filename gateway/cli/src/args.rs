@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use gateway_server::config::EngineSetting;
 
 use crate::settings::{parse_address, parse_bytes, parse_seconds};
@@ -36,6 +37,17 @@ pub(crate) enum Command {
     /// Looks after a data directory.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Prints a script with which a shell completes commands and flags
+    Completions {
+        /// For this shell
+        shell: Shell,
+    },
+    /// Writes the manual pages, one a command, into a directory
+    Man {
+        /// A directory that exists
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 const SERVE_SIGNALS: &str = "SIGTERM or Ctrl-C drains: clients are told to reconnect, requests finish, the store is synced, \

@@ -303,6 +303,40 @@ fn log_lines_have_colors_on_a_terminal_and_not_for_those_who_decline() -> Result
     Ok(())
 }
 
+#[test]
+fn completions_and_manual_pages_name_every_command() -> Result<()> {
+    let commands = [
+        "serve",
+        "demo",
+        "echo",
+        "token",
+        "config",
+        "store",
+        "completions",
+        "man",
+    ];
+    for shell in ["bash", "zsh", "fish"] {
+        let output = tidegate(&["completions", shell])?;
+        let script = String::from_utf8(output.stdout)?;
+        for command in commands {
+            assert!(script.contains(command), "{command} for {shell}");
+        }
+    }
+    let directory = tempfile::tempdir()?;
+    let output = tidegate(&["man", &directory.path().display().to_string()])?;
+    assert!(output.status.success(), "{}", errors(&output));
+    for command in commands.into_iter().chain(["config-show", "store-check"]) {
+        let page = std::fs::read_to_string(directory.path().join(format!("tidegate-{command}.1")))?;
+        assert!(page.contains(".TH"), "{command}");
+    }
+    let serve = std::fs::read_to_string(directory.path().join("tidegate-serve.1"))?;
+    assert!(serve.contains("jwt"), "{serve}");
+    let output = tidegate(&["man", "no/such/directory"])?;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors(&output).contains("no/such/directory"));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_stopped_store_can_be_checked_and_damage_is_explained() -> Result<()> {
     let mut server = ServerOptions::new(host::engine()).start()?;

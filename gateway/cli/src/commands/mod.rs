@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod echo;
+mod manual;
 mod serve;
 mod store;
 mod token;
@@ -22,5 +23,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Config(ConfigCommand::Check(args)) => config::check(&args),
         Command::Config(ConfigCommand::Show(args)) => config::show(&args),
         Command::Store(StoreCommand::Check { data }) => store::check(&data),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { directory } => manual::pages(&directory),
     }
 }
