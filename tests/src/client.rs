@@ -203,6 +203,18 @@ impl Client {
         }
     }
 
+    /// Returns the text of the next frame as it came, a batch in one piece.
+    pub async fn frame(&mut self) -> Result<String> {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            match next.context("nothing arrived")?.context("the stream ended")?? {
+                Message::Text(text) => return Ok(text.to_string()),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => bail!("expected a text frame, got {other:?}"),
+            }
+        }
+    }
+
     /// Returns the next event; an error where the connection closed instead.
     pub async fn event(&mut self) -> Result<Value> {
         match self.arrival_within(PATIENCE).await? {

@@ -7,6 +7,7 @@ mod bad_input;
 mod commands;
 mod delivery;
 mod descriptors;
+mod documents;
 mod http_api;
 mod lifecycle;
 mod operations;
