@@ -26,6 +26,8 @@ pub enum Readiness {
     StoreFailed = 5,
     /// The router has ended.
     Stopped = 6,
+    /// The store stopped: it is opened again after a second, and then at longer and longer intervals.
+    StoreStopped = 7,
 }
 
 impl Health {
@@ -43,6 +45,7 @@ impl Health {
             3 => Readiness::StoreFull,
             4 => Readiness::LogFailed,
             5 => Readiness::StoreFailed,
+            7 => Readiness::StoreStopped,
             _ => Readiness::Stopped,
         }
     }
@@ -65,6 +68,7 @@ impl fmt::Display for Readiness {
             Self::LogFull => "the disk of the log is full; service resumes when space returns",
             Self::StoreFull => "the disk of the store is full; service resumes when space returns",
             Self::LogFailed => "a write or fsync of the log failed; restart to read what the disk holds",
+            Self::StoreStopped => "the store stopped; service resumes when it was opened again",
             Self::StoreFailed => "the store failed; restart to fold the log again",
             Self::Stopped => "the router has stopped",
         })
@@ -85,6 +89,7 @@ mod tests {
             Readiness::LogFull,
             Readiness::StoreFull,
             Readiness::LogFailed,
+            Readiness::StoreStopped,
             Readiness::StoreFailed,
             Readiness::Stopped,
         ] {

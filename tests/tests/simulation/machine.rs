@@ -88,7 +88,7 @@ impl Machine {
             ),
             Err(
                 StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))
-                | StartError::Store(StoreError::NoSpace | StoreError::Failed(_)),
+                | StartError::Store(StoreError::NoSpace | StoreError::Stopped { .. } | StoreError::Failed(_)),
             ) => Start::Refused,
             Err(error) => Start::Broken(error.to_string()),
         }

@@ -8,7 +8,7 @@ mod real;
 mod sim;
 
 pub use real::{RealDisk, RealFile, RealLock};
-pub(crate) use real::{is_no_room, sync_directory};
+pub(crate) use real::{create_private_dir, is_no_room, private_file, sync_directory};
 pub use sim::{SimDisk, SimFile, SimLock};
 
 use std::io;

@@ -1,8 +1,8 @@
 //! A directory of the file system.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,14 +34,15 @@ pub struct RealLock {
 }
 
 impl RealDisk {
-    /// Returns the directory, created with its parents where missing.
+    /// Returns the directory, created with its parents where missing. What is created here and below, its owner alone may
+    /// read.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DiskError> {
         let path = path.into();
         let missing: Vec<&Path> = path
             .ancestors()
             .take_while(|ancestor| !ancestor.exists())
             .collect();
-        fs::create_dir_all(&path).map_err(|error| explain("create directory", &path, error))?;
+        create_private_dir(&path).map_err(|error| explain("create directory", &path, error))?;
         // A new name is an entry of its parent; without this a crash may take the whole directory.
         for parent in missing.into_iter().filter_map(Path::parent) {
             sync_directory(if parent.as_os_str().is_empty() {
@@ -100,7 +101,7 @@ impl Disk for RealDisk {
         let RealFile { file, path, .. } = self.file(
             "open",
             LOCK_NAME,
-            OpenOptions::new().create(true).truncate(false).write(true),
+            private_file().create(true).truncate(false).write(true),
         )?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(RealLock { _file: file }),
@@ -115,7 +116,7 @@ impl Disk for RealDisk {
         self.file(
             "create",
             name,
-            OpenOptions::new().create_new(true).read(true).write(true),
+            private_file().create_new(true).read(true).write(true),
         )
     }
 
@@ -203,6 +204,18 @@ impl DiskFile for RealFile {
             .sync_data()
             .map_err(|error| explain("sync", &self.path, error))
     }
+}
+
+/// Creates a directory, and its parents where missing, for its owner alone.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Returns options that give a file which they create to its owner alone.
+pub(crate) fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
 }
 
 pub(crate) fn sync_directory(path: &Path) -> Result<(), DiskError> {

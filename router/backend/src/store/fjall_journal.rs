@@ -1,4 +1,5 @@
-//! Cuts a batch that a power failure tore off the end of fjall's newest journal, before fjall reads it.
+//! fjall's journals, read and cut without fjall: a batch that a power failure tore off the end of the newest one is cut
+//! before fjall reads it.
 //!
 //! fjall syncs the journal only when asked to, so that any part of what it wrote since may be missing after a power
 //! failure. It recognises a batch that breaks off; one whose middle is missing fails its checksum, and fjall refuses to
@@ -9,30 +10,96 @@
 //! items: u64, "FJL", 3`; an item is `2, value type: u8, compression: u8, keyspace: u64, key bytes: u16, value bytes:
 //! u32, stored bytes: u32, key, value`; all little-endian; zeros follow the last batch.
 
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::disk::private_file;
+
+/// What becomes of bytes that are cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// They are kept beside the journal, as `<journal>.<position>.cut`: an operator may want to see what a start cut.
+    Kept,
+    /// This process failed to write them a moment ago.
+    Dropped,
+}
 
 /// Cuts the newest journal of a database after its last whole batch.
 ///
 /// Order: of use before fjall opens the database, and only by the process that holds its lock.
-pub(super) fn cut_torn_batch(database: &Path) -> io::Result<()> {
+pub(super) fn cut_torn_batch(database: &Path, tail: Tail) -> io::Result<()> {
     let Some((journal, end)) = torn_batch(database)? else {
         return Ok(());
     };
-    tracing::warn!(
-        journal = %journal.display(),
-        position = end,
-        "cut a torn batch off the store's journal; the log holds its records"
-    );
+    if tail == Tail::Kept {
+        let kept = keep_tail(database, &journal, end)?;
+        tracing::warn!(
+            journal = %journal.display(),
+            position = end,
+            kept = %kept.display(),
+            "cut a torn batch off the store's journal; the log holds its records"
+        );
+    }
     let file = OpenOptions::new().write(true).open(&journal)?;
     file.set_len(end as u64)?;
     file.sync_all()
 }
 
+/// Copies what follows the whole batches of a journal to a file beside it, and removes the oldest such file when there
+/// are many. fjall looks at names that end in `.jnl` alone.
+fn keep_tail(database: &Path, journal: &Path, end: usize) -> io::Result<PathBuf> {
+    let bytes = fs::read(journal)?;
+    let last = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(end, |last| last + 1);
+    let mut name = journal.as_os_str().to_owned();
+    name.push(format!(".{end}{CUT_SUFFIX}"));
+    let kept = PathBuf::from(name);
+    let mut file = private_file()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(&kept)?;
+    file.write_all(&bytes[end..last])?;
+    file.sync_all()?;
+    let mut tails = Vec::new();
+    for entry in fs::read_dir(database)? {
+        let entry = entry?;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .ends_with(CUT_SUFFIX.as_bytes())
+        {
+            tails.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    tails.sort();
+    for (_, path) in tails
+        .iter()
+        .rev()
+        .skip(TAILS_MAX)
+        .filter(|(_, path)| *path != kept)
+    {
+        fs::remove_file(path)?;
+    }
+    File::open(database)?.sync_all()?;
+    Ok(kept)
+}
+
+/// Returns what the journals of a database take on the disk; they are files with holes.
+pub(super) fn journal_bytes(database: &Path) -> io::Result<u64> {
+    journals(database)?
+        .iter()
+        .map(|(_, path)| Ok(fs::metadata(path)?.blocks() * 512))
+        .sum()
+}
+
 /// Returns the newest journal of a database and where its whole batches end, if anything follows them.
 pub(super) fn torn_batch(database: &Path) -> io::Result<Option<(PathBuf, usize)>> {
-    let Some(journal) = newest_journal(database)? else {
+    let Some((_, journal)) = journals(database)?.pop() else {
         return Ok(None);
     };
     let bytes = fs::read(&journal)?;
@@ -41,8 +108,9 @@ pub(super) fn torn_batch(database: &Path) -> io::Result<Option<(PathBuf, usize)>
     Ok(is_torn.then_some((journal, end)))
 }
 
-fn newest_journal(database: &Path) -> io::Result<Option<PathBuf>> {
-    let mut newest = None;
+/// Returns the journals of a database with their numbers, oldest first.
+fn journals(database: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut journals = Vec::new();
     for entry in fs::read_dir(database)? {
         let path = entry?.path();
         let number = path
@@ -50,11 +118,10 @@ fn newest_journal(database: &Path) -> io::Result<Option<PathBuf>> {
             .and_then(|name| name.to_str())
             .and_then(|name| name.strip_suffix(".jnl"))
             .and_then(|number| number.parse::<u64>().ok());
-        if let Some(number) = number {
-            newest = newest.max(Some((number, path)));
-        }
+        journals.extend(number.map(|number| (number, path)));
     }
-    Ok(newest.map(|(_, path)| path))
+    journals.sort();
+    Ok(journals)
 }
 
 /// Returns where the whole batches at the start of a journal end.
@@ -70,7 +137,7 @@ fn whole_batches_end(journal: &[u8]) -> usize {
 
 /// Returns end and sequence number of the batch at `start`; `None` when it is not whole.
 fn batch_at(journal: &[u8], start: usize) -> Option<(usize, u64)> {
-    let head: &[u8; 13] = journal.get(start..)?.first_chunk()?;
+    let head: &[u8; BATCH_HEAD_BYTES] = journal.get(start..)?.first_chunk()?;
     let [TAG_START, i0, i1, i2, i3, number @ ..] = *head else {
         return None;
     };
@@ -79,7 +146,7 @@ fn batch_at(journal: &[u8], start: usize) -> Option<(usize, u64)> {
     for _ in 0..u32::from_le_bytes([i0, i1, i2, i3]) {
         at = item_end(journal, at)?;
     }
-    let tail: &[u8; 13] = journal.get(at..)?.first_chunk()?;
+    let tail: &[u8; BATCH_HEAD_BYTES] = journal.get(at..)?.first_chunk()?;
     let (tag, checksum, magic) = (
         tail[0],
         u64::from_le_bytes(tail[1..9].try_into().ok()?),
@@ -92,7 +159,7 @@ fn batch_at(journal: &[u8], start: usize) -> Option<(usize, u64)> {
 }
 
 fn item_end(journal: &[u8], start: usize) -> Option<usize> {
-    let head: &[u8; 21] = journal.get(start..)?.first_chunk()?;
+    let head: &[u8; ITEM_HEAD_BYTES] = journal.get(start..)?.first_chunk()?;
     let key_bytes = u16::from_le_bytes([head[11], head[12]]) as usize;
     let stored_bytes = u32::from_le_bytes([head[17], head[18], head[19], head[20]]) as usize;
     let end = start
@@ -104,4 +171,9 @@ fn item_end(journal: &[u8], start: usize) -> Option<usize> {
 const TAG_START: u8 = 1;
 const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
+const BATCH_HEAD_BYTES: usize = 13;
+const ITEM_HEAD_BYTES: usize = 21;
 const TRAILER: &[u8] = b"FJL\x03";
+const CUT_SUFFIX: &str = ".cut";
+/// Tails kept beside the journals; each is shorter than a journal.
+const TAILS_MAX: usize = 4;

@@ -8,8 +8,9 @@
 //! - fjall refuses a journal whose last batch is torn in the middle; the module `fjall_journal` cuts it before.
 //! - After a failed sync the page cache counts as clean, and neither fjall nor another sync writes those bytes again.
 //!   Every open therefore writes what it recovered from the journal to a new table before anything is answered.
-//! - After any write error fjall takes no more writes until reopened. Out of space: reopened when asked to be writable
-//!   and there is room. Anything else stays failed until the process restarts.
+//! - After any write error, and once one of its workers failed, fjall takes no more writes until reopened. What a worker
+//!   failed of is not told, and what was short then may be there again; so whatever it was, the database is opened
+//!   again in place when asked to be writable and there is room for that. Reopening does what a restart would do.
 //!
 //! Settings that stay fjall's own: Bloom filters on every level (one false hit in ten thousand on the first, 10 bits a
 //! key below), 4 KiB blocks, LZ4 below the second level, leveled merging. Measured on 2 busy cores with groups of 500
@@ -25,9 +26,9 @@ use std::time::Duration;
 
 use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::fjall_journal::cut_torn_batch;
+use super::fjall_journal::{Tail, cut_torn_batch, journal_bytes};
 use super::kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
-use crate::disk::{Disk, DiskError, RealDisk, is_no_room, sync_directory};
+use crate::disk::{Disk, DiskError, RealDisk, create_private_dir, is_no_room, sync_directory};
 
 /// How much the engine may use.
 #[derive(Clone, Debug)]
@@ -59,16 +60,21 @@ pub struct FjallKv {
     path: PathBuf,
     config: FjallConfig,
     state: State,
+    /// How often it was opened again since it last synced, but for lack of room.
+    reopens: u32,
 }
 
 enum State {
     Open(Engine),
-    /// Readable, but fjall takes no writes: there was no room.
-    Full(Engine),
-    /// Readable, but nothing is written until restart.
-    Failed(Engine),
-    /// Opening it again found no room.
-    Closed,
+    /// Readable, but fjall takes no writes any more.
+    Stopped {
+        engine: Engine,
+        is_full: bool,
+    },
+    /// It could not be opened again.
+    Closed {
+        is_full: bool,
+    },
 }
 
 /// Field order is drop order: the keyspace holds the database's parts.
@@ -86,11 +92,12 @@ impl FjallKv {
         if !Self::exists(&path) {
             create(&path, &config)?;
         }
-        let engine = Engine::open(&path, &config)?;
+        let engine = Engine::open(&path, &config, Tail::Kept)?;
         Ok(Self {
             path,
             config,
             state: State::Open(engine),
+            reopens: 0,
         })
     }
 
@@ -101,26 +108,75 @@ impl FjallKv {
 
     fn engine(&self) -> Result<&Engine, KvError> {
         match &self.state {
-            State::Open(engine) | State::Full(engine) | State::Failed(engine) => Ok(engine),
-            State::Closed => Err(KvError::NoSpace),
+            State::Open(engine) | State::Stopped { engine, .. } => Ok(engine),
+            State::Closed { is_full: true } => Err(KvError::NoSpace),
+            State::Closed { is_full: false } => Err(self.stopped("it could not be opened again".into())),
         }
     }
 
-    /// Runs a write and remembers how it failed.
-    fn write(&mut self, write: impl FnOnce(&Engine) -> Result<(), KvError>) -> Result<(), KvError> {
+    /// Runs a write; one that fails stops the engine.
+    fn write(&mut self, write: impl FnOnce(&Engine) -> Result<(), fjall::Error>) -> Result<(), KvError> {
         let State::Open(engine) = &self.state else {
-            return Err(KvError::Failed("an earlier write failed".into()));
+            return Err(self.stopped("an earlier write failed".into()));
         };
-        let written = write(engine);
-        if let Err(error) = &written
-            && let State::Open(engine) = std::mem::replace(&mut self.state, State::Closed)
-        {
-            self.state = match error {
-                KvError::NoSpace => State::Full(engine),
-                KvError::Failed(_) | KvError::Crashed => State::Failed(engine),
-            };
+        let Err(error) = write(engine) else { return Ok(()) };
+        let error = self.explain(error);
+        let is_full = matches!(error, KvError::NoSpace);
+        if let State::Open(engine) = std::mem::replace(&mut self.state, State::Closed { is_full }) {
+            self.state = State::Stopped { engine, is_full };
         }
-        written
+        Err(error)
+    }
+
+    /// Tells lack of space from everything else.
+    fn explain(&self, error: fjall::Error) -> KvError {
+        match explain(&self.path, error) {
+            KvError::Failed(source) => self.stopped(source),
+            error => error,
+        }
+    }
+
+    fn stopped(&self, source: Box<dyn Error + Send + Sync>) -> KvError {
+        if self.reopens < REOPENS_MAX {
+            let reopens = self.reopens;
+            KvError::Stopped { reopens, source }
+        } else {
+            let reason = format!("opened again {REOPENS_MAX} times in vain: {source}");
+            KvError::Failed(reason.into())
+        }
+    }
+
+    /// Opens the database again.
+    fn reopen(&mut self) -> Result<(), KvError> {
+        let is_full = match self.state {
+            State::Open(_) => return Ok(()),
+            State::Stopped { is_full, .. } | State::Closed { is_full } => is_full,
+        };
+        if !is_full && self.reopens >= REOPENS_MAX {
+            return Err(self.stopped("it stopped again".into()));
+        }
+        // What the journals hold becomes a table; without room for that the engine stays as it is, for reads.
+        let needed = journal_bytes(&self.path).map_err(from_io)? + self.config.memtable_bytes;
+        if free_bytes(&self.path)? < needed {
+            return Err(KvError::NoSpace);
+        }
+        self.reopens += u32::from(!is_full);
+        self.state = State::Closed { is_full };
+        match Engine::open(&self.path, &self.config, Tail::Dropped) {
+            Ok(engine) => {
+                tracing::warn!(store = %self.path.display(), "the store had stopped and was opened again");
+                self.state = State::Open(engine);
+                Ok(())
+            }
+            Err(error) => {
+                let is_full = matches!(error, KvError::NoSpace);
+                self.state = State::Closed { is_full };
+                Err(match error {
+                    KvError::Failed(source) => self.stopped(source),
+                    error => error,
+                })
+            }
+        }
     }
 }
 
@@ -130,7 +186,7 @@ impl Kv for FjallKv {
             .engine()?
             .rows
             .get(key)
-            .map_err(|error| explain(&self.path, error))?;
+            .map_err(|error| self.explain(error))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -142,7 +198,7 @@ impl Kv for FjallKv {
                 Direction::Backward => pairs.next_back(),
             };
             let Some(pair) = pair else { return Ok(()) };
-            let (key, value) = pair.into_inner().map_err(|error| explain(&self.path, error))?;
+            let (key, value) = pair.into_inner().map_err(|error| self.explain(error))?;
             if visit(&key, &value).is_break() {
                 return Ok(());
             }
@@ -150,42 +206,30 @@ impl Kv for FjallKv {
     }
 
     fn make_writable(&mut self) -> Result<bool, KvError> {
-        let (State::Full(_) | State::Closed) = self.state else {
-            return Ok(false);
-        };
-        // Opening writes a table; without room for it and some more the engine stays as it is, for reads.
-        if free_bytes(&self.path)? < 4 * self.config.memtable_bytes {
-            return Err(KvError::NoSpace);
-        }
-        self.state = State::Closed;
-        self.state = State::Open(Engine::open(&self.path, &self.config)?);
-        Ok(true)
+        let is_stopped = !matches!(self.state, State::Open(_));
+        self.reopen()?;
+        Ok(is_stopped)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
-        let path = self.path.clone();
-        self.write(|engine| engine.apply(batch).map_err(|error| explain(&path, error)))
+        self.write(|engine| engine.apply(batch))
     }
 
     fn persist(&mut self) -> Result<(), KvError> {
-        let path = self.path.clone();
-        self.write(|engine| {
-            engine
-                .database
-                .persist(PersistMode::SyncAll)
-                .map_err(|error| explain(&path, error))
-        })
+        self.write(|engine| engine.database.persist(PersistMode::SyncAll))?;
+        self.reopens = 0;
+        Ok(())
     }
 }
 
 impl Engine {
-    fn open(path: &Path, config: &FjallConfig) -> Result<Self, KvError> {
+    fn open(path: &Path, config: &FjallConfig, tail: Tail) -> Result<Self, KvError> {
         if FjallKv::exists(path) {
             // Under fjall's own lock (a flock of the file `lock`), so that no running process loses what it writes.
             let _lock = RealDisk::open(path)
                 .and_then(|disk| disk.lock())
                 .map_err(from_disk)?;
-            cut_torn_batch(path).map_err(from_io)?;
+            cut_torn_batch(path, tail).map_err(from_io)?;
         }
         Self::try_open(path, config).map_err(|error| explain(path, error))
     }
@@ -243,7 +287,7 @@ fn create(path: &Path, config: &FjallConfig) -> Result<(), KvError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(parent).map_err(from_io)?;
+    create_private_dir(parent).map_err(from_io)?;
     let mut name = path
         .file_name()
         .ok_or_else(|| KvError::Failed("the store has no name".into()))?
@@ -254,7 +298,7 @@ fn create(path: &Path, config: &FjallConfig) -> Result<(), KvError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(from_io(error)),
         _ => {}
     }
-    let engine = Engine::open(&half_made, config)?;
+    let engine = Engine::open(&half_made, config, Tail::Kept)?;
     engine
         .database
         .persist(PersistMode::SyncAll)
@@ -314,6 +358,9 @@ const MIB: u64 = 1024 * 1024;
 const KEYSPACE: &str = "rows";
 /// fjall's mark of a directory whose creation was finished.
 const VERSION_FILE: &str = "version";
-/// A worker that failed with less room than a merge of tables takes had no room.
+/// A worker that failed with less room than a merge of tables takes probably had no room. It is opened again either way;
+/// this decides what is said of it, and that it counts as no failure.
 const WORKER_BYTES_MIN: u64 = 256 * MIB;
+/// How often it is opened again between two syncs before it counts as failed until restart.
+const REOPENS_MAX: u32 = 6;
 const WORKER_WAIT: Duration = Duration::from_millis(1);

@@ -18,8 +18,10 @@ pub trait Kv: Send {
     /// Errors: after one the batch may still have been made, and may be made again.
     fn apply(&mut self, batch: &Batch) -> Result<(), KvError>;
 
-    /// Makes an engine that lacked room take changes again, if there is room now; returns whether it was opened anew for
-    /// that. Then the caller looks whether it still holds what it was given.
+    /// Makes an engine that stopped take changes again, if there is room now; returns whether it was opened anew for that.
+    /// Then the caller looks whether it still holds what it was given.
+    ///
+    /// Errors: why not yet ([`KvError::NoSpace`], [`KvError::Stopped`]), or that it is not tried any more.
     fn make_writable(&mut self) -> Result<bool, KvError> {
         Ok(false)
     }
@@ -71,6 +73,14 @@ pub enum KvError {
     /// The simulated machine is down.
     #[error("the simulated machine crashed")]
     Crashed,
+    /// It takes no changes until it is opened again, which [`Kv::make_writable`] does: try again later.
+    #[error("the store stopped (opened again {reopens} times since it last synced): {source}")]
+    Stopped {
+        /// How often it was opened again since it last synced.
+        reopens: u32,
+        /// What stopped it.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// Anything else: nothing can be changed until restart.
     #[error("the store failed: {0}")]
     Failed(#[source] Box<dyn Error + Send + Sync>),

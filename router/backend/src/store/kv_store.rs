@@ -30,6 +30,8 @@ pub struct KvStore<K> {
     generation: u32,
     flushed: Option<Offset>,
     pub(super) prune_floor: Offset,
+    /// Opened again, the engine lacked rows: what is written behind the gap would hide it from the next start.
+    has_gap: bool,
 }
 
 impl<K: Kv> KvStore<K> {
@@ -62,6 +64,7 @@ impl<K: Kv> KvStore<K> {
             generation,
             flushed,
             prune_floor,
+            has_gap: false,
         })
     }
 
@@ -79,13 +82,18 @@ impl<K: Kv> KvStore<K> {
         }
     }
 
+    /// Opens an engine that stopped again, and looks whether it still holds every batch it took.
+    ///
+    /// It does unless the disk lost what it was given, because a batch is in the operating system before its write
+    /// returns. So whoever waits with a batch makes that one alone again; nothing is folded again while running.
     fn make_writable(&mut self) -> Result<(), StoreError> {
-        if !self.kv.make_writable()? {
+        if !self.has_gap && !self.kv.make_writable()? {
             return Ok(());
         }
         let held = get_offset(&self.kv, FLUSHED_KEY)?;
         // More is possible: a batch that was refused for lack of room may have been made.
-        if held < self.flushed {
+        if self.has_gap || held < self.flushed {
+            self.has_gap = true;
             let (held, flushed) = (held.map(|offset| offset.0), self.flushed.map(|offset| offset.0));
             return Err(StoreError::Failed(
                 format!("opened again it reaches offset {held:?} and not {flushed:?}; a restart reads the log again").into(),
@@ -284,6 +292,25 @@ impl<K: Kv> Store for KvStore<K> {
         self.write(&batch)?;
         self.flushed = Some(flushed);
         Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        // The row says what it said before, so that a crash in between means nothing.
+        let identity = Identity {
+            schema: SCHEMA,
+            generation: self.generation,
+        }
+        .encode();
+        let mut batch = Batch::default();
+        batch.put(IDENTITY_KEY, identity.clone());
+        self.write(&batch)?;
+        if self.kv.get(&IDENTITY_KEY)? == Some(identity) {
+            Ok(())
+        } else {
+            Err(StoreError::Failed(
+                "it does not hold what was just written".into(),
+            ))
+        }
     }
 
     fn persist(&mut self) -> Result<(), StoreError> {

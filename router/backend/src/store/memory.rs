@@ -20,6 +20,8 @@ pub struct MemoryKv {
 pub enum KvFault {
     /// [`KvError::NoSpace`].
     NoSpace,
+    /// [`KvError::Stopped`], which goes away by itself here.
+    Stopped,
     /// [`KvError::Failed`].
     Failed,
 }
@@ -212,6 +214,10 @@ impl From<KvFault> for KvError {
     fn from(fault: KvFault) -> Self {
         match fault {
             KvFault::NoSpace => Self::NoSpace,
+            KvFault::Stopped => Self::Stopped {
+                reopens: 0,
+                source: "injected failure".into(),
+            },
             KvFault::Failed => Self::Failed("injected failure".into()),
         }
     }

@@ -136,6 +136,12 @@ pub trait Store {
         None
     }
 
+    /// Writes a row of the store's own and reads it back, after everything that waits: whether the store works, opened
+    /// again if it had stopped.
+    ///
+    /// Errors: those of `apply`.
+    fn probe(&mut self) -> Result<(), StoreError>;
+
     /// Makes everything applied durable.
     fn persist(&mut self) -> Result<(), StoreError>;
 
@@ -200,6 +206,14 @@ pub enum StoreError {
     /// The simulated machine is down.
     #[error("the simulated machine crashed")]
     Crashed,
+    /// The store takes no changes until it is opened again, which it does when the same is tried again.
+    #[error("the store stopped (opened again {reopens} times since it last synced): {source}")]
+    Stopped {
+        /// How often it was opened again since it last synced.
+        reopens: u32,
+        /// What stopped it.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The store failed: nothing can be changed until restart.
     #[error("the store failed: {0}")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
@@ -233,6 +247,7 @@ impl From<KvError> for StoreError {
         match error {
             KvError::NoSpace => Self::NoSpace,
             KvError::Crashed => Self::Crashed,
+            KvError::Stopped { reopens, source } => Self::Stopped { reopens, source },
             KvError::Failed(source) => Self::Failed(source),
         }
     }

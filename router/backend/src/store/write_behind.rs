@@ -327,6 +327,10 @@ impl<S: Store + Send + 'static> Store for WriteBehind<S> {
         self.shared.queue().error.as_ref().map(again)
     }
 
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.write(Store::probe)
+    }
+
     fn persist(&mut self) -> Result<(), StoreError> {
         self.write(Store::persist)
     }
@@ -381,6 +385,10 @@ fn again(error: &StoreError) -> StoreError {
     match error {
         StoreError::NoSpace => StoreError::NoSpace,
         StoreError::Crashed => StoreError::Crashed,
+        StoreError::Stopped { reopens, source } => StoreError::Stopped {
+            reopens: *reopens,
+            source: source.to_string().into(),
+        },
         error => StoreError::Failed(error.to_string().into()),
     }
 }

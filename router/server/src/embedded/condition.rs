@@ -18,9 +18,11 @@ pub(super) enum Condition {
     LogFull { retry_ms: u64 },
     /// The store had no room for a batch that the log has; the batch is tried again then.
     StoreFull { retry_ms: u64 },
+    /// The store stopped, and is opened again then; the log has what it lacks.
+    StoreStopped { retry_ms: u64 },
     /// What the log holds is unknown until it is read again.
     LogFailed,
-    /// The store takes nothing until it is opened again. The log has what it lacks.
+    /// The store takes nothing until a restart. The log has what it lacks.
     StoreFailed,
 }
 
@@ -33,7 +35,9 @@ impl Condition {
     /// Returns when to try again.
     pub(super) fn retry_ms(self) -> Option<u64> {
         match self {
-            Self::LogFull { retry_ms } | Self::StoreFull { retry_ms } => Some(retry_ms),
+            Self::LogFull { retry_ms } | Self::StoreFull { retry_ms } | Self::StoreStopped { retry_ms } => {
+                Some(retry_ms)
+            }
             Self::Ready | Self::LogFailed | Self::StoreFailed => None,
         }
     }
@@ -43,6 +47,7 @@ impl Condition {
             Self::Ready => Readiness::Ready,
             Self::LogFull { .. } => Readiness::LogFull,
             Self::StoreFull { .. } => Readiness::StoreFull,
+            Self::StoreStopped { .. } => Readiness::StoreStopped,
             Self::LogFailed => Readiness::LogFailed,
             Self::StoreFailed => Readiness::StoreFailed,
         }
@@ -61,21 +66,29 @@ impl<D: Disk, S: Store> Router<D, S> {
         }
         match self.condition {
             Condition::LogFull { .. } => match self.log.probe_space() {
-                Ok(()) => {
-                    self.set_condition(Condition::Ready);
-                    Ok(())
-                }
+                Ok(()) => self.resume(),
                 Err(error) => self.handle_append_error(&error),
             },
-            Condition::StoreFull { .. } => match self.settle_store() {
+            Condition::StoreFull { .. } | Condition::StoreStopped { .. } => match self.settle_store() {
                 Ok(()) => {
                     self.publish(&[]);
-                    self.set_condition(Condition::Ready);
-                    Ok(())
+                    self.resume()
                 }
                 Err(error) => self.handle_write_error(&error),
             },
             Condition::Ready | Condition::LogFailed | Condition::StoreFailed => Ok(()),
+        }
+    }
+
+    /// Takes records again, if the store proves that it works: it may have stopped while nobody wrote to it, most likely
+    /// when the disk was full for both.
+    fn resume(&mut self) -> Result<(), Fatal> {
+        match self.store.probe() {
+            Ok(()) => {
+                self.set_condition(Condition::Ready);
+                Ok(())
+            }
+            Err(error) => self.handle_write_error(&error),
         }
     }
 
@@ -119,6 +132,11 @@ impl<D: Disk, S: Store> Router<D, S> {
         self.counters.store_errors.add(1);
         self.set_condition(match error {
             StoreError::NoSpace => Condition::StoreFull { retry_ms: self.now.mono_ms + RETRY_MS },
+            StoreError::Stopped { reopens, .. } => {
+                tracing::warn!(%error, "nothing is acknowledged until it is opened again; the log keeps what it lacks");
+                let pause_ms = RETRY_MS << reopens.min(&REOPEN_DOUBLINGS_MAX);
+                Condition::StoreStopped { retry_ms: self.now.mono_ms + pause_ms }
+            }
             _ => {
                 tracing::error!(%error, "nothing is acknowledged until restart; the log keeps what the store lacks");
                 Condition::StoreFailed
@@ -158,3 +176,5 @@ pub(super) const UNAVAILABLE: Refusal = Refusal {
 };
 /// How often the disk is asked whether it has room again.
 const RETRY_MS: u64 = 1_000;
+/// The pause before a store is opened again doubles each time, this often: to 32 s.
+const REOPEN_DOUBLINGS_MAX: u32 = 5;

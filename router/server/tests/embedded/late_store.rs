@@ -162,6 +162,48 @@ fn a_store_that_fills_up_while_nobody_writes_is_noticed_and_recovers_by_itself()
 }
 
 #[test]
+fn a_store_that_stopped_is_opened_again_by_itself_and_lacks_nothing() {
+    let kv = MemoryKv::seeded(7);
+    let mut late = Late::start(&SimDisk::seeded(7), &kv, 1);
+    kv.fail_applies(Some(KvFault::Stopped));
+    assert_eq!(late.send("a"), Ok(1), "it is in the log");
+    assert_eq!(late.history(), Err(Code::Unavailable));
+    assert_eq!(late.send("b"), Err(Code::Unavailable));
+    assert_eq!(late.router.health().readiness(), Readiness::StoreStopped);
+    late.now.mono_ms += 2_000;
+    assert_eq!(late.history(), Err(Code::Unavailable));
+    assert_eq!(late.router.health().readiness(), Readiness::StoreStopped);
+    kv.fail_applies(None);
+    late.now.mono_ms = late.router.poll_timeout().unwrap().max(late.now.mono_ms);
+    late.router.tick(late.now).unwrap();
+    assert_eq!(late.router.health().readiness(), Readiness::Ready);
+    assert_eq!(late.history(), Ok(vec!["a".into()]));
+    assert_eq!(late.send("c"), Ok(2));
+}
+
+#[test]
+fn a_log_that_has_room_again_is_not_enough_while_the_store_has_stopped() {
+    let (disk, kv) = (SimDisk::seeded(8), MemoryKv::seeded(8));
+    let mut late = Late::start(&disk, &kv, 1);
+    assert_eq!(late.send("a"), Ok(1));
+    late.history().unwrap();
+    disk.set_space_left(Some(0));
+    assert_eq!(late.send("b"), Err(Code::Unavailable));
+    assert_eq!(late.router.health().readiness(), Readiness::LogFull);
+    // Nobody writes to the store, so that nobody knows.
+    kv.fail_applies(Some(KvFault::Stopped));
+    disk.set_space_left(None);
+    late.now.mono_ms += 2_000;
+    late.router.tick(late.now).unwrap();
+    assert_eq!(late.router.health().readiness(), Readiness::StoreStopped);
+    kv.fail_applies(None);
+    late.now.mono_ms += 2_000;
+    late.router.tick(late.now).unwrap();
+    assert_eq!(late.router.health().readiness(), Readiness::Ready);
+    assert_eq!(late.send("c"), Ok(2));
+}
+
+#[test]
 fn a_store_that_cannot_be_written_is_not_started_on() {
     let disk = SimDisk::seeded(5);
     let mut late = Late::start(&disk, &MemoryKv::seeded(5), 1);

@@ -1,12 +1,9 @@
-//! What is particular to the engine on disk: torn journals, locks, half-made directories, a full disk.
+//! What is particular to the engine on disk: torn journals, locks, half-made directories.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use super::*;
-use crate::disk::RealDisk;
-use crate::log::{AppendError, Group, LogConfig, SegmentedLog};
 use crate::rng::Rng;
 
 const BATCHES: u64 = 40;
@@ -27,7 +24,7 @@ fn written(path: &Path) -> (KvStore<FjallKv>, usize) {
 }
 
 /// Every batch overwrites one row and adds one of some sectors.
-fn rows(offset: u64) -> [Row; 2] {
+pub(super) fn rows(offset: u64) -> [Row; 2] {
     let text = "y".repeat(1 + (offset as usize * 331) % 1_500);
     [
         Row::Message(message_row(1, offset, offset, &text)),
@@ -189,127 +186,6 @@ fn foreign_directory_is_not_taken_for_a_store() {
         Err(KvError::Failed(_))
     ));
     assert_eq!(fs::read(path.join("letter.txt")).unwrap(), b"mine");
-}
-
-/// Needs a small file system of its own: runs itself in a mount namespace, where it may mount one.
-#[test]
-fn full_disk_is_told_from_failure_and_writes_go_on_when_space_returns() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = format!(
-        "mount -t tmpfs -o size=24m tmpfs {0} || exit 77; {1}={0} exec {2} --exact --ignored {3}",
-        folder.path().display(),
-        FULL_DISK_FOLDER,
-        std::env::current_exe().unwrap().display(),
-        "store::tests::fjall::child_on_a_small_disk",
-    );
-    let namespace = |flags: &str| {
-        Command::new("unshare")
-            .args([flags, "sh", "-c", &script])
-            .output()
-    };
-    let is_refused = |output: &std::io::Result<std::process::Output>| match output {
-        Ok(output) => output.status.code() == Some(77) || output.stderr.starts_with(b"unshare"),
-        Err(_) => true,
-    };
-    let mut output = namespace("-m");
-    if is_refused(&output) {
-        output = namespace("-rm");
-    }
-    if is_refused(&output) {
-        eprintln!("SKIPPED: this host allows no mount namespace, so that a full disk was not tried");
-        return;
-    }
-    let output = output.unwrap();
-    let report = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && report.contains("1 passed"), "{report}");
-}
-
-const FULL_DISK_FOLDER: &str = "ROUTER_BACKEND_TEST_SMALL_DISK";
-
-#[test]
-#[ignore = "run by full_disk_is_told_from_failure_and_writes_go_on_when_space_returns on a file system of 24 MiB"]
-fn child_on_a_small_disk() {
-    let folder = std::env::var_os(FULL_DISK_FOLDER).expect("set by the parent test");
-    let folder = Path::new(&folder);
-    let filler = folder.join("filler");
-    let (mut log, _) = SegmentedLog::open(
-        RealDisk::open(folder.join("log")).unwrap(),
-        LogConfig::default(),
-        None,
-    )
-    .unwrap();
-    let config = FjallConfig {
-        memtable_bytes: 512 * 1024,
-        ..FjallConfig::default()
-    };
-    let mut store = KvStore::open(FjallKv::open(folder.join("store"), config.clone()).unwrap(), 1).unwrap();
-    let (mut applied, mut appended) = (0, 0);
-    for round in 0..3 {
-        fill(&filler, 20_000_000 - round * 1_000_000);
-        // The store runs full, whether in the journal or in the background while a table is written.
-        loop {
-            match store.apply(&rows(applied), Offset(applied)) {
-                Ok(()) => applied += 1,
-                Err(StoreError::NoSpace) => break,
-                Err(error) => panic!("round {round}: {error}"),
-            }
-        }
-        assert!(matches!(
-            store.apply(&rows(applied), Offset(applied)),
-            Err(StoreError::NoSpace)
-        ));
-        assert!(
-            store
-                .message(conversation(1), Seq(applied - 1))
-                .unwrap()
-                .is_some(),
-            "reads go on"
-        );
-        // The log runs full as well.
-        fill(&filler, 30_000_000);
-        let mut group = Group::new();
-        group.push_bytes(&[7; 100_000]);
-        while log
-            .append_group(&mut group)
-            .map_err(|error| assert!(matches!(error, AppendError::NoSpace)))
-            .is_ok()
-        {
-            appended += 1;
-        }
-        assert!(matches!(log.probe_space(), Err(AppendError::NoSpace)));
-        fs::remove_file(&filler).unwrap();
-        log.probe_space().unwrap();
-        log.append_group(&mut group).unwrap();
-        appended += 1;
-        store.apply(&rows(applied), Offset(applied)).unwrap();
-        applied += 1;
-        store.persist().unwrap();
-        for offset in 0..applied {
-            assert!(
-                store.message(conversation(1), Seq(offset)).unwrap().is_some(),
-                "round {round}, batch {offset}"
-            );
-        }
-        assert_eq!(
-            log.read_from(Offset(0)).unwrap().filter(Result::is_ok).count(),
-            appended
-        );
-    }
-    drop(store);
-    let store = KvStore::open(FjallKv::open(folder.join("store"), config).unwrap(), 1).unwrap();
-    assert_eq!(store.flushed(), Some(Offset(applied - 1)));
-}
-
-/// Makes a file as large as there is room for, at most `bytes`.
-fn fill(path: &Path, bytes: u64) {
-    use std::io::Write;
-    let mut file = fs::File::create(path).unwrap();
-    let block = [1; 4096];
-    for _ in 0..bytes / 4096 {
-        if file.write_all(&block).is_err() {
-            break;
-        }
-    }
 }
 
 fn journal_of(store: &Path) -> std::path::PathBuf {

@@ -5,6 +5,7 @@ mod kv;
 mod memory;
 mod prune;
 mod rows;
+mod shortage;
 mod write_behind;
 
 use bytes::Bytes;

@@ -84,6 +84,25 @@ fn a_store_that_failed_is_told_each_time() {
 }
 
 #[test]
+fn a_store_that_stopped_is_tried_again_and_keeps_the_order() {
+    let kv = MemoryKv::seeded(9);
+    let mut store = started(&kv);
+    kv.fail_applies(Some(KvFault::Stopped));
+    hand_over(&mut store, 1).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(store.devices(user(1)), Err(StoreError::Stopped { .. })));
+        assert!(matches!(store.probe(), Err(StoreError::Stopped { .. })));
+    }
+    kv.fail_applies(None);
+    store.probe().unwrap();
+    hand_over(&mut store, 2).unwrap();
+    assert_eq!(
+        store.conversation(conversation(1)).unwrap(),
+        Some(conversation_row(1, 2))
+    );
+}
+
+#[test]
 fn a_persist_says_how_far_it_goes_and_holds_up_nobody() {
     let kv = MemoryKv::seeded(5);
     let mut store = started(&kv);
