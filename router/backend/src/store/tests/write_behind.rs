@@ -84,6 +84,28 @@ fn a_store_that_failed_is_told_each_time() {
 }
 
 #[test]
+fn a_raised_prune_floor_is_told_at_once() {
+    let kv = MemoryKv::seeded(8);
+    let mut store = started(&kv);
+    hand_over(&mut store, 1).unwrap();
+    assert_eq!(store.prune_floor(), Offset(0));
+    store.prune_inbox(Offset(1), None, 10).unwrap();
+    assert_eq!(store.prune_floor(), Offset(1));
+    hand_over(&mut store, 2).unwrap();
+    store.prune_inbox(Offset(2), None, 10).unwrap();
+    assert_eq!(store.prune_floor(), Offset(2));
+    kv.fail_applies(Some(KvFault::NoSpace));
+    assert!(store.prune_inbox(Offset(3), None, 10).is_err());
+    assert_eq!(store.prune_floor(), Offset(2), "nothing was deleted");
+    drop(store);
+    kv.fail_applies(None);
+    assert!(
+        started(&kv).prune_floor() >= Offset(2),
+        "also of a store that had one"
+    );
+}
+
+#[test]
 fn a_store_that_stopped_is_tried_again_and_keeps_the_order() {
     let kv = MemoryKv::seeded(9);
     let mut store = started(&kv);
