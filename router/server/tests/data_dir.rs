@@ -1,17 +1,21 @@
 //! A router on real files, on its thread.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use router_backend::disk::RealDisk;
+use router_backend::log::{Group, LogConfig, SegmentedLog};
+use router_backend::store::{Batch, FjallConfig, FjallKv, Kv};
 use router_server::config::RouterConfig;
-use router_server::embedded::{RouterThread, check_data_dir, clocks, open_data_dir, spawn};
+use router_server::embedded::{FOLD_VERSION, RouterThread, check_data_dir, clocks, open_data_dir, spawn};
 use router_server::health::Readiness;
 use wire::body::{Body, Content};
-use wire::ids::{DeviceId, UserId};
+use wire::ids::{DeviceId, Offset, UserId};
 use wire::link::codec::{BatchWriter, decode_from_router};
 use wire::link::pipe::{Endpoint, pipe};
 use wire::link::{
@@ -211,4 +215,225 @@ fn dropping_the_thread_ends_the_router() {
         assert!(Instant::now() < end, "it never stops");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// What makes a start refuse, as done to the directory of a stopped server, and what it has to say.
+struct Reason {
+    name: &'static str,
+    spoil: fn(&Path),
+    says: &'static str,
+}
+
+const REASONS: &[Reason] = &[
+    Reason {
+        name: "no log",
+        spoil: |data| fs::remove_dir_all(data.join("log")).unwrap(),
+        says: "records are missing",
+    },
+    Reason {
+        name: "no segments",
+        spoil: |data| {
+            files(&data.join("log"), "log")
+                .iter()
+                .for_each(|path| fs::remove_file(path).unwrap())
+        },
+        says: "records are missing",
+    },
+    Reason {
+        name: "the end of the log is gone",
+        spoil: |data| fs::remove_file(files(&data.join("log"), "log").last().unwrap()).unwrap(),
+        says: "records are missing",
+    },
+    Reason {
+        name: "a damaged log",
+        spoil: |data| flip(&files(&data.join("log"), "log")[0], 40),
+        says: "is damaged at byte",
+    },
+    Reason {
+        name: "the log of another store",
+        spoil: |data| {
+            fs::remove_dir_all(data.join("log")).unwrap();
+            drop(open_log_of(data, 7, FOLD_VERSION, None));
+        },
+        says: "they do not belong together",
+    },
+    Reason {
+        name: "no store",
+        spoil: |data| fs::remove_dir_all(data.join("store")).unwrap(),
+        says: "gone or lost its identity",
+    },
+    Reason {
+        name: "something else in place of a store",
+        spoil: |data| fs::remove_file(data.join("store/version")).unwrap(),
+        says: "is no store",
+    },
+    Reason {
+        name: "a store that lost its first row",
+        spoil: |data| flip(&files(&data.join("store"), "jnl")[0], 30),
+        says: "which store it is, cannot be read",
+    },
+    Reason {
+        name: "a store that lost rows which the log has no more",
+        spoil: |data| {
+            let journal = &files(&data.join("store"), "jnl")[0];
+            flip(journal, 5_000);
+            fs::remove_file(&files(&data.join("log"), "log")[0]).unwrap();
+            fs::remove_file(&files(&data.join("log"), "log")[0]).unwrap();
+        },
+        says: "records are missing",
+    },
+    Reason {
+        name: "a store of another version",
+        spoil: |data| {
+            let mut kv = FjallKv::open(data.join("store"), FjallConfig::default()).unwrap();
+            let mut batch = Batch::default();
+            let mut identity = kv.get(&[0, 1]).unwrap().unwrap();
+            identity[0] += 1;
+            batch.put([0, 1], identity);
+            kv.apply(&batch).unwrap();
+        },
+        says: "schema",
+    },
+    Reason {
+        name: "a log of another version",
+        spoil: |data| drop(open_log(data, FOLD_VERSION + 1)),
+        says: "fold version",
+    },
+    Reason {
+        name: "a record of another version",
+        spoil: |data| {
+            let mut group = Group::new();
+            group.push_bytes(&[200; 40]);
+            open_log(data, FOLD_VERSION).append_group(&mut group).unwrap();
+        },
+        says: "cannot be understood",
+    },
+];
+
+#[test]
+fn a_start_that_is_refused_leaves_every_byte_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    for reason in REASONS {
+        let config = RouterConfig {
+            data_dir: directory.path().join(reason.name),
+            log_segment_bytes: 8_192,
+            sends_per_s: Some(0),
+            ..RouterConfig::default()
+        };
+        let (link, router, _) = start(&config);
+        for round in 0..20 {
+            link.send(&(0..20).map(|n| format!("{round} {n}")).collect::<Vec<_>>());
+        }
+        router.stop();
+        (reason.spoil)(&config.data_dir);
+        let before = contents(&config.data_dir);
+        for _ in 0..2 {
+            let Err(error) = open_data_dir(config.clone(), clocks(Instant::now())) else {
+                panic!("{}: it started", reason.name)
+            };
+            let error = error.to_string();
+            assert!(error.contains(reason.says), "{}: {error}", reason.name);
+            let after = contents(&config.data_dir);
+            assert_eq!(
+                after.keys().collect::<Vec<_>>(),
+                before.keys().collect::<Vec<_>>(),
+                "{}",
+                reason.name
+            );
+            for (path, bytes) in &after {
+                assert!(*bytes == before[path], "{}: {}", reason.name, path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_start_cuts_off_the_store_is_kept_beside_it_and_folded_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = RouterConfig {
+        data_dir: directory.path().to_owned(),
+        sends_per_s: Some(0),
+        ..RouterConfig::default()
+    };
+    for round in 0..6 {
+        let (link, router, _) = start(&config);
+        link.send(&["one".to_owned()]);
+        link.send(&["two".to_owned()]);
+        router.stop();
+        let journal = files(&directory.path().join("store"), "jnl").pop().unwrap();
+        let bytes = fs::read(&journal).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        flip(&journal, end - 500);
+        let (link, router, replayed) = start(&config);
+        assert!(replayed > 0);
+        let sent = link.send(&["next".to_owned()]);
+        assert_eq!(sent[0].seq.0, 3 * (round + 1), "nothing is lost");
+        router.stop();
+        let mut cut = files(&directory.path().join("store"), "cut");
+        assert_eq!(cut.len() as u64, (round + 1).min(4), "and not for ever");
+        cut.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+        let kept = fs::read(cut.last().unwrap()).unwrap();
+        let mut tail = bytes[end - kept.len()..end].to_vec();
+        tail[kept.len() - 500] ^= 4;
+        assert!(kept.len() >= 500 && kept == tail, "the end of the journal");
+    }
+}
+
+#[test]
+fn a_journal_that_is_damaged_where_tables_hold_its_rows_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = RouterConfig {
+        data_dir: directory.path().to_owned(),
+        sends_per_s: Some(0),
+        ..RouterConfig::default()
+    };
+    for round in 0..3 {
+        let (link, router, _) = start(&config);
+        let texts: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+        assert_eq!(link.send(&texts)[99].seq.0, 100 * (round + 1));
+        router.stop();
+        if round == 1 {
+            // Its first rows became a table when the second start read them.
+            flip(&files(&directory.path().join("store"), "jnl")[0], 5_000);
+        }
+    }
+}
+
+/// Opens the log of a stopped server as a build with that fold version would.
+fn open_log(data: &Path, fold_version: u32) -> SegmentedLog<RealDisk> {
+    let store = check_data_dir(data).unwrap().store;
+    open_log_of(data, store.generation.unwrap(), fold_version, store.flushed)
+}
+
+fn open_log_of(
+    data: &Path,
+    generation: u32,
+    fold_version: u32,
+    flushed: Option<Offset>,
+) -> SegmentedLog<RealDisk> {
+    let config = LogConfig {
+        generation,
+        fold_version,
+        checkpoint_complete: true,
+        ..LogConfig::default()
+    };
+    let disk = RealDisk::open(data.join("log")).unwrap();
+    SegmentedLog::open(disk, config, flushed).unwrap().0
+}
+
+/// Returns the files of a directory with that extension, by name.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 4;
+    fs::write(file, bytes).unwrap();
 }

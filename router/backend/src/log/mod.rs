@@ -33,6 +33,7 @@
 mod error;
 mod format;
 mod group;
+mod planned;
 mod read;
 mod recover;
 mod segmented;
@@ -44,6 +45,7 @@ mod tests;
 pub use error::{AppendError, OpenError, ReadError};
 pub use format::{GROUP_BYTES_MAX, HEADER_BYTES};
 pub use group::Group;
+pub use planned::PlannedLog;
 pub use read::Records;
 pub use recover::{Cut, Recovery};
 pub use segmented::{LogConfig, LogStats, SegmentInfo, SegmentedLog};

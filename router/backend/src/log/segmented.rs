@@ -5,8 +5,9 @@ use wire::ids::Offset;
 use super::error::{AppendError, OpenError, ReadError};
 use super::format::{HEADER_BYTES, SegmentHeader, segment_name};
 use super::group::Group;
+use super::planned::PlannedLog;
 use super::read::Records;
-use super::recover::{Recovery, plan};
+use super::recover::Recovery;
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::rng::Rng;
 
@@ -65,6 +66,17 @@ pub struct SegmentInfo {
     pub bytes: u64,
 }
 
+impl SegmentInfo {
+    pub(super) fn of(segment: &Segment) -> Self {
+        Self {
+            file: segment.name.clone(),
+            first: segment.header.first,
+            next: segment.next,
+            bytes: segment.bytes,
+        }
+    }
+}
+
 /// A log of records in segments, appended by group; see the module for layout and order of writes.
 ///
 /// Shape: one writer, which owns the directory by lock; one reused buffer per caller ([`Group`]).
@@ -107,10 +119,18 @@ impl<D: Disk> SegmentedLog<D> {
     /// Errors: any [`OpenError`] but `Disk` means that a person has to look; nothing was changed then. `Disk` may be
     /// tried again: an interrupted start is started again from its beginning.
     pub fn open(disk: D, config: LogConfig, flushed: Option<Offset>) -> Result<(Self, Recovery), OpenError> {
-        let lock = disk.lock()?;
-        let (segments, recovery) = plan(&disk, &config, flushed)?.carry_out(&disk, &config)?;
+        PlannedLog::read(disk, config, flushed)?.carry_out()
+    }
+
+    /// Returns the log of segments that are as they are to stay.
+    pub(super) fn of_segments(
+        disk: D,
+        config: LogConfig,
+        segments: Vec<Segment>,
+        lock: D::Lock,
+    ) -> Result<Self, OpenError> {
         let newest = disk.open(&newest_of(&segments).name)?;
-        let log = Self {
+        Ok(Self {
             disk,
             config,
             segments,
@@ -118,8 +138,7 @@ impl<D: Disk> SegmentedLog<D> {
             is_stopped: false,
             stats: LogStats::default(),
             _lock: lock,
-        };
-        Ok((log, recovery))
+        })
     }
 
     /// Appends a group and returns the offset of its first record; its record `i` has that offset plus `i`. Durable
@@ -265,12 +284,7 @@ impl<D: Disk> SegmentedLog<D> {
 
     /// Returns the segments, oldest first.
     pub fn segments(&self) -> impl Iterator<Item = SegmentInfo> + '_ {
-        self.segments.iter().map(|segment| SegmentInfo {
-            file: segment.name.clone(),
-            first: segment.header.first,
-            next: segment.next,
-            bytes: segment.bytes,
-        })
+        self.segments.iter().map(SegmentInfo::of)
     }
 
     /// Returns what was done since the log was opened.

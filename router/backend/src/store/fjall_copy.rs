@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::fjall_journal::torn_batch;
+use super::fjall_journal::{is_cut_tail, torn_batch};
 use super::fjall_kv::{FjallConfig, FjallKv, from_io};
 use super::kv::KvError;
+use crate::disk::{create_private_dir, private_file};
 
 /// A copy of a store beside it, opened; gone when dropped.
 ///
@@ -24,15 +25,27 @@ impl StoreCopy {
     /// Order: of use while no server runs on it.
     /// Errors: those of opening it, and of reading and writing beside it.
     pub fn open(path: &Path) -> Result<Self, KvError> {
+        let suffix = format!(".check-{}", std::process::id());
+        Self::make(path, &suffix, Journals::Copied)
+    }
+
+    /// Copies and opens what the tables of the store at `path` hold; nothing in it changes.
+    ///
+    /// Shape: takes no room but for the lists of tables, however large the store is.
+    pub(super) fn open_tables(path: &Path) -> Result<Self, KvError> {
+        Self::make(path, ".glance", Journals::Emptied)
+    }
+
+    fn make(path: &Path, suffix: &str, journals: Journals) -> Result<Self, KvError> {
         let mut directory = path.as_os_str().to_owned();
-        directory.push(format!(".check-{}", std::process::id()));
+        directory.push(suffix);
         let mut copy = Self {
             kv: None,
             directory: directory.into(),
-            torn_at: torn_batch(path).map_err(from_io)?.map(|(_, end)| end as u64),
+            torn_at: torn_batch(path).map_err(from_io)?.map(|torn| torn.end as u64),
         };
         remove(&copy.directory).map_err(from_io)?;
-        copy_directory(path, &copy.directory).map_err(from_io)?;
+        copy_directory(path, &copy.directory, journals).map_err(from_io)?;
         copy.kv = Some(FjallKv::open(&copy.directory, FjallConfig::default())?);
         Ok(copy)
     }
@@ -57,14 +70,25 @@ impl Drop for StoreCopy {
     }
 }
 
-fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir(to)?;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Journals {
+    Copied,
+    /// There, since fjall finds its place in the order of writes only with one, and without batches.
+    Emptied,
+}
+
+fn copy_directory(from: &Path, to: &Path, journals: Journals) -> io::Result<()> {
+    create_private_dir(to)?;
     let holds_tables = from.file_name().is_some_and(|name| name == TABLES);
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (from, to) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type()?.is_dir() {
-            copy_directory(&from, &to)?;
+            copy_directory(&from, &to, journals)?;
+        } else if is_cut_tail(&from) {
+            // Nobody's but an operator's.
+        } else if journals == Journals::Emptied && from.extension().is_some_and(|it| it == "jnl") {
+            private_file().create(true).write(true).open(&to)?;
         } else if !holds_tables || fs::hard_link(&from, &to).is_err() {
             fs::copy(&from, &to)?;
         }

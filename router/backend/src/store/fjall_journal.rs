@@ -30,31 +30,26 @@ pub(super) enum Tail {
 ///
 /// Order: of use before fjall opens the database, and only by the process that holds its lock.
 pub(super) fn cut_torn_batch(database: &Path, tail: Tail) -> io::Result<()> {
-    let Some((journal, end)) = torn_batch(database)? else {
+    let Some(torn) = torn_batch(database)? else {
         return Ok(());
     };
     if tail == Tail::Kept {
-        let kept = keep_tail(database, &journal, end)?;
+        let kept = keep_tail(database, &torn)?;
         tracing::warn!(
-            journal = %journal.display(),
-            position = end,
+            journal = %torn.journal.display(),
+            position = torn.end,
             kept = %kept.display(),
             "cut a torn batch off the store's journal; the log holds its records"
         );
     }
-    let file = OpenOptions::new().write(true).open(&journal)?;
-    file.set_len(end as u64)?;
+    let file = OpenOptions::new().write(true).open(&torn.journal)?;
+    file.set_len(torn.end as u64)?;
     file.sync_all()
 }
 
 /// Copies what follows the whole batches of a journal to a file beside it, and removes the oldest such file when there
 /// are many. fjall looks at names that end in `.jnl` alone.
-fn keep_tail(database: &Path, journal: &Path, end: usize) -> io::Result<PathBuf> {
-    let bytes = fs::read(journal)?;
-    let last = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(end, |last| last + 1);
+fn keep_tail(database: &Path, Torn { journal, end, bytes }: &Torn) -> io::Result<PathBuf> {
     let mut name = journal.as_os_str().to_owned();
     name.push(format!(".{end}{CUT_SUFFIX}"));
     let kept = PathBuf::from(name);
@@ -63,30 +58,52 @@ fn keep_tail(database: &Path, journal: &Path, end: usize) -> io::Result<PathBuf>
         .truncate(true)
         .write(true)
         .open(&kept)?;
-    file.write_all(&bytes[end..last])?;
+    file.write_all(&fs::read(journal)?[*end..end + bytes])?;
     file.sync_all()?;
-    let mut tails = Vec::new();
+    let mut others = Vec::new();
     for entry in fs::read_dir(database)? {
-        let entry = entry?;
-        if entry
-            .file_name()
-            .as_encoded_bytes()
-            .ends_with(CUT_SUFFIX.as_bytes())
-        {
-            tails.push((entry.metadata()?.modified()?, entry.path()));
+        let path = entry?.path();
+        if is_cut_tail(&path) && path != kept {
+            others.push((fs::metadata(&path)?.modified()?, path));
         }
     }
-    tails.sort();
-    for (_, path) in tails
-        .iter()
-        .rev()
-        .skip(TAILS_MAX)
-        .filter(|(_, path)| *path != kept)
-    {
+    others.sort();
+    for (_, path) in others.iter().rev().skip(TAILS_MAX - 1) {
         fs::remove_file(path)?;
     }
     File::open(database)?.sync_all()?;
     Ok(kept)
+}
+
+/// Returns the values that the whole batches of a database's journals gave these keys last.
+///
+/// Errors: `InvalidData` for a damaged journal that was written past: it was synced before the next one began, so that
+/// no crash explains it.
+pub(super) fn journal_values<const KEYS: usize>(
+    database: &Path,
+    keys: [&[u8]; KEYS],
+) -> io::Result<[Option<Vec<u8>>; KEYS]> {
+    let mut values = [const { None }; KEYS];
+    let mut damage = None;
+    for (_, path) in journals(database)? {
+        let bytes = fs::read(&path)?;
+        let end = whole_batches_end(&bytes);
+        if let Some(place) = damage.as_ref().filter(|_| end > 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{place}, and others follow it"),
+            ));
+        }
+        if length_without_zeros(&bytes[end..]) > 0 {
+            damage = Some(format!("the journal {} is damaged at byte {end}", path.display()));
+        }
+        for (value, key) in values.iter_mut().zip(keys) {
+            if let Some(found) = last_value(&bytes[..end], key) {
+                *value = found.map(<[u8]>::to_vec);
+            }
+        }
+    }
+    Ok(values)
 }
 
 /// Returns what the journals of a database take on the disk; they are files with holes.
@@ -97,15 +114,31 @@ pub(super) fn journal_bytes(database: &Path) -> io::Result<u64> {
         .sum()
 }
 
-/// Returns the newest journal of a database and where its whole batches end, if anything follows them.
-pub(super) fn torn_batch(database: &Path) -> io::Result<Option<(PathBuf, usize)>> {
+/// A newest journal that does not end with a whole batch.
+pub(super) struct Torn {
+    pub(super) journal: PathBuf,
+    /// Where its whole batches end.
+    pub(super) end: usize,
+    /// What follows them, without zeros at the end.
+    pub(super) bytes: usize,
+}
+
+/// Returns the newest journal of a database if it is torn.
+pub(super) fn torn_batch(database: &Path) -> io::Result<Option<Torn>> {
     let Some((_, journal)) = journals(database)?.pop() else {
         return Ok(None);
     };
     let bytes = fs::read(&journal)?;
     let end = whole_batches_end(&bytes);
-    let is_torn = bytes[end..].iter().any(|byte| *byte != 0);
-    Ok(is_torn.then_some((journal, end)))
+    let bytes = length_without_zeros(&bytes[end..]);
+    Ok((bytes > 0).then_some(Torn { journal, end, bytes }))
+}
+
+/// Returns whether a file is what was cut off a journal.
+pub(super) fn is_cut_tail(path: &Path) -> bool {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .ends_with(CUT_SUFFIX.as_bytes())
 }
 
 /// Returns the journals of a database with their numbers, oldest first.
@@ -135,6 +168,19 @@ fn whole_batches_end(journal: &[u8]) -> usize {
     end
 }
 
+/// Returns the length up to the last byte that is not zero. A journal is mostly zeros: they are compared, not counted.
+fn length_without_zeros(bytes: &[u8]) -> usize {
+    let mut length = bytes.len();
+    for chunk in bytes.rchunks(ZEROS.len()) {
+        length -= chunk.len();
+        if chunk != &ZEROS[..chunk.len()] {
+            let last = chunk.iter().rposition(|byte| *byte != 0);
+            return length + last.map_or(0, |last| last + 1);
+        }
+    }
+    0
+}
+
 /// Returns end and sequence number of the batch at `start`; `None` when it is not whole.
 fn batch_at(journal: &[u8], start: usize) -> Option<(usize, u64)> {
     let head: &[u8; BATCH_HEAD_BYTES] = journal.get(start..)?.first_chunk()?;
@@ -158,6 +204,27 @@ fn batch_at(journal: &[u8], start: usize) -> Option<(usize, u64)> {
     is_whole.then_some((at + tail.len(), u64::from_le_bytes(number)))
 }
 
+/// Returns what the last of these whole batches with this key made of it: a value, or none.
+fn last_value<'a>(batches: &'a [u8], key: &[u8]) -> Option<Option<&'a [u8]>> {
+    let (mut at, mut last) = (0, None);
+    while let Some(tag) = batches.get(at) {
+        match *tag {
+            TAG_ITEM => {
+                let end = item_end(batches, at)?;
+                let key_start = at + ITEM_HEAD_BYTES;
+                let key_end = key_start + u16::from_le_bytes([batches[at + 11], batches[at + 12]]) as usize;
+                if batches[key_start..key_end] == *key {
+                    last = Some((batches[at + 1] == TYPE_VALUE).then_some(&batches[key_end..end]));
+                }
+                at = end;
+            }
+            // A start and an end have the same length.
+            _ => at += BATCH_HEAD_BYTES,
+        }
+    }
+    last
+}
+
 fn item_end(journal: &[u8], start: usize) -> Option<usize> {
     let head: &[u8; ITEM_HEAD_BYTES] = journal.get(start..)?.first_chunk()?;
     let key_bytes = u16::from_le_bytes([head[11], head[12]]) as usize;
@@ -171,9 +238,11 @@ fn item_end(journal: &[u8], start: usize) -> Option<usize> {
 const TAG_START: u8 = 1;
 const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
+const TYPE_VALUE: u8 = 0;
 const BATCH_HEAD_BYTES: usize = 13;
 const ITEM_HEAD_BYTES: usize = 21;
 const TRAILER: &[u8] = b"FJL\x03";
+const ZEROS: [u8; 4096] = [0; 4096];
 const CUT_SUFFIX: &str = ".cut";
 /// Tails kept beside the journals; each is shorter than a journal.
 const TAILS_MAX: usize = 4;

@@ -90,6 +90,7 @@ impl FjallKv {
     pub fn open(path: impl Into<PathBuf>, config: FjallConfig) -> Result<Self, KvError> {
         let path = path.into();
         if !Self::exists(&path) {
+            Self::check_absent(&path)?;
             create(&path, &config)?;
         }
         let engine = Engine::open(&path, &config, Tail::Kept)?;
@@ -104,6 +105,20 @@ impl FjallKv {
     /// Returns whether there is a store at a path.
     pub fn exists(path: &Path) -> bool {
         path.join(VERSION_FILE).exists()
+    }
+
+    /// Refuses a place where something lies that is no store.
+    pub(super) fn check_absent(path: &Path) -> Result<(), KvError> {
+        let is_empty = match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(from_io(error)),
+        };
+        if is_empty {
+            return Ok(());
+        }
+        let place = format!("{} is no store, and not empty", path.display());
+        Err(KvError::Failed(place.into()))
     }
 
     fn engine(&self) -> Result<&Engine, KvError> {

@@ -6,6 +6,7 @@
 //! beside them under table byte 0, so that a batch and the offset it completes are one.
 
 mod fjall_copy;
+mod fjall_glance;
 mod fjall_journal;
 mod fjall_kv;
 mod kv;
@@ -18,6 +19,7 @@ mod write_behind;
 mod tests;
 
 pub use fjall_copy::StoreCopy;
+pub use fjall_glance::StoreGlance;
 pub use fjall_kv::{FjallConfig, FjallKv};
 pub use kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
 pub use kv_store::KvStore;

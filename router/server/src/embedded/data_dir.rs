@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use router_backend::disk::{Disk, DiskError, RealDisk};
-use router_backend::store::{FjallConfig, FjallKv, KvStore, StoreError, WriteBehind};
+use router_backend::log::OpenError;
+use router_backend::store::{FjallConfig, FjallKv, KvStore, StoreError, StoreGlance, WriteBehind};
 use router_core::time::Now;
 use uuid::Uuid;
+use wire::ids::Offset;
 
+use super::start::{Held, Start};
 use super::{Router, StartError, StartReport};
 use crate::config::RouterConfig;
 
@@ -30,20 +33,48 @@ pub fn open_data_dir(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, 
 }
 
 fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport), StartError> {
-    let disk = RealDisk::open(log_path(&config.data_dir))?;
+    let (log, store) = (log_path(&config.data_dir), store_path(&config.data_dir));
+    let glance = glance(&log, &store)?;
+    let held = Held {
+        generation: glance.generation.unwrap_or((now.unix.0 / 1000) as u32),
+        flushed: glance.flushed,
+    };
+    let disk = RealDisk::open(log)?;
     let disk = if config.fsync { disk } else { disk.without_sync() };
-    // Only to say so in plain words before the store is touched; the log takes the lock for good.
-    drop(disk.lock()?);
     let engine = FjallConfig {
         cache_bytes: config.store_cache_bytes,
         memtable_bytes: config.store_memtable_bytes,
         ..FjallConfig::default()
     };
-    let kv = FjallKv::open(store_path(&config.data_dir), engine).map_err(StoreError::from)?;
-    let store = KvStore::open(kv, (now.unix.0 / 1000) as u32)?;
-    let store = WriteBehind::start(store).map_err(|error| StoreError::Failed(error.into()))?;
     let (seed, _) = Uuid::new_v4().as_u64_pair();
-    Router::open(disk, store, config, seed, now)
+    let start = match Start::judge(disk, held, config, seed, now) {
+        // The one that was to be given to a new store.
+        Err(StartError::Log(OpenError::Generation { .. })) if glance.generation.is_none() => {
+            return Err(StartError::StoreGone);
+        }
+        judged => judged?,
+    };
+    let kv = FjallKv::open(store, engine).map_err(StoreError::from)?;
+    let store = KvStore::open(kv, held.generation)?;
+    let store = WriteBehind::start(store).map_err(|error| StoreError::Failed(error.into()))?;
+    start.carry_out(store)
+}
+
+/// Looks at the store of a directory that nobody uses. A store that has records needs a log, which is not begun beside it.
+fn glance(log: &Path, store: &Path) -> Result<StoreGlance, StartError> {
+    let has_log = log.is_dir();
+    let _lock = match has_log {
+        true => Some(RealDisk::open(log)?.lock()?),
+        false => None,
+    };
+    let glance = StoreGlance::read(store)?;
+    match glance.flushed {
+        Some(flushed) if !has_log => Err(StartError::Log(OpenError::FlushedBeyondEnd {
+            flushed,
+            next: Offset(0),
+        })),
+        _ => Ok(glance),
+    }
 }
 
 /// Returns where the log of a data directory lies.

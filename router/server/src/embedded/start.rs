@@ -5,11 +5,15 @@
 //! 2. The first segment of the log is made with that generation in its header. Without it, the next start makes it.
 //!
 //! The other way round a log could carry the generation of a store that a crash took away, and refuse the next one.
+//!
+//! A start judges before it changes anything: log and store are held against each other and every record that will be
+//! needed is read, so that a start that is refused leaves all as it was.
 
 use std::fmt;
 
+use bytes::Bytes;
 use router_backend::disk::Disk;
-use router_backend::log::{LogConfig, OpenError, ReadError, Recovery, SegmentedLog};
+use router_backend::log::{LogConfig, OpenError, PlannedLog, ReadError, Records, Recovery, SegmentedLog};
 use router_backend::store::{Store, StoreError};
 use router_core::fold::Folds;
 use router_core::prelog::{SendRate, SendRateConfig};
@@ -41,6 +45,11 @@ pub enum StartError {
     /// The store refused.
     #[error("the store: {0}")]
     Store(#[from] StoreError),
+    /// The log holds records of a store that is not there, or does not know any more which one it is.
+    #[error(
+        "the log holds records, and their store is gone or lost its identity; no new one is begun beside them"
+    )]
+    StoreGone,
     /// The log is damaged, does not belong to the store, or the disk refused.
     #[error("the log: {0}")]
     Log(#[from] OpenError),
@@ -64,7 +73,7 @@ impl StartError {
             Self::Store(error) => error.is_crash(),
             Self::Log(error) => error.is_crash(),
             Self::Read(error) => error.is_crash(),
-            Self::Record { .. } => false,
+            Self::StoreGone | Self::Record { .. } => false,
         }
     }
 }
@@ -104,24 +113,97 @@ impl<D: Disk, S: Store> Router<D, S> {
     /// Errors: see [`StartError`].
     pub fn open(
         disk: D,
-        mut store: S,
+        store: S,
         config: RouterConfig,
         seed: u64,
         now: Now,
     ) -> Result<(Self, StartReport), StartError> {
-        store.persist()?; // The generation, before a log carries it.
+        let held = Held {
+            generation: store.generation(),
+            flushed: store.flushed(),
+        };
+        Start::judge(disk, held, config, seed, now)?.carry_out(store)
+    }
+}
+
+/// What the store says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) generation: u32,
+    pub(super) flushed: Option<Offset>,
+}
+
+impl Held {
+    /// Returns the first record that the store lacks.
+    fn unflushed(self) -> Offset {
+        self.flushed.map_or(Offset(0), |flushed| Offset(flushed.0 + 1))
+    }
+}
+
+/// A start that was judged, and has changed nothing yet.
+pub(super) struct Start<D: Disk> {
+    log: PlannedLog<D>,
+    held: Held,
+    replay: Replay,
+    config: RouterConfig,
+    seed: u64,
+    now: Now,
+}
+
+impl<D: Disk> Start<D> {
+    /// Holds the log against what the store says, and reads every record that is needed.
+    ///
+    /// Errors: the start is refused, for any reason but those of the disk and of the store's writes.
+    pub(super) fn judge(
+        disk: D,
+        held: Held,
+        config: RouterConfig,
+        seed: u64,
+        now: Now,
+    ) -> Result<Self, StartError> {
         let log_config = LogConfig {
             segment_bytes: config.log_segment_bytes,
-            generation: store.generation(),
+            generation: held.generation,
             fold_version: FOLD_VERSION,
             checkpoint_complete: false,
             salt_seed: seed,
         };
-        let (log, recovery) = SegmentedLog::open(disk, log_config, store.flushed())?;
+        let log = PlannedLog::read(disk, log_config, held.flushed)?;
+        let replay = Replay::observe(&log, held, &config, now)?;
+        Ok(Self {
+            log,
+            held,
+            replay,
+            config,
+            seed,
+            now,
+        })
+    }
+
+    /// Makes log and store what a running router needs. `store` is the one that was judged.
+    pub(super) fn carry_out<S: Store>(self, mut store: S) -> Result<(Router<D, S>, StartReport), StartError> {
+        let Self {
+            log,
+            held,
+            mut replay,
+            config,
+            seed,
+            now,
+        } = self;
+        let opened = Held {
+            generation: store.generation(),
+            flushed: store.flushed(),
+        };
+        if opened != held {
+            let reason =
+                format!("opened, it is another one than it was when looked at: {opened:?}, not {held:?}");
+            return Err(StoreError::Failed(reason.into()).into());
+        }
+        store.persist()?; // The generation, before a log carries it.
+        let (log, recovery) = log.carry_out()?;
         let metrics = Metrics::default();
         let counters = metrics.counters();
         let mut upkeep = Upkeep::new(&config, &store, now)?;
-        let mut replay = Replay::begin(&log, &store, &config, now)?;
         replay.run(&log, &mut store, &mut upkeep, &counters)?;
         store.settle()?; // A store that cannot be written is a reason not to start.
         let report = StartReport {
@@ -140,7 +222,7 @@ impl<D: Disk, S: Store> Router<D, S> {
             burst: config.sends_burst,
             ..SendRateConfig::default()
         };
-        let router = Self {
+        let router = Router {
             sessions: Sessions::new(SessionsConfig::default(), store.generation()),
             send_rate: SendRate::new(send_rate),
             message_ids: MessageIds::seeded(seed),
@@ -169,38 +251,46 @@ impl<D: Disk, S: Store> Router<D, S> {
 struct Replay {
     folds: Folds,
     unapplied: Unapplied,
+    /// The first record that the store lacks.
     from: Offset,
     observed: u64,
     replayed: u64,
 }
 
 impl Replay {
-    fn begin<D: Disk, S: Store>(
-        log: &SegmentedLog<D>,
-        store: &S,
+    /// Fills memory with the last sends that the store has, and reads what it lacks.
+    fn observe<D: Disk>(
+        log: &PlannedLog<D>,
+        held: Held,
         config: &RouterConfig,
         now: Now,
     ) -> Result<Self, StartError> {
-        let from = match store.flushed() {
-            Some(flushed) => {
-                observe_from(log, u64::from(config.dedupe_minutes) * 60_000)?.min(Offset(flushed.0 + 1))
-            }
+        let unflushed = held.unflushed();
+        let from = match held.flushed {
+            Some(_) => observe_from(log, u64::from(config.dedupe_minutes) * 60_000)?.min(unflushed),
             None => log.first(),
         };
-        let evicted = match record_at(log, from)? {
+        let evicted = match next_record(log.read_from(from)?)? {
             _ if from == Offset(0) => UnixMs(0),
             Some(record) => record.time,
             // A segment was just begun and every older one deleted: of earlier sends memory knows nothing at all.
             None => now.unix,
         };
-        let folds = Folds::new(config.folds(), store.generation(), evicted);
-        Ok(Self {
-            folds,
+        let mut replay = Self {
+            folds: Folds::new(config.folds(), held.generation, evicted),
             unapplied: Unapplied::default(),
-            from,
+            from: unflushed,
             observed: 0,
             replayed: 0,
-        })
+        };
+        for read in log.read_from(from)? {
+            let (offset, record) = decode(read)?;
+            if offset < unflushed {
+                replay.folds.observe(offset, &record);
+                replay.observed += 1;
+            }
+        }
+        Ok(replay)
     }
 
     fn run<D: Disk, S: Store>(
@@ -210,17 +300,10 @@ impl Replay {
         upkeep: &mut Upkeep,
         counters: &Counters,
     ) -> Result<(), StartError> {
-        let unflushed = store.flushed().map_or(Offset(0), |flushed| Offset(flushed.0 + 1));
         let mut batch = Vec::new();
-        let mut batch_first = unflushed;
+        let mut batch_first = self.from;
         for read in log.read_from(self.from)? {
-            let (offset, bytes) = read?;
-            let record = LogRecord::decode(bytes).map_err(|error| StartError::Record { offset, error })?;
-            if offset < unflushed {
-                self.folds.observe(offset, &record);
-                self.observed += 1;
-                continue;
-            }
+            let (offset, record) = decode(read)?;
             if batch.len() == REPLAY_RECORDS {
                 self.apply(batch_first, &mut batch, store, upkeep, counters)?;
                 batch_first = offset;
@@ -248,14 +331,14 @@ impl Replay {
 }
 
 /// Returns the first offset of a segment that began at least `span_ms` before the newest one.
-fn observe_from<D: Disk>(log: &SegmentedLog<D>, span_ms: u64) -> Result<Offset, StartError> {
+fn observe_from<D: Disk>(log: &PlannedLog<D>, span_ms: u64) -> Result<Offset, StartError> {
     let segments: Vec<_> = log
         .segments()
         .filter(|segment| segment.first < segment.next)
         .collect();
     let mut newest = None;
     for segment in segments.iter().rev() {
-        let Some(record) = record_at(log, segment.first)? else {
+        let Some(record) = next_record(log.read_from(segment.first)?)? else {
             continue;
         };
         let wanted = *newest.get_or_insert(record.time.0.saturating_sub(span_ms));
@@ -271,13 +354,20 @@ pub(super) fn record_at<D: Disk>(
     log: &SegmentedLog<D>,
     offset: Offset,
 ) -> Result<Option<LogRecord>, StartError> {
-    let Some(read) = log.read_from(offset)?.next() else {
-        return Ok(None);
-    };
+    next_record(log.read_from(offset)?)
+}
+
+fn next_record<D: Disk>(mut records: Records<'_, D>) -> Result<Option<LogRecord>, StartError> {
+    match records.next() {
+        Some(read) => Ok(Some(decode(read)?.1)),
+        None => Ok(None),
+    }
+}
+
+fn decode(read: Result<(Offset, Bytes), ReadError>) -> Result<(Offset, LogRecord), StartError> {
     let (offset, bytes) = read?;
-    LogRecord::decode(bytes)
-        .map(Some)
-        .map_err(|error| StartError::Record { offset, error })
+    let record = LogRecord::decode(bytes).map_err(|error| StartError::Record { offset, error })?;
+    Ok((offset, record))
 }
 
 /// Records folded into one batch of the store.
