@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -215,6 +217,63 @@ fn dropping_the_thread_ends_the_router() {
         assert!(Instant::now() < end, "it never stops");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn a_data_directory_is_its_owners_alone_whatever_the_umask() {
+    let directory = tempfile::tempdir().unwrap();
+    for umask in ["000", "022"] {
+        let data = directory.path().join(umask).join("data");
+        for _ in 0..2 {
+            let script = format!(
+                "umask {umask}; {DATA}={} exec {} --exact --ignored child_that_serves_a_while",
+                data.display(),
+                std::env::current_exe().unwrap().display()
+            );
+            let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let everything = modes(&data);
+            assert!(everything.len() > 10, "{everything:?}");
+            for (path, mode) in everything {
+                let own = if path.is_dir() { 0o700 } else { 0o600 };
+                assert_eq!(mode, own, "umask {umask}: {} has {mode:o}", path.display());
+                // As an earlier version made it; the next start tightens it.
+                fs::set_permissions(path, fs::Permissions::from_mode(own | 0o044)).unwrap();
+            }
+        }
+    }
+}
+
+const DATA: &str = "ROUTER_SERVER_TEST_DATA";
+
+#[test]
+#[ignore = "run by a_data_directory_is_its_owners_alone_whatever_the_umask, since a umask is that of a process"]
+fn child_that_serves_a_while() {
+    let config = RouterConfig {
+        data_dir: std::env::var_os(DATA).expect("set by the parent test").into(),
+        log_segment_bytes: 8_192,
+        sends_per_s: Some(0),
+        ..RouterConfig::default()
+    };
+    for _ in 0..2 {
+        let (link, router, _) = start(&config);
+        for n in 0..10 {
+            link.send(&vec![format!("{n}"); 10]);
+        }
+        router.stop();
+    }
+}
+
+/// Returns the mode of a directory and of everything in it.
+fn modes(path: &Path) -> Vec<(PathBuf, u32)> {
+    let mode = fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let mut all = vec![(path.to_owned(), mode)];
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            all.extend(modes(&entry.unwrap().path()));
+        }
+    }
+    all
 }
 
 /// What makes a start refuse, as done to the directory of a stopped server, and what it has to say.

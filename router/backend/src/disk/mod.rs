@@ -4,11 +4,14 @@
 //! subset of what was not synced. Nothing here is buffered: a write is visible to reads at once and durable only
 //! after [`DiskFile::sync_data`]; a name is durable only after [`Disk::sync_dir`].
 
+mod private;
 mod real;
 mod sim;
 
+pub use private::keep_private;
+pub(crate) use private::{create_private_dir, private_file};
 pub use real::{RealDisk, RealFile, RealLock};
-pub(crate) use real::{create_private_dir, is_no_room, private_file, sync_directory};
+pub(crate) use real::{is_no_room, sync_directory};
 pub use sim::{SimDisk, SimFile, SimLock};
 
 use std::io;

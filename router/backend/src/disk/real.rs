@@ -1,13 +1,14 @@
 //! A directory of the file system.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::private::{create_private_dir, private_file};
 use super::{Disk, DiskError, DiskFile};
 
 /// A directory of the file system.
@@ -204,18 +205,6 @@ impl DiskFile for RealFile {
             .sync_data()
             .map_err(|error| explain("sync", &self.path, error))
     }
-}
-
-/// Creates a directory, and its parents where missing, for its owner alone.
-pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Returns options that give a file which they create to its owner alone.
-pub(crate) fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
 }
 
 pub(crate) fn sync_directory(path: &Path) -> Result<(), DiskError> {

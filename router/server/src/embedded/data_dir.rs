@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use router_backend::disk::{Disk, DiskError, RealDisk};
+use router_backend::disk::{Disk, DiskError, RealDisk, keep_private};
 use router_backend::log::OpenError;
 use router_backend::store::{FjallConfig, FjallKv, KvStore, StoreError, StoreGlance, WriteBehind};
 use router_core::time::Now;
@@ -34,6 +34,7 @@ pub fn open_data_dir(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, 
 
 fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport), StartError> {
     let (log, store) = (log_path(&config.data_dir), store_path(&config.data_dir));
+    keep_private(&config.data_dir, &[&log, &store]);
     let glance = glance(&log, &store)?;
     let held = Held {
         generation: glance.generation.unwrap_or((now.unix.0 / 1000) as u32),
