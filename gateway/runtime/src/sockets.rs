@@ -169,10 +169,12 @@ impl Sockets {
 }
 
 impl Drop for Sockets {
+    /// Closes what is open. A descriptor whose close is on its way is let go: the kernel may have closed it, and its number
+    /// may be somebody else's by now.
     fn drop(&mut self) {
         for socket in &self.slots {
-            if socket.has(Flag::Open) || socket.has(Flag::Closing) {
-                // SAFETY: such a slot owns its descriptor, and the table is going away.
+            if socket.has(Flag::Open) {
+                // SAFETY: an open slot owns its descriptor, and the table is going away.
                 drop(unsafe { OwnedFd::from_raw_fd(socket.fd) });
             }
         }
@@ -182,6 +184,8 @@ impl Drop for Sockets {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io::{ErrorKind, Read};
+    use std::os::unix::net::UnixStream;
 
     use super::*;
 
@@ -224,5 +228,24 @@ mod tests {
         sockets.insert(descriptor(), &[]);
         assert_eq!(sockets.find(id.slot, 0, 0xff), None);
         assert_eq!(sockets.find(7, 0, 0xff), None);
+    }
+
+    #[test]
+    fn a_table_that_goes_closes_what_is_open_and_not_what_the_kernel_was_asked_to() {
+        let mut sockets = Sockets::default();
+        let (open, mut open_peer) = UnixStream::pair().unwrap();
+        let (closing, mut closing_peer) = UnixStream::pair().unwrap();
+        sockets.insert(open.into(), &[]);
+        let id = sockets.insert(closing.into(), &[]);
+        let fd = sockets.retire(id).unwrap();
+        drop(sockets);
+        let read = |peer: &mut UnixStream| {
+            peer.set_nonblocking(true).unwrap();
+            peer.read(&mut [0]).map_err(|error| error.kind())
+        };
+        assert_eq!(read(&mut open_peer), Ok(0), "closed");
+        assert_eq!(read(&mut closing_peer), Err(ErrorKind::WouldBlock), "still there");
+        // SAFETY: nobody else closes it, as was just seen.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
     }
 }

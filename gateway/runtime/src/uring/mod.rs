@@ -45,6 +45,8 @@ pub struct UringReactor {
     listeners: Listeners,
     /// An error of an enter outside `wait`, reported by the next one.
     broken: Option<io::Error>,
+    /// An enter failed for good: what is queued must not run any more, since what it names may be somebody else's by then.
+    is_broken: bool,
     desk: Desk,
 }
 
@@ -72,6 +74,7 @@ impl UringReactor {
             to_arm,
             listeners: Listeners::new(config),
             broken: None,
+            is_broken: false,
             desk,
         })
     }
@@ -131,7 +134,10 @@ impl UringReactor {
                 thread::sleep(MEMORY_PAUSE);
                 Ok(())
             }
-            Err((_, error)) => Err(error),
+            Err((_, error)) => {
+                self.is_broken = true;
+                Err(error)
+            }
         }
     }
 
@@ -464,10 +470,11 @@ impl Reactor for UringReactor {
 }
 
 impl Drop for UringReactor {
-    /// Lets queued sends leave and closes finish, so that each descriptor has one owner when the table goes.
+    /// Lets queued sends leave and closes finish. One that does not, because the ring is broken, keeps its descriptor until
+    /// the process ends.
     fn drop(&mut self) {
         for _ in 0..DROP_ENTERS_MAX {
-            if self.broken.is_some() || !self.ring.needs_enter() {
+            if self.is_broken || !self.ring.needs_enter() {
                 break;
             }
             self.submit();
