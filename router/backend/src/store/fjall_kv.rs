@@ -135,7 +135,7 @@ impl FjallKv {
             return Err(self.stopped("an earlier write failed".into()));
         };
         let Err(error) = write(engine) else { return Ok(()) };
-        let error = self.explain(error);
+        let error = self.unless_full(explain(&self.path, error));
         let is_full = matches!(error, KvError::NoSpace);
         if let State::Open(engine) = std::mem::replace(&mut self.state, State::Closed { is_full }) {
             self.state = State::Stopped { engine, is_full };
@@ -143,9 +143,9 @@ impl FjallKv {
         Err(error)
     }
 
-    /// Tells lack of space from everything else.
-    fn explain(&self, error: fjall::Error) -> KvError {
-        match explain(&self.path, error) {
+    /// Whatever made a write fail, but for lack of room, has stopped the engine.
+    fn unless_full(&self, error: KvError) -> KvError {
+        match error {
             KvError::Failed(source) => self.stopped(source),
             error => error,
         }
@@ -186,10 +186,7 @@ impl FjallKv {
             Err(error) => {
                 let is_full = matches!(error, KvError::NoSpace);
                 self.state = State::Closed { is_full };
-                Err(match error {
-                    KvError::Failed(source) => self.stopped(source),
-                    error => error,
-                })
+                Err(self.unless_full(error))
             }
         }
     }
@@ -201,7 +198,7 @@ impl Kv for FjallKv {
             .engine()?
             .rows
             .get(key)
-            .map_err(|error| self.explain(error))?;
+            .map_err(|error| explain(&self.path, error))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -213,7 +210,7 @@ impl Kv for FjallKv {
                 Direction::Backward => pairs.next_back(),
             };
             let Some(pair) = pair else { return Ok(()) };
-            let (key, value) = pair.into_inner().map_err(|error| self.explain(error))?;
+            let (key, value) = pair.into_inner().map_err(|error| explain(&self.path, error))?;
             if visit(&key, &value).is_break() {
                 return Ok(());
             }
