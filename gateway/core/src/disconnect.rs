@@ -148,7 +148,7 @@ reasons! {
     NoRouter: Some(4503), Router, true, "no_router", "no router within 5 s of hello";
     /// The router's storage takes nothing now, so it opens no session of a new device.
     StorageUnavailable: Some(4503), Backend, true, "storage_unavailable", "storage takes no new session now";
-    /// The router would not take the session back after a broken link.
+    /// The router would not take the session back after a broken link, or could not go on with it.
     SessionLost: Some(4503), Router, true, "session_lost", "the session could not be continued";
 }
 

@@ -361,6 +361,16 @@ impl Sessions {
             })
     }
 
+    /// Ends the session of a reader whose page cannot be had any more, and names its connection, which is to be closed:
+    /// its next hello says what it missed. `None` when the reader is gone or was replaced.
+    pub fn abandon(&mut self, request: &PageRequest) -> Option<(LinkId, ConnectionHandle)> {
+        if !self.waits_for(request) {
+            return None;
+        }
+        let reader = self.end(request.user, request.device)?;
+        Some((reader.link, reader.connection))
+    }
+
     /// Takes a page: `entries` are all there are in (`request.after`, `through`]. `through` is the last of them when a
     /// bound cut the page, else the head of the inbox as it was read.
     ///

@@ -54,7 +54,7 @@ pub enum ToRouter {
 pub enum FromRouter {
     /// The session stands; `Deliver`s follow, then `Synced`, then live.
     SessionOpened(SessionOpened),
-    /// No session: the code goes into an `error`, and the client may try again.
+    /// No session: the code goes into an `error`, and the client may try again. One that stands ends: close 4503.
     SessionRefused(SessionRefused),
     /// A newer connection of the device took over: close 4409.
     SessionReplaced(SessionRef),

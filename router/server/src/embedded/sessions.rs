@@ -7,6 +7,7 @@ use router_backend::store::{Store, StoreError};
 use router_core::inbox::Admission;
 use router_core::prelog::Refusal;
 use router_core::sessions::{Entry, LinkId, Opened, PageRequest, Sessions, Step};
+use wire::client::Code;
 use wire::ids::Position;
 use wire::limits::WINDOW_BYTES_MAX;
 use wire::link::{Deliver, FromRouter, MessageRecord, SessionOpen, SessionRef, SessionRefused, Synced};
@@ -127,6 +128,10 @@ impl<D: Disk, S: Store> Router<D, S> {
             let Some(request) = again.take().or_else(|| self.sessions.poll_page()) else {
                 return Ok(false);
             };
+            if request.after < self.oldest() {
+                self.abandon(&request);
+                continue;
+            }
             match self.read_page(&request) {
                 Ok(page) => self.send_page(&request, &page),
                 // The reader waits: skipping what cannot be read would be a loss.
@@ -139,6 +144,20 @@ impl<D: Disk, S: Store> Router<D, S> {
             }
         }
         Ok(true)
+    }
+
+    /// Ends a session that has not read what is deleted by now. To go on would be to skip it without a word; hello has a
+    /// word for it, `resync`.
+    fn abandon(&mut self, request: &PageRequest) {
+        let Some((link, connection)) = self.sessions.abandon(request) else {
+            return;
+        };
+        let record = SessionRefused {
+            connection,
+            code: Code::Unavailable,
+            reason: "messages that this session had not read are no longer kept".to_owned(),
+        };
+        self.links.push(link, &FromRouter::SessionRefused(record));
     }
 
     fn read_page(&self, request: &PageRequest) -> Result<Page, StoreError> {

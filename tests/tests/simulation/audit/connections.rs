@@ -262,13 +262,13 @@ impl Connections {
             &mut self.all,
             link,
             connection,
-            &[Stage::Opening],
+            &[Stage::Opening, Stage::Open],
             "SessionRefused",
             findings,
         ) else {
             return;
         };
-        life.stage = Stage::Closed;
+        let was_open = std::mem::replace(&mut life.stage, Stage::Closed) == Stage::Open;
         let (user, device) = life.reader;
         let others = self
             .devices
@@ -276,7 +276,9 @@ impl Connections {
             .take_while(|((of, _), _)| *of == user);
         let has_cause = match code {
             // Which of the devices came first is not seen here; that there are too many is.
-            Code::TooManyDevices => others.count() > devices_max,
+            Code::TooManyDevices => !was_open && others.count() > devices_max,
+            // What it had not read is deleted.
+            Code::Unavailable if was_open => findings.may_have_expired(),
             Code::Unavailable => findings.trouble_until_ms.is_some(),
             _ => false,
         };

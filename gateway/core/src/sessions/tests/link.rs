@@ -110,6 +110,20 @@ fn a_session_that_the_router_does_not_take_back_is_closed_with_4503() {
 }
 
 #[test]
+fn a_session_that_the_router_ends_is_closed_with_4503_and_may_come_back() {
+    let mut world = dev();
+    let id = live(&mut world, 1);
+    let refused = wire::link::SessionRefused {
+        connection: id,
+        code: wire::client::Code::Unavailable,
+        reason: "what it had not read is no longer kept".to_owned(),
+    };
+    from_router(&mut world, &[FromRouter::SessionRefused(refused)]);
+    assert_eq!(world.client(id).close_code(), 4503);
+    assert_eq!(close_reasons(&world), [Reason::SessionLost]);
+}
+
+#[test]
 fn a_session_announced_again_may_be_told_to_resync() {
     let mut world = dev();
     let id = live(&mut world, 1);
