@@ -156,8 +156,8 @@ pub struct DeviceRow {
 /// A place in the log with its time, about one an hour: what retention is counted by. Key: time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointRow {
-    /// Key. Log time just before `offset`: no record before it is younger.
+    /// Key. No record before `offset` has a later log time.
     pub time: UnixMs,
-    /// The first record after that.
+    /// At most the one after the last record that the store has.
     pub offset: Offset,
 }

@@ -9,6 +9,7 @@
 //! 2. [`fold`]: one log record at a time, as [`effects`]. Its parts: [`conversation`] gives seqs, [`dedupe`] spares
 //!    look-ups, [`inbox`] gives positions, [`receipts`] moves watermarks.
 //! 3. [`sessions`]: devices reading inboxes, up to their windows.
+//! 4. [`clock`] and [`retention`]: what time it is, and how old things are, though a clock may be wrong.
 //!
 //! Invariants:
 //! - A fold is a pure function of the records in log order: any owner, at any time, with any bounds of memory, gives
@@ -23,6 +24,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod cache;
+pub mod clock;
 pub mod conversation;
 pub mod dedupe;
 pub mod effects;
@@ -30,6 +32,7 @@ pub mod fold;
 pub mod inbox;
 pub mod prelog;
 pub mod receipts;
+pub mod retention;
 pub mod sessions;
 #[cfg(test)]
 mod testing;

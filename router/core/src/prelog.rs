@@ -35,10 +35,11 @@ impl Refusal {
 
 /// Checks what a send says about itself. Its body was bounded when it was decoded, and any user may be written to.
 ///
-/// Units: `now` is the clock that stamps the record, read no later than for the stamp: the dedupe window relies on an
-/// id being at most 60 s ahead of its record.
+/// Units: `now` is at most the stamp of the record: the dedupe window relies on an id being at most 60 s ahead of that.
+/// It is a clock and not log time, so that one record from a wrong future does not make good ids bad. What was logged up
+/// to `forgotten` may be deleted: an id that may have come then cannot be told from a new one.
 /// Errors: the sender's fault; `bad_request`.
-pub fn check_send(send: &SendRecord, now: UnixMs) -> Result<(), Refusal> {
+pub fn check_send(send: &SendRecord, now: UnixMs, forgotten: UnixMs) -> Result<(), Refusal> {
     let Some(time) = send.message_id.and_then(|id| id.unix_ms()) else {
         return Ok(());
     };
@@ -48,7 +49,8 @@ pub fn check_send(send: &SendRecord, now: UnixMs) -> Result<(), Refusal> {
             "message_id: its time is more than 60 s ahead of the server; use server_time_ms",
         ));
     }
-    if time < now.0.saturating_sub(MESSAGE_ID_AGE_MS_MAX) {
+    let is_forgotten = forgotten > UnixMs(0) && time <= forgotten.0.saturating_add(MESSAGE_ID_AHEAD_MS_MAX);
+    if is_forgotten || time < now.0.saturating_sub(MESSAGE_ID_AGE_MS_MAX) {
         return Err(Refusal::new(
             Code::BadRequest,
             "message_id: its time is more than 29 days ago; use a new one",
@@ -122,7 +124,7 @@ mod tests {
     }
 
     fn code_of_id(message_id: MessageId) -> Option<Code> {
-        check_send(&send(Some(message_id)), NOW)
+        check_send(&send(Some(message_id)), NOW, UnixMs(0))
             .err()
             .map(|refusal| refusal.code)
     }
@@ -168,9 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn an_id_that_may_be_forgotten_is_refused_whatever_the_clock_says() {
+        for (time, is_good) in [(NOW.0 + 30_000, false), (NOW.0 + 30_001, true)] {
+            let send = send(Some(message_id_at(time, 1)));
+            assert_eq!(check_send(&send, NOW, UnixMs(NOW.0 - 30_000)).is_ok(), is_good);
+        }
+    }
+
+    #[test]
     fn other_versions_and_a_missing_id_pass() {
         assert_eq!(code_of_id(other_message_id(1)), None);
-        assert_eq!(check_send(&send(None), NOW), Ok(()));
+        assert_eq!(check_send(&send(None), NOW, NOW), Ok(()));
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub struct RouterConfig {
     /// Size at which the log starts a new segment, in bytes. Default 64 MiB (1 MiB to 1 GiB). Whole segments are
     /// deleted, and a start reads at least one; smaller ones cost a file and two syncs each.
     pub log_segment_bytes: u64,
-    /// How long the log keeps what the store already holds, in minutes. Default 60; at least `dedupe_minutes`.
+    /// How long the log keeps what the store already holds, in minutes. Default 60; at least `dedupe_minutes`, down to
+    /// which it goes while a disk is full.
     pub log_retention_minutes: u32,
     /// Whether a group of records is synced to the disk before it is acknowledged. Default true. With false, `sent`
     /// survives the end of the process but not of the machine: for measurements only.
@@ -42,7 +43,7 @@ pub struct RouterConfig {
     pub dedupe_ids_max: usize,
 
     /// How long messages, inbox entries and ids of sends are stored, in days. Default 30; at least 30, since ids are
-    /// accepted for 29.
+    /// accepted for 29. Time in which the router did not run counts as a day at most.
     pub retention_days: u32,
     /// Rows looked at in one step of deleting what is older. Default 256 (1 to 10,000). Steps are 10 ms apart.
     pub sweep_rows_max: usize,

@@ -28,6 +28,8 @@ pub enum Readiness {
     Stopped = 6,
     /// The store stopped: it is opened again after a second, and then at longer and longer intervals.
     StoreStopped = 7,
+    /// The wall clock is far from the newest record, or was never set; looked at again every second.
+    ClockUnset = 8,
 }
 
 impl Health {
@@ -46,6 +48,7 @@ impl Health {
             4 => Readiness::LogFailed,
             5 => Readiness::StoreFailed,
             7 => Readiness::StoreStopped,
+            8 => Readiness::ClockUnset,
             _ => Readiness::Stopped,
         }
     }
@@ -70,6 +73,9 @@ impl fmt::Display for Readiness {
             Self::LogFailed => "a write or fsync of the log failed; restart to read what the disk holds",
             Self::StoreStopped => "the store stopped; service resumes when it was opened again",
             Self::StoreFailed => "the store failed; restart to fold the log again",
+            Self::ClockUnset => {
+                "the clock of this machine is not set, or far from the newest record; service begins when it is set, or has stood for a minute"
+            }
             Self::Stopped => "the router has stopped",
         })
     }
@@ -92,6 +98,7 @@ mod tests {
             Readiness::StoreStopped,
             Readiness::StoreFailed,
             Readiness::Stopped,
+            Readiness::ClockUnset,
         ] {
             health.set(state);
             assert_eq!(reader.readiness(), state);

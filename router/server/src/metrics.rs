@@ -107,6 +107,8 @@ table! {
     counter store_reads "router_store_reads_total",
     /// Reads and writes that the store failed.
     counter store_errors "router_store_errors_total",
+    /// Times that the wall clock was not believed.
+    counter clock_doubts "router_clock_doubts_total",
     /// Syncs of the store.
     counter store_persists "router_store_persists_total",
     /// Steps of deleting what is past retention.

@@ -73,7 +73,11 @@ pub(crate) fn act(world: &mut World) {
     }
     if happens(world, rates.month) {
         let days = world.rng.within(31..34);
-        world.advance(days * DAY_MS);
+        // Retention counts days on which the router looked at the clock.
+        for _ in 0..days {
+            world.advance(DAY_MS);
+            world.round();
+        }
         world.coverage.note("month passed");
     }
 }
@@ -510,7 +514,8 @@ fn jump(world: &mut World) {
                 .coverage
                 .add("time passed that empties the window", u64::from(minutes > 15));
         }
-        2 => world.now.unix.0 += minutes.min(70) * 60_000,
+        // A step that is followed at once, also when several come before the router looks.
+        2 => world.now.unix.0 += world.rng.within(1..1_000),
         _ => {
             let back_ms = world.rng.within(1..2_000);
             if world.set_back_ms + back_ms < SET_BACK_MS_MAX {

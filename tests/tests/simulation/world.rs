@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use router_core::clock::SETTLE_MS;
 use router_core::time::Now;
 use router_server::health::Readiness;
 use wire::body::EncodedBody;
@@ -292,6 +293,10 @@ impl World {
                 self.starts_down = 0;
                 self.see(Seen::Up);
                 self.relink();
+                if self.machine.readiness() == Readiness::ClockUnset {
+                    self.coverage.note("start long after the newest record");
+                    self.advance(SETTLE_MS);
+                }
             }
             Start::Down(operation) => {
                 self.coverage.note(format!("crash in {operation:?} of a start"));

@@ -206,7 +206,7 @@ fn each_disagreement_of_rows_is_found() {
             "a checkpoint is of offset 99",
             Row::Checkpoint(CheckpointRow {
                 time: UnixMs(1),
-                offset: Offset(99),
+                offset: Offset(100),
             }),
         ),
     ];

@@ -6,16 +6,14 @@ use router_core::effects::{Effects, NewMessage, SendOutcome, StatusUpdate};
 use router_core::fold::Folds;
 use router_core::prelog::Refusal;
 use router_core::sessions::{Delivery, Entry, LinkId};
-use wire::ids::{ConnectionHandle, Offset, UnixMs};
+use wire::ids::{ConnectionHandle, Offset};
 use wire::link::{Deliver, FromRouter, RequestId, SentRecord, StatusUpdateRecord};
 use wire::log::LogRecord;
-use wire::row::Row;
 
 use super::Router;
 use super::condition::UNAVAILABLE;
 use super::group::Asker;
 use super::rows::{Coalescer, load};
-use super::upkeep::Upkeep;
 use crate::metrics::Counters;
 
 /// Records that are in the log, and what their folds wrote, until the store has it.
@@ -27,8 +25,6 @@ pub(super) struct Unapplied {
     records: Vec<LogRecord>,
     /// How many of them are folded.
     folded: usize,
-    /// Log time before the first of them.
-    time_before: UnixMs,
     effects: Effects,
     /// The rows are as they are to be written.
     is_prepared: bool,
@@ -66,12 +62,8 @@ impl Unapplied {
         &mut self,
         folds: &mut Folds,
         store: &mut S,
-        upkeep: &mut Upkeep,
         counters: &Counters,
     ) -> Result<(), StoreError> {
-        if self.folded == 0 {
-            self.time_before = folds.stamp(UnixMs(0));
-        }
         while let Some(record) = self.records.get(self.folded) {
             let offset = Offset(self.first.0 + self.folded as u64);
             while let Some(lookup) = folds.missing(offset, record) {
@@ -87,8 +79,6 @@ impl Unapplied {
         let through = Offset(self.first.0 + self.folded as u64 - 1);
         if !self.is_prepared {
             self.coalescer.coalesce(&mut self.effects.rows);
-            let checkpoint = upkeep.checkpoint(self.first, self.time_before, self.records[0].time);
-            self.effects.rows.extend(checkpoint.map(Row::Checkpoint));
             self.is_prepared = true;
         }
         store.hand_over(&mut self.effects.rows, through)?;
@@ -101,7 +91,7 @@ impl<D: Disk, S: Store> Router<D, S> {
     /// See [`Unapplied::apply`].
     pub(super) fn apply(&mut self) -> Result<(), StoreError> {
         self.unapplied
-            .apply(&mut self.folds, &mut self.store, &mut self.upkeep, &self.counters)
+            .apply(&mut self.folds, &mut self.store, &self.counters)
     }
 
     /// Lets out what was applied: answers to `askers` (one a record, or none at all), then live news.

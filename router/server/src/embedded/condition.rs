@@ -14,6 +14,8 @@ use crate::health::Readiness;
 pub(super) enum Condition {
     /// Records are taken.
     Ready,
+    /// The wall clock is not known, so that no record can be stamped; it is asked again at this time of the monotonic one.
+    ClockUnset { retry_ms: u64 },
     /// The log had no room; it is asked again at this time of the monotonic clock.
     LogFull { retry_ms: u64 },
     /// The store had no room for a batch that the log has; the batch is tried again then.
@@ -35,9 +37,10 @@ impl Condition {
     /// Returns when to try again.
     pub(super) fn retry_ms(self) -> Option<u64> {
         match self {
-            Self::LogFull { retry_ms } | Self::StoreFull { retry_ms } | Self::StoreStopped { retry_ms } => {
-                Some(retry_ms)
-            }
+            Self::ClockUnset { retry_ms }
+            | Self::LogFull { retry_ms }
+            | Self::StoreFull { retry_ms }
+            | Self::StoreStopped { retry_ms } => Some(retry_ms),
             Self::Ready | Self::LogFailed | Self::StoreFailed => None,
         }
     }
@@ -45,6 +48,7 @@ impl Condition {
     fn readiness(self) -> Readiness {
         match self {
             Self::Ready => Readiness::Ready,
+            Self::ClockUnset { .. } => Readiness::ClockUnset,
             Self::LogFull { .. } => Readiness::LogFull,
             Self::StoreFull { .. } => Readiness::StoreFull,
             Self::StoreStopped { .. } => Readiness::StoreStopped,
@@ -64,7 +68,17 @@ impl<D: Disk, S: Store> Router<D, S> {
         {
             return Ok(());
         }
+        if matches!(
+            self.condition,
+            Condition::LogFull { .. } | Condition::StoreFull { .. } | Condition::StoreStopped { .. }
+        ) {
+            self.make_room()?;
+        }
         match self.condition {
+            Condition::ClockUnset { .. } => {
+                self.check_clock();
+                Ok(())
+            }
             Condition::LogFull { .. } => match self.log.probe_space() {
                 Ok(()) => self.resume(),
                 Err(error) => self.handle_append_error(&error),

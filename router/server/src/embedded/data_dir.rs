@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use router_backend::disk::{Disk, DiskError, RealDisk, keep_private};
 use router_backend::log::OpenError;
 use router_backend::store::{FjallConfig, FjallKv, KvStore, StoreError, StoreGlance, WriteBehind};
+use router_core::clock::is_possible;
 use router_core::time::Now;
 use uuid::Uuid;
 use wire::ids::Offset;
@@ -36,8 +37,14 @@ fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport),
     let (log, store) = (log_path(&config.data_dir), store_path(&config.data_dir));
     keep_private(&config.data_dir, &[&log, &store]);
     let glance = glance(&log, &store)?;
+    let (seed, random) = Uuid::new_v4().as_u64_pair();
+    // Two stores that were made in 1970 must differ too.
+    let created = match is_possible(now.unix) {
+        true => (now.unix.0 / 1000) as u32,
+        false => random as u32,
+    };
     let held = Held {
-        generation: glance.generation.unwrap_or((now.unix.0 / 1000) as u32),
+        generation: glance.generation.unwrap_or(created),
         flushed: glance.flushed,
     };
     let disk = RealDisk::open(log)?;
@@ -47,7 +54,6 @@ fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport),
         memtable_bytes: config.store_memtable_bytes,
         ..FjallConfig::default()
     };
-    let (seed, _) = Uuid::new_v4().as_u64_pair();
     let start = match Start::judge(disk, held, config, seed, now) {
         // The one that was to be given to a new store.
         Err(StartError::Log(OpenError::Generation { .. })) if glance.generation.is_none() => {

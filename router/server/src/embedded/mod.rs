@@ -19,6 +19,7 @@
 //! time.
 
 mod check;
+mod clock;
 mod commit;
 mod condition;
 mod data_dir;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use router_backend::disk::Disk;
 use router_backend::log::SegmentedLog;
 use router_backend::store::Store;
+use router_core::clock::Clock;
 use router_core::fold::Folds;
 use router_core::prelog::SendRate;
 use router_core::sessions::{LinkId, Sessions};
@@ -85,7 +87,8 @@ pub struct Router<D: Disk, S: Store> {
     acks_due_ms: Option<u64>,
     condition: Condition,
     upkeep: Upkeep,
-    /// The clocks of this tick.
+    clock: Clock,
+    /// The clocks of this tick, the wall clock as far as it is believed.
     now: Now,
     health: Health,
     metrics: Metrics,
@@ -136,7 +139,7 @@ impl<D: Disk, S: Store> Router<D, S> {
     ///
     /// Errors: the router is over; drop it, which closes its links.
     pub fn tick(&mut self, now: Now) -> Result<Progress, Fatal> {
-        self.now = now;
+        self.read_clock(now);
         self.notice_store()?;
         self.retry_condition()?;
         let mut is_busy = self.receive()?;
@@ -155,7 +158,13 @@ impl<D: Disk, S: Store> Router<D, S> {
     pub fn poll_timeout(&self) -> Option<u64> {
         let acks = self.acks_due_ms.filter(|_| self.condition.takes_records());
         let pages = self.postponed.due_ms().filter(|_| self.unapplied.is_empty());
-        let dues = [acks, self.condition.retry_ms(), pages, self.upkeep.due_ms()];
+        let dues = [
+            acks,
+            self.condition.retry_ms(),
+            pages,
+            self.upkeep.due_ms(),
+            self.clock_due_ms(),
+        ];
         dues.into_iter().flatten().min()
     }
 

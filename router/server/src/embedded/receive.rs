@@ -2,7 +2,10 @@
 
 use router_backend::disk::Disk;
 use router_backend::store::Store;
+use router_core::clock::SETTLE_MS;
+use router_core::prelog::{Refusal, check_send};
 use router_core::sessions::LinkId;
+use wire::client::Code;
 use wire::link::{LINK_VERSION, LinkHello, LinkKind, SendRecord, ToRouter};
 use wire::log::{Input, LogRecord, SendInput};
 
@@ -98,7 +101,7 @@ impl<D: Disk, S: Store> Router<D, S> {
     fn take_send(&mut self, id: LinkId, send: SendRecord) {
         let time = self.folds.stamp(self.now.unix);
         let checked = if self.condition.takes_records() {
-            router_core::prelog::check_send(&send, time)
+            self.check_send(&send)
                 .and_then(|()| self.send_rate.try_take(send.sender, self.now))
         } else {
             Err(UNAVAILABLE)
@@ -110,7 +113,9 @@ impl<D: Disk, S: Store> Router<D, S> {
             sender: send.sender,
             sender_device: send.sender_device,
             receiver: send.receiver,
-            message_id: send.message_id.unwrap_or_else(|| self.message_ids.next(time)),
+            message_id: send
+                .message_id
+                .unwrap_or_else(|| self.message_ids.next(self.now.unix)),
             body: send.body,
         };
         self.forming.push(
@@ -121,4 +126,20 @@ impl<D: Disk, S: Store> Router<D, S> {
             Asker::Send(id, send.request),
         );
     }
+
+    /// Checks what a send says about itself. An id that is wrong only by a clock in doubt may be right in a minute.
+    fn check_send(&self, send: &SendRecord) -> Result<(), Refusal> {
+        let check = |now| check_send(send, now, self.upkeep.forgotten());
+        check(self.now.unix).map_err(|refusal| {
+            let may_pass = self.clock.doubted().is_some_and(|said| check(said).is_ok());
+            if may_pass { CLOCK_IN_DOUBT } else { refusal }
+        })
+    }
 }
+
+/// The answer to an id of a time that only the doubted wall clock says it is.
+const CLOCK_IN_DOUBT: Refusal = Refusal {
+    code: Code::Unavailable,
+    reason: "message_id: the server's clock was set and is not trusted yet; repeat it with the same message_id",
+    retry_after_ms: Some(SETTLE_MS as u32),
+};

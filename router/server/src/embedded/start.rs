@@ -15,6 +15,7 @@ use bytes::Bytes;
 use router_backend::disk::Disk;
 use router_backend::log::{LogConfig, OpenError, PlannedLog, ReadError, Records, Recovery, SegmentedLog};
 use router_backend::store::{Store, StoreError};
+use router_core::clock::Clock;
 use router_core::fold::Folds;
 use router_core::prelog::{SendRate, SendRateConfig};
 use router_core::sessions::{Sessions, SessionsConfig};
@@ -203,9 +204,12 @@ impl<D: Disk> Start<D> {
         let (log, recovery) = log.carry_out()?;
         let metrics = Metrics::default();
         let counters = metrics.counters();
-        let mut upkeep = Upkeep::new(&config, &store, now)?;
-        replay.run(&log, &mut store, &mut upkeep, &counters)?;
+        let mut upkeep = Upkeep::new(&config, &store, now);
+        replay.run(&log, &mut store, &counters)?;
         store.settle()?; // A store that cannot be written is a reason not to start.
+        let log_time = replay.folds.stamp(UnixMs(0));
+        let noted = upkeep.read_checkpoints(&store, log_time)?;
+        let clock = Clock::start(now, noted);
         let report = StartReport {
             generation: store.generation(),
             observed: replay.observed,
@@ -222,7 +226,7 @@ impl<D: Disk> Start<D> {
             burst: config.sends_burst,
             ..SendRateConfig::default()
         };
-        let router = Router {
+        let mut router = Router {
             sessions: Sessions::new(SessionsConfig::default(), store.generation()),
             send_rate: SendRate::new(send_rate),
             message_ids: MessageIds::seeded(seed),
@@ -235,7 +239,8 @@ impl<D: Disk> Start<D> {
             acks_due_ms: None,
             condition: Condition::Ready,
             upkeep,
-            now,
+            now: clock.now(),
+            clock,
             health,
             metrics,
             counters,
@@ -243,6 +248,7 @@ impl<D: Disk> Start<D> {
             log,
             store,
         };
+        router.check_clock();
         Ok((router, report))
     }
 }
@@ -297,7 +303,6 @@ impl Replay {
         &mut self,
         log: &SegmentedLog<D>,
         store: &mut S,
-        upkeep: &mut Upkeep,
         counters: &Counters,
     ) -> Result<(), StartError> {
         let mut batch = Vec::new();
@@ -305,12 +310,12 @@ impl Replay {
         for read in log.read_from(self.from)? {
             let (offset, record) = decode(read)?;
             if batch.len() == REPLAY_RECORDS {
-                self.apply(batch_first, &mut batch, store, upkeep, counters)?;
+                self.apply(batch_first, &mut batch, store, counters)?;
                 batch_first = offset;
             }
             batch.push(record);
         }
-        self.apply(batch_first, &mut batch, store, upkeep, counters)
+        self.apply(batch_first, &mut batch, store, counters)
     }
 
     /// Writes what a batch of records makes. Nobody waits for answers any more, and nobody has a session yet.
@@ -319,12 +324,11 @@ impl Replay {
         first: Offset,
         batch: &mut Vec<LogRecord>,
         store: &mut S,
-        upkeep: &mut Upkeep,
         counters: &Counters,
     ) -> Result<(), StartError> {
         self.replayed += batch.len() as u64;
         self.unapplied.begin(first, batch);
-        self.unapplied.apply(&mut self.folds, store, upkeep, counters)?;
+        self.unapplied.apply(&mut self.folds, store, counters)?;
         self.unapplied.end();
         Ok(())
     }

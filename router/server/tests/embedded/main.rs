@@ -1,8 +1,10 @@
 //! The embedded driver in virtual time, on a simulated disk and an in-memory store, seen from its links.
 
+mod clock;
 mod delivery;
 mod faults;
 mod late_store;
+mod log_space;
 mod reads;
 mod receipts;
 mod restart;

@@ -2,7 +2,8 @@
 
 use router_backend::disk::Disk;
 use router_backend::store::{IndexKey, Store, StoreError};
-use wire::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
+use router_core::retention;
+use wire::ids::{ConversationId, Offset, Seq, UserId};
 
 use super::super::{Fatal, Router};
 
@@ -27,7 +28,7 @@ impl<D: Disk, S: Store> Router<D, S> {
     pub(super) fn sweep_step(&mut self) -> Result<(), Fatal> {
         let step = match self.upkeep.sweep {
             Some(sweep) => self.sweep_slice(sweep),
-            None => self.begin_sweep(),
+            None => Ok(self.begin_sweep()),
         };
         let (sweep, pause_ms) = match step {
             Ok(Some(sweep)) => (Some(sweep), SWEEP_PAUSE_MS),
@@ -48,26 +49,21 @@ impl<D: Disk, S: Store> Router<D, S> {
         Ok(())
     }
 
-    fn begin_sweep(&self) -> Result<Option<Sweep>, StoreError> {
+    fn begin_sweep(&mut self) -> Option<Sweep> {
         let kept_ms = u64::from(self.config.retention_days) * 24 * 3_600_000;
-        let cutoff = UnixMs(self.now.unix.0.saturating_sub(kept_ms));
-        let newest = self.folds.stamp(UnixMs(0));
-        let below = if newest > UnixMs(0) && newest <= cutoff {
-            Some(self.log.next())
-        } else {
-            let checkpoints = self.store.checkpoints()?;
-            checkpoints
-                .iter()
-                .rev()
-                .find(|row| row.time <= cutoff)
-                .map(|row| row.offset)
-        };
-        Ok(below
-            .filter(|below| *below > self.upkeep.swept)
-            .map(|below| Sweep {
-                below,
-                stage: Stage::Inboxes(None),
-            }))
+        let now = self.folds.stamp(self.now.unix);
+        let expired = retention::expired(&self.upkeep.checkpoints, now, kept_ms)?;
+        let below = expired.offset;
+        if below <= self.upkeep.swept {
+            return None;
+        }
+        // Before anything is deleted: an id is refused from now on rather than taken for new.
+        let forgotten = retention::forgotten(&self.upkeep.checkpoints, below).unwrap_or(now);
+        self.upkeep.forgotten = self.upkeep.forgotten.max(forgotten);
+        Some(Sweep {
+            below,
+            stage: Stage::Inboxes(None),
+        })
     }
 
     /// Does one step and returns the next; `None` at the end.
@@ -90,6 +86,7 @@ impl<D: Disk, S: Store> Router<D, S> {
             },
             Stage::Checkpoints => {
                 self.store.prune_checkpoints(below)?;
+                self.upkeep.checkpoints = self.store.checkpoints()?;
                 self.upkeep.swept = below;
                 return Ok(None);
             }
