@@ -1,47 +1,53 @@
 //! A store whose thread writes later, as the one on disk does: what is answered does not depend on when.
 
+use std::sync::{Arc, Mutex};
+
 use router_backend::disk::SimDisk;
-use router_backend::store::{KvFault, KvStore, MemoryKv, WriteBehind};
+use router_backend::store::{
+    Batch, Direction, KeyRange, Kv, KvError, KvFault, KvStore, MemoryKv, Visit, WriteBehind,
+};
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::Router;
 use router_server::health::Readiness;
 use wire::client::Code;
-use wire::ids::{DeviceId, UnixMs};
+use wire::ids::{ConnectionHandle, DeviceId, UnixMs};
 use wire::link::codec::{BatchWriter, decode_from_router};
 use wire::link::pipe::{Endpoint, pipe};
 use wire::link::{
-    FromRouter, HistoryRecord, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, ToRouter,
+    FromRouter, HistoryRecord, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
+    SessionRef, ToRouter,
 };
 
-use crate::world::{body, direct, page_texts, user};
+use crate::world::{body, direct, page_texts, text_of, user};
 
-/// A router over what outlives it, and the HTTP API's end of a link.
-struct Late {
-    router: Router<SimDisk, WriteBehind<KvStore<MemoryKv>>>,
-    api: Endpoint,
+/// A router over what outlives it, and a gateway's end of a link.
+struct Late<K: Kv + Send + 'static = MemoryKv> {
+    router: Router<SimDisk, WriteBehind<KvStore<K>>>,
+    gateway: Endpoint,
     now: Now,
 }
 
-impl Late {
+impl<K: Kv + Clone + Send + 'static> Late<K> {
     /// `seed` is that of the message ids that the router makes.
-    fn start(disk: &SimDisk, kv: &MemoryKv, seed: u64) -> Self {
+    fn start(disk: &SimDisk, kv: &K, seed: u64) -> Self {
         let config = RouterConfig {
             sends_per_s: Some(0),
+            log_segment_bytes: 1 << 20,
             ..RouterConfig::default()
         };
         let now = Now {
             mono_ms: 1_000,
             unix: UnixMs(1_800_000_000_000),
         };
-        let (api, theirs) = pipe(config.link_pipe_bytes);
+        let (gateway, theirs) = pipe(config.link_pipe_bytes);
         let store = WriteBehind::start(KvStore::open(kv.clone(), 7).unwrap()).unwrap();
         let (mut router, _) = Router::open(disk.clone(), store, config, seed, now).unwrap();
         router.add_link(theirs);
-        let mut late = Self { router, api, now };
+        let mut late = Self { router, gateway, now };
         let hello = LinkHello {
             version: LINK_VERSION,
-            kind: LinkKind::Api,
+            kind: LinkKind::Gateway,
             node: "test".into(),
             epoch: 1,
             worker: 0,
@@ -53,10 +59,38 @@ impl Late {
     fn ask(&mut self, question: &ToRouter) -> Option<FromRouter> {
         let mut batch = BatchWriter::new();
         batch.push_to_router(question);
-        self.api.try_send(batch.take()).unwrap();
+        self.gateway.try_send(batch.take()).unwrap();
         while self.router.tick(self.now).unwrap().is_busy {}
-        let answer = self.api.try_recv().unwrap()?;
+        let answer = self.gateway.try_recv().unwrap()?;
         decode_from_router(answer).next().map(Result::unwrap)
+    }
+
+    /// Returns what the router said since.
+    fn hear(&self) -> Vec<FromRouter> {
+        let batches = std::iter::from_fn(|| self.gateway.try_recv().unwrap());
+        batches.flat_map(decode_from_router).map(Result::unwrap).collect()
+    }
+
+    /// Opens a session of device 1.
+    fn open(&mut self, user_id: u64, slot: u32) -> Option<FromRouter> {
+        self.ask(&ToRouter::SessionOpen(SessionOpen {
+            connection: ConnectionHandle { slot, generation: 1 },
+            user: user(user_id),
+            device: DeviceId::DEFAULT,
+            session: None,
+            cursor: None,
+            forwarded: None,
+            window: 64,
+        }))
+    }
+
+    fn close(&mut self, user_id: u64, slot: u32) {
+        let session = SessionRef {
+            connection: ConnectionHandle { slot, generation: 1 },
+            user: user(user_id),
+            device: DeviceId::DEFAULT,
+        };
+        assert!(self.ask(&ToRouter::SessionClose(session)).is_none());
     }
 
     /// Sends from user 1 to user 2.
@@ -204,6 +238,46 @@ fn a_log_that_has_room_again_is_not_enough_while_the_store_has_stopped() {
 }
 
 #[test]
+fn while_the_store_is_full_hello_is_for_known_devices_that_are_in_memory() {
+    let kv = MemoryKv::seeded(8);
+    let mut late = Late::start(&SimDisk::seeded(8), &kv, 1);
+    assert!(matches!(late.open(2, 1), Some(FromRouter::SessionOpened(_))));
+    late.close(2, 1);
+    assert!(
+        late.history().is_err(),
+        "which waits until the store has the device"
+    );
+    kv.fail_applies(Some(KvFault::NoSpace));
+    assert_eq!(late.send("a"), Ok(1));
+    assert_eq!(late.history(), Err(Code::Unavailable));
+    late.router.tick(late.now).unwrap();
+    assert_eq!(late.router.health().readiness(), Readiness::StoreFull);
+    for (user, slot) in [(9, 2), (2, 3)] {
+        let is_known = user == 2;
+        match late.open(user, slot) {
+            Some(FromRouter::SessionOpened(_)) => assert!(is_known),
+            Some(FromRouter::SessionRefused(refused)) => {
+                assert!(!is_known && refused.code == Code::Unavailable);
+            }
+            other => panic!("not an answer to an open: {other:?}"),
+        }
+    }
+    assert!(late.hear().is_empty(), "its backlog waits");
+    kv.fail_applies(None);
+    late.now.mono_ms += 2_000;
+    while late.router.tick(late.now).unwrap().is_busy {}
+    let texts: Vec<_> = late.hear().iter().filter_map(text_delivered).collect();
+    assert_eq!(texts, ["a"]);
+}
+
+fn text_delivered(record: &FromRouter) -> Option<String> {
+    match record {
+        FromRouter::Deliver(deliver) => Some(text_of(&deliver.message.body)),
+        _ => None,
+    }
+}
+
+#[test]
 fn a_store_that_cannot_be_written_is_not_started_on() {
     let disk = SimDisk::seeded(5);
     let mut late = Late::start(&disk, &MemoryKv::seeded(5), 1);
@@ -243,4 +317,66 @@ fn a_crash_takes_nothing_that_was_answered_and_not_yet_written() {
         assert_eq!(late.history(), Ok(vec!["a".into(), "b".into()]), "seed {seed}");
         assert_eq!(late.send("c"), Ok(3));
     }
+}
+
+/// A [`MemoryKv`] whose syncs last as long as the test holds the gate.
+#[derive(Clone)]
+struct SlowSync {
+    kv: MemoryKv,
+    gate: Arc<Mutex<()>>,
+}
+
+impl Kv for SlowSync {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.kv.get(key)
+    }
+
+    fn scan(&self, range: KeyRange<'_>, direction: Direction, visit: &mut Visit<'_>) -> Result<(), KvError> {
+        self.kv.scan(range, direction, visit)
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
+        self.kv.apply(batch)
+    }
+
+    fn persist(&mut self) -> Result<(), KvError> {
+        let _open = self.gate.lock().unwrap();
+        self.kv.persist()
+    }
+}
+
+#[test]
+fn the_log_keeps_what_was_handed_over_while_the_store_was_synced() {
+    let disk = SimDisk::seeded(7);
+    let store = SlowSync {
+        kv: MemoryKv::seeded(7),
+        gate: Arc::default(),
+    };
+    let mut late = Late::start(&disk, &store, 1);
+    assert_eq!(late.send("before"), Ok(1));
+    late.history().unwrap();
+    let closed = store.gate.lock().unwrap();
+    late.now.mono_ms += 6_000;
+    late.router.tick(late.now).unwrap();
+    // Three segments of the log and more are handed over, and find no room once the sync is over.
+    let long = "x".repeat(10_000);
+    for seq in 2..=350 {
+        assert_eq!(late.send(&long), Ok(seq));
+    }
+    store.kv.fail_applies(Some(KvFault::NoSpace));
+    drop(closed);
+    while late.router.health().readiness() != Readiness::StoreFull {
+        late.router.tick(late.now).unwrap();
+        std::thread::yield_now();
+    }
+    for _ in 0..4 {
+        late.now.mono_ms += 3_600_000;
+        late.now.unix.0 += 3_600_000;
+        late.router.tick(late.now).unwrap();
+    }
+    drop(late);
+    disk.crash();
+    store.kv.crash();
+    let mut late = Late::start(&disk, &store, 2);
+    assert_eq!(late.send("after"), Ok(351));
 }
