@@ -39,7 +39,8 @@ pub struct RouterConfig {
     /// How long ids of sends are kept in memory, in minutes of log time. Default 15 (1 to 1,440). A repeated send is
     /// recognized for 29 days either way; from memory without a look-up.
     pub dedupe_minutes: u32,
-    /// Most ids kept for that, 28 bytes each. Default 4,194,304, about 120 MB when full.
+    /// Most ids kept for that, 28 bytes each. Default 4,194,304, about 120 MB when full. A start reads at most as many
+    /// records again to fill that memory.
     pub dedupe_ids_max: usize,
 
     /// How long messages, inbox entries and ids of sends are stored, in days. Default 30; at least 30, since ids are

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{AckInput, Delivered, DeviceInput, Input, LogRecord, SendInput, StatusInput};
 use crate::codec::{DecodeError, Fault, Layout, Reader, layout};
+use crate::ids::UnixMs;
 
 impl LogRecord {
     /// Appends the record.
@@ -44,6 +45,14 @@ impl LogRecord {
         };
         input.finish("record")?;
         Ok(Self { time, input: fact })
+    }
+
+    /// Returns the time of an encoded record without decoding the rest; `None` when another version wrote it.
+    pub fn time_of(bytes: &[u8]) -> Option<UnixMs> {
+        let [_, VERSION, time @ ..] = bytes else {
+            return None;
+        };
+        time.first_chunk().map(|time| UnixMs(u64::from_le_bytes(*time)))
     }
 }
 

@@ -9,7 +9,7 @@ use wire::log::LogRecord;
 use super::Utc;
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::log::{
-    Cut, HEADER_BYTES, LogConfig, OpenError, SegmentHeader, find_group, next_record, plan, read_body,
+    Cut, HEADER_BYTES, LogConfig, OpenError, find_group, next_record, plan, read_body, read_footer,
     read_group_header, read_segment_header, segment_first,
 };
 
@@ -145,15 +145,12 @@ fn check_segment(file: &impl DiskFile, name: String, first: Offset) -> Result<Se
         bytes,
         ..SegmentCheck::default()
     };
+    let mut footer = None;
     let (salt, mut position) = match read_segment_header(file, first)? {
-        Ok(SegmentHeader {
-            salt,
-            generation,
-            fold_version,
-            ..
-        }) => {
-            check.versions = Some((generation, fold_version));
-            (salt, HEADER_BYTES as u64)
+        Ok(header) => {
+            footer = read_footer(file, &header)?;
+            check.versions = Some((header.generation, header.fold_version));
+            (header.salt, HEADER_BYTES as u64)
         }
         Err(reason) => {
             let next_group = find_group(file, None, 0, first)?;
@@ -171,8 +168,9 @@ fn check_segment(file: &impl DiskFile, name: String, first: Offset) -> Result<Se
             (group.salt, position)
         }
     };
-    while position < bytes {
-        let group = read_group_header(file, salt, position, check.next, bytes)?;
+    let end = footer.map_or(bytes, |footer| footer.end);
+    while position < end {
+        let group = read_group_header(file, salt, position, check.next, end)?;
         let read = match group {
             Ok(group) => read_body(file, position, &group)?.map(|body| (group, body)),
             Err(reason) => Err(reason),
@@ -196,6 +194,17 @@ fn check_segment(file: &impl DiskFile, name: String, first: Offset) -> Result<Se
                 check.next = group.first;
             }
         }
+    }
+    if let Some(footer) = footer
+        && check.damages.is_empty()
+        && (u64::from(footer.groups), footer.next) != (check.groups, check.next)
+    {
+        check.damages.push(LogDamage {
+            position: end,
+            offset: check.next,
+            reason: "its footer tells of other groups",
+            resumes: None,
+        });
     }
     Ok(check)
 }

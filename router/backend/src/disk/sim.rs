@@ -43,6 +43,7 @@ impl SimDisk {
             is_down: false,
             is_locked: false,
             operations: 0,
+            reads: 0,
             crash_at: None,
             syncs_until_failure: None,
             space_left: None,
@@ -78,6 +79,11 @@ impl SimDisk {
     /// Returns how many changing calls there were: creates, writes, truncations, removes, renames and syncs.
     pub fn operations(&self) -> u64 {
         lock(&self.machine).operations
+    }
+
+    /// Returns how often a file was read.
+    pub fn reads(&self) -> u64 {
+        lock(&self.machine).reads
     }
 
     /// Returns whether the crash asked for came.
@@ -128,6 +134,7 @@ struct Machine {
     is_down: bool,
     is_locked: bool,
     operations: u64,
+    reads: u64,
     crash_at: Option<u64>,
     syncs_until_failure: Option<u64>,
     space_left: Option<u64>,
@@ -456,7 +463,8 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let machine = self.machine()?;
+        let mut machine = self.machine()?;
+        machine.reads += 1;
         let current = &machine.inodes[self.inode].current;
         let start = (position as usize).min(current.len());
         let count = buffer.len().min(current.len() - start);

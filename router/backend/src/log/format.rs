@@ -1,17 +1,25 @@
-//! The two headers and the file names; the layout is drawn in the module above.
+//! The two headers, the footer and the file names; the layout is drawn in the module above.
 
-use wire::ids::Offset;
+use wire::ids::{Offset, UnixMs};
+
+use super::group::Group;
 
 /// Length of a segment header and of a group header.
 pub const HEADER_BYTES: usize = 36;
+/// Length of the footer of a sealed segment.
+pub const FOOTER_BYTES: usize = 60;
 /// Largest group frame; a longer length in a header is damage, so that nothing allocates what a disk claims.
 pub const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(super) const GROUP_MAGIC: [u8; 4] = *b"TGGR";
 const SEGMENT_MAGIC: [u8; 4] = *b"TGSG";
-const VERSION: u32 = 1;
+const FOOTER_MAGIC: [u8; 4] = *b"TGSF";
+/// Segments of version 1 never had a footer.
+const VERSION: u32 = 2;
+const OLDEST_VERSION: u32 = 1;
 
 pub(crate) type HeaderBytes = [u8; HEADER_BYTES];
+pub(crate) type FooterBytes = [u8; FOOTER_BYTES];
 
 /// First bytes of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +40,28 @@ pub(crate) struct GroupHeader {
     pub(crate) body_crc: u32,
 }
 
+/// Last bytes of a sealed segment: what a walk over its groups would find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentFooter {
+    pub(crate) salt: u64,
+    pub(crate) contents: Contents,
+}
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// Groups; at most 2^25 fit the largest segment.
+    pub(crate) groups: u32,
+    /// Offset of the first record.
+    pub(crate) first: Offset,
+    /// Offset after the last record.
+    pub(crate) next: Offset,
+    /// Byte after the last group.
+    pub(crate) end: u64,
+    /// Times of the first and the last record; `None` where they are not known.
+    pub(crate) times: Option<(UnixMs, UnixMs)>,
+}
+
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> HeaderBytes {
         let mut bytes = [0; HEADER_BYTES];
@@ -47,7 +77,7 @@ impl SegmentHeader {
     /// Returns the header, or what is wrong with it.
     pub(crate) fn decode(bytes: &HeaderBytes) -> Result<Self, &'static str> {
         check(bytes, SEGMENT_MAGIC)?;
-        if u32_at(bytes, 4) != VERSION {
+        if !(OLDEST_VERSION..=VERSION).contains(&u32_at(bytes, 4)) {
             return Err("its format version is unknown");
         }
         Ok(Self {
@@ -98,6 +128,74 @@ impl GroupHeader {
     }
 }
 
+impl Contents {
+    /// Returns what a segment holds at first.
+    pub(crate) fn empty(first: Offset) -> Self {
+        Self {
+            groups: 0,
+            first,
+            next: first,
+            end: HEADER_BYTES as u64,
+            times: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.next == self.first
+    }
+
+    /// Counts a group that was appended.
+    pub(super) fn take_group(&mut self, group: &Group) {
+        self.times = match (self.times, group.times()) {
+            (_, times) if self.is_empty() => times,
+            (Some((oldest, _)), Some((_, newest))) => Some((oldest, newest)),
+            _ => None,
+        };
+        self.groups += 1;
+        self.next.0 += group.len() as u64;
+        self.end += group.bytes() as u64;
+    }
+}
+
+impl SegmentFooter {
+    pub(crate) fn encode(&self) -> FooterBytes {
+        let Contents {
+            groups,
+            first,
+            next,
+            end,
+            times,
+        } = self.contents;
+        let (oldest, newest) = times.map_or(NO_TIMES, |(oldest, newest)| (oldest.0, newest.0));
+        let mut bytes = [0; FOOTER_BYTES];
+        bytes[0..4].copy_from_slice(&FOOTER_MAGIC);
+        bytes[4..8].copy_from_slice(&groups.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.salt.to_le_bytes());
+        bytes[16..24].copy_from_slice(&first.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&next.0.to_le_bytes());
+        bytes[32..40].copy_from_slice(&end.to_le_bytes());
+        bytes[40..48].copy_from_slice(&oldest.to_le_bytes());
+        bytes[48..56].copy_from_slice(&newest.to_le_bytes());
+        seal(bytes)
+    }
+
+    /// Returns the footer, or what is wrong with it.
+    pub(crate) fn decode(bytes: &FooterBytes) -> Result<Self, &'static str> {
+        check(bytes, FOOTER_MAGIC)?;
+        let times = (u64_at(bytes, 40), u64_at(bytes, 48));
+        Ok(Self {
+            salt: u64_at(bytes, 8),
+            contents: Contents {
+                groups: u32_at(bytes, 4),
+                first: Offset(u64_at(bytes, 16)),
+                next: Offset(u64_at(bytes, 24)),
+                end: u64_at(bytes, 32),
+                times: (times != NO_TIMES).then_some((UnixMs(times.0), UnixMs(times.1))),
+            },
+        })
+    }
+}
+
 /// Returns the file of the segment that starts at an offset.
 pub(super) fn segment_name(first: Offset) -> String {
     format!("{:020}.log", first.0)
@@ -114,31 +212,36 @@ pub(crate) fn segment_first(name: &str) -> Option<Offset> {
     }
 }
 
-fn seal(mut bytes: HeaderBytes) -> HeaderBytes {
-    let crc = crc32c::crc32c(&bytes[..CRC_AT]);
-    bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+/// Puts a checksum of everything before it into the last four bytes.
+fn seal<const BYTES: usize>(mut bytes: [u8; BYTES]) -> [u8; BYTES] {
+    let crc_at = BYTES - CRC_BYTES;
+    let crc = crc32c::crc32c(&bytes[..crc_at]);
+    bytes[crc_at..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-fn check(bytes: &HeaderBytes, magic: [u8; 4]) -> Result<(), &'static str> {
+fn check(bytes: &[u8], magic: [u8; 4]) -> Result<(), &'static str> {
     if bytes[0..4] != magic {
         return Err("its header is missing");
     }
-    if u32_at(bytes, CRC_AT) != crc32c::crc32c(&bytes[..CRC_AT]) {
+    let crc_at = bytes.len() - CRC_BYTES;
+    if u32_at(bytes, crc_at) != crc32c::crc32c(&bytes[..crc_at]) {
         return Err("its header has a wrong checksum");
     }
     Ok(())
 }
 
-const CRC_AT: usize = HEADER_BYTES - 4;
+const CRC_BYTES: usize = 4;
+/// Times that no two records have, in this order.
+const NO_TIMES: (u64, u64) = (u64::MAX, 0);
 
-fn u32_at(bytes: &HeaderBytes, at: usize) -> u32 {
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut field = [0; 4];
     field.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(field)
 }
 
-fn u64_at(bytes: &HeaderBytes, at: usize) -> u64 {
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut field = [0; 8];
     field.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(field)
@@ -165,6 +268,18 @@ mod tests {
         }
 
         #[test]
+        fn footers_come_back_and_any_flipped_bit_is_seen(
+            numbers: (u64, u64, u64, u64), groups: u32, times: Option<(u32, u32)>, bit in 0..FOOTER_BYTES * 8,
+        ) {
+            let (salt, first, next, end) = numbers;
+            let times = times.map(|(oldest, newest)| (UnixMs(oldest.into()), UnixMs(newest.into())));
+            let contents = Contents { groups, first: Offset(first), next: Offset(next), end, times };
+            let footer = SegmentFooter { salt, contents };
+            prop_assert_eq!(SegmentFooter::decode(&footer.encode()), Ok(footer));
+            prop_assert!(SegmentFooter::decode(&flipped(footer.encode(), bit)).is_err());
+        }
+
+        #[test]
         fn segment_names_come_back_and_sort_like_their_offsets(a: u64, b: u64) {
             prop_assert_eq!(segment_first(&segment_name(Offset(a))), Some(Offset(a)));
             prop_assert_eq!(segment_name(Offset(a)).cmp(&segment_name(Offset(b))), a.cmp(&b));
@@ -184,7 +299,7 @@ mod tests {
         }
     }
 
-    fn flipped(mut bytes: HeaderBytes, bit: usize) -> HeaderBytes {
+    fn flipped<const BYTES: usize>(mut bytes: [u8; BYTES], bit: usize) -> [u8; BYTES] {
         bytes[bit / 8] ^= 1 << (bit % 8);
         bytes
     }

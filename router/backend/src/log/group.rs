@@ -1,6 +1,7 @@
 //! Records on their way into the log: one buffer that already is the frame.
 
-use wire::ids::Offset;
+use wire::ids::{Offset, UnixMs};
+use wire::log::LogRecord;
 
 use super::format::{GROUP_BYTES_MAX, GroupHeader, HEADER_BYTES};
 
@@ -11,6 +12,8 @@ use super::format::{GROUP_BYTES_MAX, GroupHeader, HEADER_BYTES};
 pub struct Group {
     frame: Vec<u8>,
     records: u32,
+    /// Where the last record starts.
+    last_at: usize,
 }
 
 impl Group {
@@ -19,12 +22,14 @@ impl Group {
         Self {
             frame: vec![0; HEADER_BYTES],
             records: 0,
+            last_at: HEADER_BYTES,
         }
     }
 
     /// Adds the record that `encode` appends to the buffer it is given.
     pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let start = self.frame.len();
+        self.last_at = start;
         self.frame.extend_from_slice(&[0; LENGTH_BYTES]);
         encode(&mut self.frame);
         let length = (self.frame.len() - start - LENGTH_BYTES) as u32;
@@ -56,6 +61,12 @@ impl Group {
     pub fn clear(&mut self) {
         self.frame.truncate(HEADER_BYTES);
         self.records = 0;
+    }
+
+    /// Returns the times of the first and the last record; `None` where they have none.
+    pub(super) fn times(&self) -> Option<(UnixMs, UnixMs)> {
+        let time_at = |at| LogRecord::time_of(&self.frame[next_record(&self.frame, at)?]);
+        Some((time_at(HEADER_BYTES)?, time_at(self.last_at)?))
     }
 
     /// Fills in the header for its place and returns the frame.

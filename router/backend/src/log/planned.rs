@@ -54,6 +54,14 @@ impl<D: Disk> PlannedLog<D> {
             .map_or(Offset(0), |segment| segment.header.first)
     }
 
+    /// Returns the offset after the last record that the log holds.
+    pub fn next(&self) -> Offset {
+        self.plan
+            .segments
+            .last()
+            .map_or(Offset(0), |segment| segment.contents.next)
+    }
+
     /// Returns the segments that stay, oldest first.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = SegmentInfo> + '_ {
         self.plan.segments.iter().map(SegmentInfo::of)

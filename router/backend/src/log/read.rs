@@ -8,7 +8,7 @@ use super::format::HEADER_BYTES;
 use super::group::next_record;
 use super::segmented::Segment;
 use super::walk::{read_body, read_group_header};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 
 /// The records of a log from an offset to its end; see [`super::SegmentedLog::read_from`].
 ///
@@ -32,13 +32,13 @@ pub struct Records<'a, D: Disk> {
 impl<'a, D: Disk> Records<'a, D> {
     pub(super) fn new(disk: &'a D, segments: &'a [Segment], offset: Offset) -> Result<Self, ReadError> {
         let first = segments.first().map_or(Offset(0), |segment| segment.header.first);
-        let next = segments.last().map_or(Offset(0), |segment| segment.next);
+        let next = segments.last().map_or(Offset(0), |segment| segment.contents.next);
         if offset < first || offset > next {
             return Err(ReadError::OutOfRange { offset, first, next });
         }
         let index = segments
             .iter()
-            .position(|segment| offset < segment.next)
+            .position(|segment| offset < segment.contents.next)
             .unwrap_or(segments.len());
         let mut records = Self {
             disk,
@@ -80,8 +80,8 @@ impl<'a, D: Disk> Records<'a, D> {
             offset,
             reason,
         };
-        let group =
-            read_group_header(file, segment.header.salt, position, offset, file.len()?)?.map_err(corrupt)?;
+        let (salt, end) = (segment.header.salt, segment.contents.end);
+        let group = read_group_header(file, salt, position, offset, end)?.map_err(corrupt)?;
         self.next = offset;
         self.next_group = group.next();
         self.position += group.frame_bytes();
@@ -104,7 +104,7 @@ impl<'a, D: Disk> Records<'a, D> {
                 self.position = HEADER_BYTES as u64;
                 self.next_group = segment.header.first;
             }
-            if self.position < segment.bytes {
+            if self.position < segment.contents.end {
                 return Ok(Some(segment));
             }
             self.segments = &self.segments[1..];

@@ -5,9 +5,9 @@ use std::fmt;
 use wire::ids::Offset;
 
 use super::error::OpenError;
-use super::format::{GroupHeader, HEADER_BYTES, SegmentHeader, segment_first};
+use super::format::{Contents, FOOTER_BYTES, GroupHeader, HEADER_BYTES, SegmentHeader, segment_first};
 use super::segmented::{LogConfig, Segment, create_segment, new_segment_header};
-use super::walk::{find_group, walk};
+use super::walk::{find_group, read_footer, walk};
 use crate::disk::{Disk, DiskError, DiskFile};
 
 /// What start found, and what it did about it. `Display` is one line for the log.
@@ -46,7 +46,6 @@ pub struct Cut {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) segments: Vec<Segment>,
-    pub(crate) groups: u64,
     /// The last whole group: its segment's index, its place there, its header.
     last_group: Option<(usize, u64, GroupHeader)>,
     pub(crate) cut: Option<Cut>,
@@ -70,7 +69,6 @@ pub(crate) fn plan<D: Disk>(
         .collect();
     let mut plan = Plan {
         segments: Vec::with_capacity(names.len()),
-        groups: 0,
         last_group: None,
         cut: None,
         dropped: None,
@@ -78,10 +76,13 @@ pub(crate) fn plan<D: Disk>(
     };
     for (index, (name, first)) in names.iter().enumerate() {
         let file = disk.open(name)?;
-        let is_newest = index + 1 == names.len();
+        let following = names.get(index + 1).map(|(_, first)| *first);
         match read_segment_header(&file, *first)? {
-            Ok(header) => plan.take_segment(&file, name, header, config, unflushed, is_newest)?,
-            Err(reason) => plan.take_headless(&file, name, *first, reason, is_newest)?,
+            Ok(header) => {
+                plan.check_belongs(name, &header, config)?;
+                plan.take_segment(&file, name, header, unflushed, following)?;
+            }
+            Err(reason) => plan.take_headless(&file, name, *first, reason, following.is_none())?,
         }
     }
     plan.check_flushed(flushed)?;
@@ -92,18 +93,12 @@ pub(crate) fn plan<D: Disk>(
 impl Plan {
     /// The offset after the last record that stays; 0 in an empty log.
     pub(crate) fn next(&self) -> Offset {
-        self.segments.last().map_or(Offset(0), |segment| segment.next)
+        self.segments
+            .last()
+            .map_or(Offset(0), |segment| segment.contents.next)
     }
 
-    fn take_segment<F: DiskFile>(
-        &mut self,
-        file: &F,
-        name: &str,
-        header: SegmentHeader,
-        config: &LogConfig,
-        unflushed: Offset,
-        is_newest: bool,
-    ) -> Result<(), OpenError> {
+    fn check_belongs(&self, name: &str, header: &SegmentHeader, config: &LogConfig) -> Result<(), OpenError> {
         if header.generation != config.generation {
             let (found, expected) = (header.generation, config.generation);
             return Err(OpenError::Generation {
@@ -112,47 +107,93 @@ impl Plan {
                 expected,
             });
         }
-        self.check_follows(header.first)?;
-        let walk = walk(file, &header, unflushed)?;
-        if let Some(reason) = walk.damage {
-            let corrupt = |why| {
-                let (file, position, offset) = (name.to_owned(), walk.end, walk.next);
-                Err(OpenError::Corrupt {
-                    file,
-                    position,
-                    offset,
+        self.check_follows(header.first)
+    }
+
+    /// Takes a segment, after which one that starts at `following` lies; none after the newest.
+    fn take_segment<F: DiskFile>(
+        &mut self,
+        file: &F,
+        name: &str,
+        header: SegmentHeader,
+        unflushed: Offset,
+        following: Option<Offset>,
+    ) -> Result<(), OpenError> {
+        let footer = read_footer(file, &header)?;
+        let contents = match footer {
+            // Sealed, and in the store: the footer is all that a start needs of it.
+            Some(contents) if contents.next <= unflushed && following.is_some() => contents,
+            _ => self.walk_segment(file, name, &header, unflushed, footer, following)?,
+        };
+        self.segments.push(Segment {
+            name: name.to_owned(),
+            header,
+            contents,
+        });
+        Ok(())
+    }
+
+    fn walk_segment<F: DiskFile>(
+        &mut self,
+        file: &F,
+        name: &str,
+        header: &SegmentHeader,
+        unflushed: Offset,
+        footer: Option<Contents>,
+        following: Option<Offset>,
+    ) -> Result<Contents, OpenError> {
+        let length = file.len()?;
+        let walk = walk(
+            file,
+            header,
+            footer.map_or(length, |footer| footer.end),
+            unflushed,
+        )?;
+        let Contents { next, end, .. } = walk.contents;
+        let corrupt = |reason, why| OpenError::Corrupt {
+            file: name.to_owned(),
+            position: end,
+            offset: next,
+            reason,
+            why,
+        };
+        match walk.damage {
+            // Every record is there, up to the next segment: what cannot be read is the footer and nothing else.
+            Some(_) if following == Some(next) && length - end <= FOOTER_BYTES as u64 => {}
+            Some(reason) => {
+                let why = if next < unflushed {
+                    Some("the store holds its rows, so it had been durable")
+                } else if following.is_some() {
+                    Some("a later segment exists, so it had been durable")
+                } else if footer.is_some() {
+                    Some("a footer follows, so it had been durable")
+                } else {
+                    find_group(file, Some(header.salt), end, Offset(next.0 + 1))?
+                        .map(|_| "a later group follows, so it had been durable")
+                };
+                if let Some(why) = why {
+                    return Err(corrupt(reason, why));
+                }
+                self.cut = Some(Cut {
+                    file: name.to_owned(),
+                    position: end,
+                    bytes: length.saturating_sub(end),
+                    first_offset: next,
                     reason,
-                    why,
-                })
-            };
-            if walk.next < unflushed {
-                return corrupt("the store holds its rows, so it had been durable");
+                });
             }
-            if !is_newest {
-                return corrupt("a later segment exists, so it had been durable");
+            None if footer.is_some_and(|footer| footer.next != next) => {
+                return Err(corrupt(
+                    "its footer gives another end",
+                    "a footer is written after its groups",
+                ));
             }
-            if find_group(file, Some(header.salt), walk.end, Offset(walk.next.0 + 1))?.is_some() {
-                return corrupt("a later group follows, so it had been durable");
-            }
-            self.cut = Some(Cut {
-                file: name.to_owned(),
-                position: walk.end,
-                bytes: file.len()?.saturating_sub(walk.end),
-                first_offset: walk.next,
-                reason,
-            });
+            None => {}
         }
         if let Some((position, group)) = walk.last {
             self.last_group = Some((self.segments.len(), position, group));
         }
-        self.groups += walk.groups;
-        self.segments.push(Segment {
-            name: name.to_owned(),
-            header,
-            bytes: walk.end,
-            next: walk.next,
-        });
-        Ok(())
+        Ok(walk.contents)
     }
 
     /// A segment whose header cannot be read: the trace of a crash only while it is the newest and holds nothing more,
@@ -186,12 +227,12 @@ impl Plan {
     /// A segment starts at the very offset where the one before it ends.
     fn check_follows(&self, first: Offset) -> Result<(), OpenError> {
         match self.segments.last() {
-            Some(before) if before.next != first => Err(OpenError::Corrupt {
+            Some(before) if before.contents.next != first => Err(OpenError::Corrupt {
                 file: before.name.clone(),
-                position: before.bytes,
-                offset: before.next,
+                position: before.contents.end,
+                offset: before.contents.next,
                 reason: "it does not end where the next segment starts",
-                why: if before.next > first {
+                why: if before.contents.next > first {
                     "segments overlap"
                 } else {
                     "records are missing"
@@ -219,7 +260,7 @@ impl Plan {
             if segment.header.fold_version == config.fold_version {
                 continue;
             }
-            let reason = if segment.next > unflushed {
+            let reason = if segment.contents.next > unflushed {
                 "it holds records that are not in the store"
             } else if index == newest && !config.checkpoint_complete {
                 "the store's checkpoint is not complete"
@@ -256,14 +297,19 @@ impl Plan {
                 .map_or(Offset(0), |segment| segment.header.first),
             next: self.next(),
             segments: self.segments.len(),
-            groups: self.groups,
+            groups: self
+                .segments
+                .iter()
+                .map(|segment| u64::from(segment.contents.groups))
+                .sum(),
             cut: self.cut,
             dropped: self.dropped,
         };
         Ok((self.segments, recovery))
     }
 
-    /// Writes the last whole group in place with the bytes it has, cuts the torn one, and syncs.
+    /// Writes the last whole group in place with the bytes it has, cuts the torn one or the footer that the next group
+    /// overwrites, and syncs.
     ///
     /// It may be in the page cache alone: written by a process that died before its sync, or whose sync failed, after
     /// which the cache counts as clean and only another write brings the bytes to the disk. So may be the name of the
@@ -278,8 +324,8 @@ impl Plan {
         }
         if let Some(newest) = self.segments.last() {
             let file = disk.open(&newest.name)?;
-            if let Some(cut) = &self.cut {
-                file.truncate(cut.position)?;
+            if file.len()? > newest.contents.end {
+                file.truncate(newest.contents.end)?;
             }
             file.sync_data()?;
         }
@@ -291,7 +337,7 @@ impl Plan {
         let next = self.next();
         let header = new_segment_header(config, next);
         match self.segments.last_mut() {
-            Some(newest) if self.changes_fold && newest.is_empty() => {
+            Some(newest) if self.changes_fold && newest.contents.is_empty() => {
                 // In place: the header lies in one sector, so that a crash leaves the old one or the new one.
                 newest.header = header;
                 let file = disk.open(&newest.name)?;

@@ -1,9 +1,9 @@
 //! The log itself: appending groups and deleting segments.
 
-use wire::ids::Offset;
+use wire::ids::{Offset, UnixMs};
 
 use super::error::{AppendError, OpenError, ReadError};
-use super::format::{HEADER_BYTES, SegmentHeader, segment_name};
+use super::format::{Contents, SegmentFooter, SegmentHeader, segment_name};
 use super::group::Group;
 use super::planned::PlannedLog;
 use super::read::Records;
@@ -62,8 +62,10 @@ pub struct SegmentInfo {
     pub first: Offset,
     /// Offset after its last record.
     pub next: Offset,
-    /// Its length.
+    /// Bytes up to the end of its last group.
     pub bytes: u64,
+    /// Times of its first and its last record; `None` while it is empty, and where they are not known.
+    pub times: Option<(UnixMs, UnixMs)>,
 }
 
 impl SegmentInfo {
@@ -71,8 +73,9 @@ impl SegmentInfo {
         Self {
             file: segment.name.clone(),
             first: segment.header.first,
-            next: segment.next,
-            bytes: segment.bytes,
+            next: segment.contents.next,
+            bytes: segment.contents.end,
+            times: segment.contents.times,
         }
     }
 }
@@ -97,24 +100,18 @@ pub struct SegmentedLog<D: Disk> {
 pub(crate) struct Segment {
     pub(crate) name: String,
     pub(crate) header: SegmentHeader,
-    pub(crate) bytes: u64,
-    pub(crate) next: Offset,
-}
-
-impl Segment {
-    pub(super) fn is_empty(&self) -> bool {
-        self.next == self.header.first
-    }
+    pub(crate) contents: Contents,
 }
 
 impl<D: Disk> SegmentedLog<D> {
     /// Opens the log of a directory, or starts one there, for a store that is complete up to `flushed` (the offset of
     /// the last record whose rows it holds; `None` when it holds none).
     ///
-    /// Checks every header, the last group of every segment, and the body of every group that is not in the store.
+    /// Of a sealed segment that the store holds it reads header and footer. Of any other one, and always of the newest, it
+    /// checks every group header, the last group, and the body of every group that is not in the store.
     /// A damaged group is cut off only if it is what a crash leaves: its first offset is above `flushed`, and neither a
-    /// later group nor a later segment exists. The last whole group is written again in place with the bytes it has,
-    /// and synced, before anything is handed out.
+    /// later group, nor a footer, nor a later segment exists. The last whole group is written again in place with the
+    /// bytes it has, and synced, before anything is handed out.
     ///
     /// Errors: any [`OpenError`] but `Disk` means that a person has to look; nothing was changed then. `Disk` may be
     /// tried again: an interrupted start is started again from its beginning.
@@ -159,28 +156,32 @@ impl<D: Disk> SegmentedLog<D> {
 
     fn try_append(&mut self, group: &mut Group) -> Result<Offset, AppendError> {
         let newest = newest_of(&self.segments);
-        if !newest.is_empty() && newest.bytes + group.bytes() as u64 > self.config.segment_bytes {
+        let Contents { end, .. } = newest.contents;
+        if !newest.contents.is_empty() && end + group.bytes() as u64 > self.config.segment_bytes {
+            self.seal_segment()?;
             self.start_segment()?;
         }
-        let Segment {
-            header, bytes, next, ..
-        } = *newest_of(&self.segments);
-        match self.newest.write_at(bytes, group.seal(next, header.salt)) {
-            Ok(()) => {}
-            Err(DiskError::NoSpace { .. }) => {
-                self.take_back(bytes)?;
-                return Err(AppendError::NoSpace);
-            }
-            Err(error) => return Err(error.into()),
-        }
-        self.sync()?;
+        let Segment { header, contents, .. } = newest_of(&self.segments);
+        let (next, end) = (contents.next, contents.end);
+        self.write_at_end(end, group.seal(next, header.salt))?;
         let newest = self.segments.last_mut().expect("a log always has a segment");
-        newest.bytes += group.bytes() as u64;
-        newest.next.0 += group.len() as u64;
+        newest.contents.take_group(group);
         self.stats.groups += 1;
         self.stats.records += group.len() as u64;
         self.stats.bytes += group.bytes() as u64;
         Ok(next)
+    }
+
+    /// Writes at the end of the newest segment and syncs; takes back what found no room.
+    fn write_at_end(&mut self, end: u64, bytes: &[u8]) -> Result<(), AppendError> {
+        match self.newest.write_at(end, bytes) {
+            Ok(()) => Ok(self.sync()?),
+            Err(DiskError::NoSpace { .. }) => {
+                self.take_back(end)?;
+                Err(AppendError::NoSpace)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Finds out whether the log could grow again: writes past its end, syncs, and takes that away.
@@ -197,7 +198,7 @@ impl<D: Disk> SegmentedLog<D> {
     }
 
     fn try_probe(&mut self) -> Result<(), AppendError> {
-        let end = newest_of(&self.segments).bytes;
+        let end = newest_of(&self.segments).contents.end;
         let written = self.newest.write_at(end, &[PROBE_BYTE; PROBE_BYTES]);
         if written.is_ok() {
             self.sync()?;
@@ -221,6 +222,16 @@ impl<D: Disk> SegmentedLog<D> {
         self.newest.sync_data()
     }
 
+    /// Writes the footer of the newest segment, so that no start walks it once the store holds it.
+    fn seal_segment(&mut self) -> Result<(), AppendError> {
+        let Segment { header, contents, .. } = newest_of(&self.segments);
+        let footer = SegmentFooter {
+            salt: header.salt,
+            contents: *contents,
+        };
+        self.write_at_end(contents.end, &footer.encode())
+    }
+
     fn start_segment(&mut self) -> Result<(), AppendError> {
         let header = new_segment_header(&self.config, self.next());
         self.stats.syncs += 2;
@@ -232,13 +243,15 @@ impl<D: Disk> SegmentedLog<D> {
                 Ok(())
             }
             Err(DiskError::NoSpace { .. }) => {
-                // A smaller group may still fit the old segment, so that no trace of the new one may stay.
+                // A smaller group may still fit the old segment, so that neither its footer nor a trace of the new one
+                // may stay.
                 match self.disk.remove(&segment_name(header.first)) {
                     Ok(()) | Err(DiskError::NotFound { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
                 self.stats.syncs += 1;
                 self.disk.sync_dir()?;
+                self.take_back(newest_of(&self.segments).contents.end)?;
                 Err(AppendError::NoSpace)
             }
             Err(error) => Err(error.into()),
@@ -251,7 +264,7 @@ impl<D: Disk> SegmentedLog<D> {
     /// gaps: the oldest segment goes first, durably, before the next one.
     pub fn delete_before(&mut self, offset: Offset) -> Result<u32, DiskError> {
         let mut deleted = 0;
-        while self.segments.len() > 1 && self.segments[0].next <= offset {
+        while self.segments.len() > 1 && self.segments[0].contents.next <= offset {
             match self.disk.remove(&self.segments[0].name) {
                 // Gone already: an earlier call removed it, but its sync failed.
                 Ok(()) | Err(DiskError::NotFound { .. }) => {}
@@ -279,7 +292,7 @@ impl<D: Disk> SegmentedLog<D> {
 
     /// Returns the offset that the next record will get.
     pub fn next(&self) -> Offset {
-        newest_of(&self.segments).next
+        newest_of(&self.segments).contents.next
     }
 
     /// Returns the segments, oldest first.
@@ -307,8 +320,7 @@ pub(super) fn create_segment<D: Disk>(
         Segment {
             name,
             header,
-            bytes: HEADER_BYTES as u64,
-            next: header.first,
+            contents: Contents::empty(header.first),
         },
         file,
     ))

@@ -1,44 +1,43 @@
-//! Walks the groups of one segment.
+//! Walks the groups of one segment, or reads from its footer what a walk would find.
 
-use wire::ids::Offset;
+use wire::ids::{Offset, UnixMs};
+use wire::log::LogRecord;
 
-use super::format::{GROUP_MAGIC, GroupHeader, HEADER_BYTES, HeaderBytes, SegmentHeader};
+use super::format::{
+    Contents, FOOTER_BYTES, GROUP_MAGIC, GroupHeader, HEADER_BYTES, HeaderBytes, SegmentFooter, SegmentHeader,
+};
 use super::group::next_record;
 use crate::disk::{DiskError, DiskFile};
 
-/// What a walk found: whole groups, then the end of the file or damage.
+/// What a walk found: whole groups, then the end of the groups or damage.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
-    /// Groups that are whole.
-    pub(super) groups: u64,
-    /// Offset after their last record.
-    pub(super) next: Offset,
-    /// Byte after the last of them.
-    pub(super) end: u64,
+    /// The groups that are whole.
+    pub(super) contents: Contents,
     /// The last of them, and where it is.
     pub(super) last: Option<(u64, GroupHeader)>,
-    /// What follows at [`Walk::end`] instead of the end of the file.
+    /// What follows them instead of the end.
     pub(super) damage: Option<&'static str>,
 }
 
-/// Walks the groups of a segment to the first damage: checks every header, and the bodies of the last group and of those
-/// that hold a record at or after `unflushed`.
+/// Walks the groups of a segment up to byte `end`, or to the first damage: checks every header, and the bodies of the
+/// last group and of those that hold a record at or after `unflushed`.
 pub(super) fn walk(
     file: &impl DiskFile,
     header: &SegmentHeader,
+    end: u64,
     unflushed: Offset,
 ) -> Result<Walk, DiskError> {
-    let length = file.len()?;
     let mut walk = Walk {
-        groups: 0,
-        next: header.first,
-        end: HEADER_BYTES as u64,
+        contents: Contents::empty(header.first),
         last: None,
         damage: None,
     };
+    let mut first_group = None;
     let mut last_is_verified = true;
-    while walk.end < length {
-        let group = match read_group_header(file, header.salt, walk.end, walk.next, length)? {
+    while walk.contents.end < end {
+        let position = walk.contents.end;
+        let group = match read_group_header(file, header.salt, position, walk.contents.next, end)? {
             Ok(group) => group,
             Err(damage) => {
                 walk.damage = Some(damage);
@@ -46,19 +45,25 @@ pub(super) fn walk(
             }
         };
         last_is_verified = group.next() > unflushed;
-        if last_is_verified && let Err(damage) = read_body(file, walk.end, &group)? {
+        if last_is_verified && let Err(damage) = read_body(file, position, &group)? {
             walk.damage = Some(damage);
             break;
         }
-        walk.groups += 1;
-        walk.last = Some((walk.end, group));
-        walk.next = group.next();
-        walk.end += group.frame_bytes();
+        first_group.get_or_insert(group);
+        walk.last = Some((position, group));
+        walk.contents.groups += 1;
+        walk.contents.next = group.next();
+        walk.contents.end += group.frame_bytes();
     }
-    match walk.last {
-        Some((position, group)) if !last_is_verified => verify_last(file, walk, position, &group),
-        _ => Ok(walk),
+    if let Some((position, group)) = walk.last
+        && !last_is_verified
+    {
+        walk = verify_last(file, walk, position, &group)?;
     }
+    if let (Some(first), Some((position, last))) = (first_group, walk.last) {
+        walk.contents.times = times(file, &first, position, &last)?;
+    }
+    Ok(walk)
 }
 
 /// Checks the body of the last group, and takes it out of the walk when it is damaged.
@@ -71,22 +76,65 @@ fn verify_last(
     Ok(match read_body(file, position, group)? {
         Ok(_) => walk,
         Err(damage) => Walk {
-            groups: walk.groups - 1,
-            next: group.first,
-            end: position,
+            contents: Contents {
+                groups: walk.contents.groups - 1,
+                next: group.first,
+                end: position,
+                ..walk.contents
+            },
             last: None,
             damage: Some(damage),
         },
     })
 }
 
-/// Reads the header of the group at `position`, which must be the one at offset `first`.
+/// Returns the times of the first record of a segment and of the last one of its last group; `None` where one cannot be
+/// read.
+fn times(
+    file: &impl DiskFile,
+    first: &GroupHeader,
+    position: u64,
+    last: &GroupHeader,
+) -> Result<Option<(UnixMs, UnixMs)>, DiskError> {
+    let Ok(first) = read_body(file, HEADER_BYTES as u64, first)? else {
+        return Ok(None);
+    };
+    let Ok(last) = read_body(file, position, last)? else {
+        return Ok(None);
+    };
+    let oldest = next_record(&first, 0).and_then(|record| LogRecord::time_of(&first[record]));
+    let mut record = 0..0;
+    while let Some(next) = next_record(&last, record.end) {
+        record = next;
+    }
+    Ok(oldest.zip(LogRecord::time_of(&last[record])))
+}
+
+/// Reads the footer of a sealed segment; `None` without one that is whole.
+pub(crate) fn read_footer(
+    file: &impl DiskFile,
+    header: &SegmentHeader,
+) -> Result<Option<Contents>, DiskError> {
+    let Some(end) = file.len()?.checked_sub(FOOTER_BYTES as u64) else {
+        return Ok(None);
+    };
+    let mut bytes = [0; FOOTER_BYTES];
+    if file.read_at(end, &mut bytes)? < FOOTER_BYTES {
+        return Ok(None);
+    }
+    let footer = SegmentFooter::decode(&bytes).ok().filter(|footer| {
+        (footer.salt, footer.contents.first, footer.contents.end) == (header.salt, header.first, end)
+    });
+    Ok(footer.map(|footer| footer.contents))
+}
+
+/// Reads the header of the group at `position`, which must be the one at offset `first` and not go beyond byte `end`.
 pub(crate) fn read_group_header(
     file: &impl DiskFile,
     salt: u64,
     position: u64,
     first: Offset,
-    length: u64,
+    end: u64,
 ) -> Result<Result<GroupHeader, &'static str>, DiskError> {
     let mut bytes = [0; HEADER_BYTES];
     if file.read_at(position, &mut bytes)? < HEADER_BYTES {
@@ -97,7 +145,7 @@ pub(crate) fn read_group_header(
             Err("it belongs to another segment")
         } else if group.first != first {
             Err("it has another offset")
-        } else if group.frame_bytes() > length.saturating_sub(position) {
+        } else if group.frame_bytes() > end.saturating_sub(position) {
             Err("its body is cut off")
         } else {
             Ok(group)

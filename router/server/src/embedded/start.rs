@@ -273,7 +273,7 @@ impl Replay {
     ) -> Result<Self, StartError> {
         let unflushed = held.unflushed();
         let from = match held.flushed {
-            Some(_) => observe_from(log, u64::from(config.dedupe_minutes) * 60_000)?.min(unflushed),
+            Some(_) => observe_from(log, config)?.min(unflushed),
             None => log.first(),
         };
         let evicted = match next_record(log.read_from(from)?)? {
@@ -334,23 +334,28 @@ impl Replay {
     }
 }
 
-/// Returns the first offset of a segment that began at least `span_ms` before the newest one.
-fn observe_from<D: Disk>(log: &PlannedLog<D>, span_ms: u64) -> Result<Offset, StartError> {
+/// Returns where the ids begin that memory may keep: the start of the last segment that began at least the span of dedupe
+/// before the newest one, and no more records before the end than ids are kept.
+fn observe_from<D: Disk>(log: &PlannedLog<D>, config: &RouterConfig) -> Result<Offset, StartError> {
+    let fewest = Offset(log.next().0.saturating_sub(config.dedupe_ids_max as u64)).max(log.first());
+    let span_ms = u64::from(config.dedupe_minutes) * 60_000;
     let segments: Vec<_> = log
         .segments()
         .filter(|segment| segment.first < segment.next)
         .collect();
-    let mut newest = None;
+    let mut wanted = None;
     for segment in segments.iter().rev() {
-        let Some(record) = next_record(log.read_from(segment.first)?)? else {
-            continue;
+        let began = match segment.times {
+            Some((oldest, _)) => Some(oldest),
+            None => next_record(log.read_from(segment.first)?)?.map(|record| record.time),
         };
-        let wanted = *newest.get_or_insert(record.time.0.saturating_sub(span_ms));
-        if record.time.0 <= wanted {
-            return Ok(segment.first);
+        let Some(began) = began else { continue };
+        let wanted = *wanted.get_or_insert(began.0.saturating_sub(span_ms));
+        if segment.first <= fewest || began.0 <= wanted {
+            return Ok(segment.first.max(fewest));
         }
     }
-    Ok(log.first())
+    Ok(fewest)
 }
 
 /// Returns a record of the log; `None` at its end.

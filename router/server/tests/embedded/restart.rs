@@ -277,3 +277,50 @@ fn the_memory_of_sends_is_filled_again_from_the_log() {
         "the conversation, and no id"
     );
 }
+
+/// A log of so many segments, one each 20 minutes, all in the store; returns the reads and the report of the next start.
+fn start_on_segments(segments: u64, ids_max: usize) -> (u64, router_server::embedded::StartReport) {
+    let mut world = World::with(6, |config| {
+        config.log_segment_bytes = 1 << 20;
+        config.log_retention_minutes = 6_000;
+        config.dedupe_ids_max = ids_max;
+    });
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let long = "x".repeat(10_000);
+    for _ in 0..segments * SENDS_PER_SEGMENT {
+        let send = world.send_record(&a, user(2), None, &long);
+        world.say(gateway, &[wire::link::ToRouter::Send(send)]);
+        world.tick();
+        world.heard(gateway);
+        world.advance(20 * 60_000 / SENDS_PER_SEGMENT);
+    }
+    world.settle();
+    world.kill();
+    let before = world.disk.reads();
+    let report = world.start().unwrap();
+    (world.disk.reads() - before, report)
+}
+
+const SENDS_PER_SEGMENT: u64 = 104;
+
+#[test]
+fn a_start_reads_what_memory_keeps_of_the_log_and_of_the_rest_headers_and_footers() {
+    let (few_reads, few) = start_on_segments(4, 1_000_000);
+    let (many_reads, many) = start_on_segments(12, 1_000_000);
+    assert!(few.recovery.segments >= 4 && many.recovery.segments >= few.recovery.segments + 7);
+    let more = (many.recovery.segments - few.recovery.segments) as u64;
+    let slack = 2 * SENDS_PER_SEGMENT; // How full the newest segment happens to be.
+    assert!(
+        many_reads <= few_reads + 2 * more + slack,
+        "{few_reads} and {many_reads}"
+    );
+    assert!(many.observed <= 3 * SENDS_PER_SEGMENT, "{many}");
+    assert!(many.observed >= SENDS_PER_SEGMENT * 15 / 20, "{many}");
+}
+
+#[test]
+fn a_start_reads_no_more_records_for_memory_than_it_keeps_ids() {
+    let (_, report) = start_on_segments(3, 10);
+    assert_eq!((report.observed, report.replayed), (10, 0), "{report}");
+}

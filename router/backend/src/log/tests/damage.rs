@@ -174,7 +174,8 @@ fn damage_in_an_earlier_segment_is_refused_whatever_follows_it() {
     drop(log);
     for segment in &segments[..3] {
         let bytes = disk.contents(&segment.file);
-        for at in 0..bytes.len() {
+        let end = bytes.len() - FOOTER_BYTES;
+        for at in 0..end {
             disk.damage(&segment.file, &flipped(&bytes, at, 0x10));
             let error = SegmentedLog::open(disk.clone(), config(1), None).unwrap_err();
             let OpenError::Corrupt {
@@ -193,7 +194,7 @@ fn damage_in_an_earlier_segment_is_refused_whatever_follows_it() {
                 "byte {at}"
             );
         }
-        for length in 0..bytes.len() {
+        for length in 0..end {
             disk.damage(&segment.file, &bytes[..length]);
             assert!(
                 SegmentedLog::open(disk.clone(), config(1), None).is_err(),
@@ -218,7 +219,7 @@ fn tail_of_a_segment_that_another_one_follows_is_never_cut() {
     let header = disk.contents(&segments[1].file)[..HEADER_BYTES].to_vec();
     disk.damage(&segments[1].file, &header);
     let bytes = disk.contents(&segments[0].file);
-    disk.damage(&segments[0].file, &bytes[..bytes.len() - 1]);
+    disk.damage(&segments[0].file, &bytes[..bytes.len() - FOOTER_BYTES - 1]);
     assert!(refusal(&disk, 1, None).contains("a later segment exists"));
 }
 
