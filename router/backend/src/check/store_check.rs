@@ -8,7 +8,8 @@ use wire::ids::{ConversationId, Offset, Seq};
 use wire::row::{MessageRow, Row, key};
 
 use crate::store::{
-    Direction, FLUSHED_KEY, IDENTITY_KEY, Identity, Kv, KvError, PRUNE_FLOOR_KEY, StoreError, decode_offset,
+    CHECKPOINT_END_KEY, Direction, FLUSHED_KEY, IDENTITY_KEY, Identity, Kv, KvError, PRUNE_FLOOR_KEY,
+    StoreError, decode_offset,
 };
 
 /// A whole store, read to its last row.
@@ -20,6 +21,8 @@ pub struct StoreCheck {
     pub flushed: Option<Offset>,
     /// The offset below which inbox entries may be gone.
     pub prune_floor: Offset,
+    /// Where a clean stop left a complete checkpoint.
+    pub checkpoint_end: Option<Offset>,
     /// Its tables by name.
     pub tables: BTreeMap<&'static str, TableCheck>,
     /// What does not agree, the first hundred.
@@ -93,6 +96,7 @@ impl StoreCheck {
         }
         self.flushed = self.offset(kv, FLUSHED_KEY)?;
         self.prune_floor = self.offset(kv, PRUNE_FLOOR_KEY)?.unwrap_or_default();
+        self.checkpoint_end = self.offset(kv, CHECKPOINT_END_KEY)?;
         Ok(())
     }
 

@@ -66,7 +66,10 @@ pub enum OpenError {
         expected: u32,
     },
     /// Records that are not in the store were written for another fold.
-    #[error("{file} was written for fold version {found}, this build has {expected}, and {reason}")]
+    #[error(
+        "{file} was written for fold version {found}, this build has {expected}, and {reason}: start the version that wrote \
+         it once more on this directory, stop it cleanly (SIGTERM), then start this one"
+    )]
     FoldVersion {
         /// The segment.
         file: String,

@@ -263,7 +263,7 @@ impl Plan {
             let reason = if segment.contents.next > unflushed {
                 "it holds records that are not in the store"
             } else if index == newest && !config.checkpoint_complete {
-                "the store's checkpoint is not complete"
+                "it was not stopped cleanly"
             } else {
                 self.changes_fold |= index == newest;
                 continue;

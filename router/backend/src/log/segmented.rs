@@ -20,7 +20,7 @@ pub struct LogConfig {
     pub generation: u32,
     /// Version of the folds that will read the records.
     pub fold_version: u32,
-    /// The store's checkpoint is complete: it may be continued by another fold version.
+    /// A clean stop left the store complete up to `flushed`: another fold version may go on from there.
     pub checkpoint_complete: bool,
     /// Where segment salts come from: a random number, another one at each start.
     pub salt_seed: u64,

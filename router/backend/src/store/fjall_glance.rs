@@ -10,7 +10,7 @@ use super::fjall_copy::StoreCopy;
 use super::fjall_journal::{journal_values, torn_batch};
 use super::fjall_kv::{FjallKv, from_io};
 use super::kv::Kv;
-use super::kv_store::{FLUSHED_KEY, IDENTITY_KEY, Identity, decode_offset};
+use super::kv_store::{CHECKPOINT_END_KEY, FLUSHED_KEY, IDENTITY_KEY, Identity, decode_offset};
 
 /// The rows by which a store and a log are held against each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct StoreGlance {
     pub generation: Option<u32>,
     /// The last record whose rows it will hold when opened.
     pub flushed: Option<Offset>,
+    /// See [`super::Store::checkpoint_end`].
+    pub checkpoint_end: Option<Offset>,
 }
 
 impl StoreGlance {
@@ -33,12 +35,14 @@ impl StoreGlance {
             return Ok(Self {
                 generation: None,
                 flushed: None,
+                checkpoint_end: None,
             });
         }
         let tables = StoreCopy::open_tables(path)?;
-        let [identity, of_journals] = journal_values(path, [&IDENTITY_KEY, &FLUSHED_KEY])
-            .map_err(from_io)
-            .map_err(StoreError::from)?;
+        let [identity, flushed, end] =
+            journal_values(path, [&IDENTITY_KEY, &FLUSHED_KEY, &CHECKPOINT_END_KEY])
+                .map_err(from_io)
+                .map_err(StoreError::from)?;
         let identity = match identity {
             Some(identity) => Some(identity),
             None => tables.kv().get(&IDENTITY_KEY)?,
@@ -48,14 +52,23 @@ impl StoreGlance {
             None => None,
         };
         // A table may hold more than a journal that is damaged in front: of what it was made is not read again.
-        let mut flushed = None;
-        for bytes in of_journals.into_iter().chain(tables.kv().get(&FLUSHED_KEY)?) {
-            flushed = flushed.max(Some(decode_offset(&FLUSHED_KEY, &bytes)?));
-        }
+        let highest = |key: [u8; 2], of_journals: Option<Vec<u8>>| {
+            let mut highest = None;
+            for bytes in of_journals.into_iter().chain(tables.kv().get(&key)?) {
+                highest = highest.max(Some(decode_offset(&key, &bytes)?));
+            }
+            Ok::<_, StoreError>(highest)
+        };
+        let flushed = highest(FLUSHED_KEY, flushed)?;
+        let checkpoint_end = highest(CHECKPOINT_END_KEY, end)?;
         if generation.is_none() {
             check_is_new(path, flushed)?;
         }
-        Ok(Self { generation, flushed })
+        Ok(Self {
+            generation,
+            flushed,
+            checkpoint_end,
+        })
     }
 }
 

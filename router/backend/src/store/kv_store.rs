@@ -30,6 +30,7 @@ pub struct KvStore<K> {
     generation: u32,
     flushed: Option<Offset>,
     pub(super) prune_floor: Offset,
+    checkpoint_end: Option<Offset>,
     /// Opened again, the engine lacked rows: what is written behind the gap would hide it from the next start.
     has_gap: bool,
 }
@@ -59,11 +60,13 @@ impl<K: Kv> KvStore<K> {
         };
         let flushed = get_offset(&kv, FLUSHED_KEY)?;
         let prune_floor = get_offset(&kv, PRUNE_FLOOR_KEY)?.unwrap_or_default();
+        let checkpoint_end = get_offset(&kv, CHECKPOINT_END_KEY)?;
         Ok(Self {
             kv,
             generation,
             flushed,
             prune_floor,
+            checkpoint_end,
             has_gap: false,
         })
     }
@@ -318,6 +321,21 @@ impl<K: Kv> Store for KvStore<K> {
         Ok(self.kv.persist()?)
     }
 
+    fn checkpoint_end(&self) -> Option<Offset> {
+        self.checkpoint_end
+    }
+
+    fn complete_checkpoint(&mut self) -> Result<(), StoreError> {
+        // One sync is enough: what survives of the batches is a prefix, so that the mark implies all before it.
+        let end = self.flushed.map_or(Offset(0), |flushed| Offset(flushed.0 + 1));
+        let mut batch = Batch::default();
+        batch.put(CHECKPOINT_END_KEY, encode_offset(end));
+        self.write(&batch)?;
+        self.persist()?;
+        self.checkpoint_end = Some(end);
+        Ok(())
+    }
+
     fn prune_inbox(
         &mut self,
         below: Offset,
@@ -459,6 +477,7 @@ pub(crate) fn decode_offset(key: &[u8], bytes: &[u8]) -> Result<Offset, StoreErr
 pub(crate) const IDENTITY_KEY: [u8; 2] = [key::TABLE_META, 1];
 pub(crate) const FLUSHED_KEY: [u8; 2] = [key::TABLE_META, 2];
 pub(crate) const PRUNE_FLOOR_KEY: [u8; 2] = [key::TABLE_META, 3];
+pub(crate) const CHECKPOINT_END_KEY: [u8; 2] = [key::TABLE_META, 4];
 
 /// Raised when tables or keys change; a value's own layout has a version of its own.
 const SCHEMA: u32 = 1;

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`Store`] is what the folds and the read side ask. [`KvStore`] answers over any [`Kv`], of which there
 //! are two: [`FjallKv`] on disk and [`MemoryKv`], its twin, which reverts at a crash to any batch boundary that a disk
-//! may leave. [`WriteBehind`] puts a thread before the one on disk. The layout of rows is `wire::row`; the store's own rows (generation, flushed offset, prune floor) lie
+//! may leave. [`WriteBehind`] puts a thread before the one on disk. The layout of rows is `wire::row`; the store's own rows (generation, flushed offset, prune floor, end of a complete checkpoint) lie
 //! beside them under table byte 0, so that a batch and the offset it completes are one.
 
 mod fjall_copy;
@@ -26,7 +26,9 @@ pub use kv_store::KvStore;
 pub use memory::{KvFault, MemoryKv};
 pub use write_behind::WriteBehind;
 
-pub(crate) use kv_store::{FLUSHED_KEY, IDENTITY_KEY, Identity, PRUNE_FLOOR_KEY, decode_offset};
+pub(crate) use kv_store::{
+    CHECKPOINT_END_KEY, FLUSHED_KEY, IDENTITY_KEY, Identity, PRUNE_FLOOR_KEY, decode_offset,
+};
 
 use std::error::Error;
 
@@ -156,6 +158,16 @@ pub trait Store {
     fn poll_persisted(&mut self) -> Option<Result<Option<Offset>, StoreError>> {
         Some(self.persist().map(|()| self.flushed()))
     }
+
+    /// Returns where a clean stop left a complete checkpoint: the offset of the first record that it does not hold.
+    ///
+    /// It is of use while the store is complete up to just there, whoever opened it since.
+    fn checkpoint_end(&self) -> Option<Offset>;
+
+    /// Makes everything applied durable, and then that it is a complete checkpoint.
+    ///
+    /// Order: on a clean stop, when the log holds nothing more.
+    fn complete_checkpoint(&mut self) -> Result<(), StoreError>;
 
     /// Deletes inbox entries made by records below `below`, except the newest of each user, and raises the prune floor
     /// in the same batch: one step that looks at about `rows_max` rows, beginning with the user `from`. Returns where

@@ -28,6 +28,7 @@ pub struct WriteBehind<S> {
     flushed: Option<Offset>,
     generation: u32,
     prune_floor: Offset,
+    checkpoint_end: Option<Offset>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -71,6 +72,7 @@ impl<S: Store + Send + 'static> WriteBehind<S> {
     /// Errors: those of starting one.
     pub fn start(store: S) -> std::io::Result<Self> {
         let (flushed, generation, prune_floor) = (store.flushed(), store.generation(), store.prune_floor());
+        let checkpoint_end = store.checkpoint_end();
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -86,6 +88,7 @@ impl<S: Store + Send + 'static> WriteBehind<S> {
             flushed,
             generation,
             prune_floor,
+            checkpoint_end,
             thread: Some(thread),
         })
     }
@@ -343,6 +346,18 @@ impl<S: Store + Send + 'static> Store for WriteBehind<S> {
 
     fn poll_persisted(&mut self) -> Option<Result<Option<Offset>, StoreError>> {
         self.shared.queue().persisted.take()
+    }
+
+    fn checkpoint_end(&self) -> Option<Offset> {
+        self.checkpoint_end
+    }
+
+    fn complete_checkpoint(&mut self) -> Result<(), StoreError> {
+        self.checkpoint_end = self.write(|store| {
+            store.complete_checkpoint()?;
+            Ok(store.checkpoint_end())
+        })?;
+        Ok(())
     }
 
     fn prune_inbox(

@@ -8,6 +8,8 @@ use router_backend::disk::RealDisk;
 use router_backend::log::LogConfig;
 use router_backend::store::{FjallKv, StoreCopy, StoreError};
 
+use wire::ids::Offset;
+
 use super::data_dir::{log_path, store_path};
 use super::{FOLD_VERSION, StartError};
 
@@ -54,6 +56,8 @@ pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
     let config = LogConfig {
         generation,
         fold_version: FOLD_VERSION,
+        checkpoint_complete: store.checkpoint_end
+            == Some(store.flushed.map_or(Offset(0), |flushed| Offset(flushed.0 + 1))),
         ..LogConfig::default()
     };
     drop(lock); // It is taken again there.

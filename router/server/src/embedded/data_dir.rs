@@ -46,6 +46,7 @@ fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport),
     let held = Held {
         generation: glance.generation.unwrap_or(created),
         flushed: glance.flushed,
+        checkpoint_end: glance.checkpoint_end,
     };
     let disk = RealDisk::open(log)?;
     let disk = if config.fsync { disk } else { disk.without_sync() };

@@ -57,6 +57,7 @@ use self::group::Forming;
 use self::links::{Flushed, Links};
 use self::message_ids::MessageIds;
 use self::sessions::Postponed;
+use self::start::unflushed;
 use self::upkeep::Upkeep;
 use crate::config::RouterConfig;
 use crate::health::{Health, Readiness};
@@ -168,9 +169,19 @@ impl<D: Disk, S: Store> Router<D, S> {
         dues.into_iter().flatten().min()
     }
 
-    /// Syncs the store so that the next start has nothing to replay. Not needed for safety.
+    /// Syncs the store so that the next start has nothing to replay, and notes that it is complete, so that the next start
+    /// may be one of another fold version. Not needed for safety.
     pub fn close(mut self) {
-        if let Err(error) = self.store.persist() {
+        // After an append that failed, the log may hold more than it says.
+        let holds_all = self.unapplied.is_empty()
+            && self.condition.takes_records()
+            && unflushed(&self.store) == self.log.next();
+        let closed = if holds_all {
+            self.store.complete_checkpoint()
+        } else {
+            self.store.persist()
+        };
+        if let Err(error) = closed {
             tracing::warn!(%error, "the store could not be synced; the next start replays the log");
         }
     }

@@ -36,7 +36,7 @@ use crate::config::RouterConfig;
 use crate::health::{Health, Readiness};
 use crate::metrics::{Counters, Metrics};
 
-/// Version of what the folds make of a record. Another one must not continue a log before the store holds all of it.
+/// Version of what the folds make of a record. Another one continues a log only where a clean stop left the store complete.
 pub const FOLD_VERSION: u32 = 1;
 
 /// Why a router did not start. Nothing that the log holds was lost or changed; the data directory needs a person, or
@@ -122,6 +122,7 @@ impl<D: Disk, S: Store> Router<D, S> {
         let held = Held {
             generation: store.generation(),
             flushed: store.flushed(),
+            checkpoint_end: store.checkpoint_end(),
         };
         Start::judge(disk, held, config, seed, now)?.carry_out(store)
     }
@@ -132,6 +133,7 @@ impl<D: Disk, S: Store> Router<D, S> {
 pub(super) struct Held {
     pub(super) generation: u32,
     pub(super) flushed: Option<Offset>,
+    pub(super) checkpoint_end: Option<Offset>,
 }
 
 impl Held {
@@ -166,7 +168,7 @@ impl<D: Disk> Start<D> {
             segment_bytes: config.log_segment_bytes,
             generation: held.generation,
             fold_version: FOLD_VERSION,
-            checkpoint_complete: false,
+            checkpoint_complete: held.checkpoint_end == Some(held.unflushed()),
             salt_seed: seed,
         };
         let log = PlannedLog::read(disk, log_config, held.flushed)?;
@@ -194,6 +196,7 @@ impl<D: Disk> Start<D> {
         let opened = Held {
             generation: store.generation(),
             flushed: store.flushed(),
+            checkpoint_end: store.checkpoint_end(),
         };
         if opened != held {
             let reason =
@@ -332,6 +335,11 @@ impl Replay {
         self.unapplied.end();
         Ok(())
     }
+}
+
+/// Returns the first record whose rows are not in the store.
+pub(super) fn unflushed<S: Store>(store: &S) -> Offset {
+    store.flushed().map_or(Offset(0), |flushed| Offset(flushed.0 + 1))
 }
 
 /// Returns where the ids begin that memory may keep: the start of the last segment that began at least the span of dedupe

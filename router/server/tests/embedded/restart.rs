@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use router_backend::disk::Disk;
+use router_backend::log::{Group, LogConfig, SegmentedLog};
+use router_backend::store::{KvFault, KvStore, Store};
 use router_server::config::RouterConfig;
+use router_server::embedded::{FOLD_VERSION, StartReport};
 use wire::ids::{MessageId, Position};
 use wire::link::SessionOpen;
 
@@ -279,7 +283,7 @@ fn the_memory_of_sends_is_filled_again_from_the_log() {
 }
 
 /// A log of so many segments, one each 20 minutes, all in the store; returns the reads and the report of the next start.
-fn start_on_segments(segments: u64, ids_max: usize) -> (u64, router_server::embedded::StartReport) {
+fn start_on_segments(segments: u64, ids_max: usize) -> (u64, StartReport) {
     let mut world = World::with(6, |config| {
         config.log_segment_bytes = 1 << 20;
         config.log_retention_minutes = 6_000;
@@ -323,4 +327,99 @@ fn a_start_reads_what_memory_keeps_of_the_log_and_of_the_rest_headers_and_footer
 fn a_start_reads_no_more_records_for_memory_than_it_keeps_ids() {
     let (_, report) = start_on_segments(3, 10);
     assert_eq!((report.observed, report.replayed), (10, 0), "{report}");
+}
+
+/// Has another fold version begin a segment, as it does when it takes over; it may log a record that it never folds.
+fn begin_other_fold_version(world: &World, logs_record: bool) {
+    let store = KvStore::open(world.kv.clone(), 0).unwrap();
+    let config = LogConfig {
+        generation: store.generation(),
+        fold_version: FOLD_VERSION + 1,
+        checkpoint_complete: true,
+        ..LogConfig::default()
+    };
+    let (mut log, _) = SegmentedLog::open(world.disk.clone(), config, store.flushed()).unwrap();
+    if logs_record {
+        let mut group = Group::new();
+        group.push_bytes(b"of another version");
+        log.append_group(&mut group).unwrap();
+    }
+}
+
+/// A world with a message in log and store, and who sent it.
+fn world_with_a_message() -> World {
+    let mut world = World::seeded(7);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.send(&a, user(2), "x").unwrap();
+    world
+}
+
+#[test]
+fn another_fold_version_goes_on_after_a_clean_stop() {
+    let mut world = world_with_a_message();
+    world.stop();
+    begin_other_fold_version(&world, false);
+    for seq in 2..4 {
+        let report = world.start().unwrap();
+        assert_eq!(report.replayed, 0, "{report}");
+        let gateway = world.gateway();
+        let a = world.connect(gateway, user(1), 1);
+        assert_eq!(world.send(&a, user(2), "y").unwrap().seq.0, seq);
+        world.stop();
+    }
+}
+
+#[test]
+fn another_fold_version_is_refused_without_a_clean_stop_and_told_what_to_do() {
+    // Killed with everything in the store: only nobody said so. An earlier clean stop does not count for it.
+    for was_stopped_before in [false, true] {
+        let mut world = world_with_a_message();
+        if was_stopped_before {
+            world.stop();
+            world.start().unwrap();
+            let gateway = world.gateway();
+            let a = world.connect(gateway, user(1), 1);
+            world.send(&a, user(2), "y").unwrap();
+        }
+        world.advance(6_000);
+        world.settle(); // The store is synced.
+        world.kill();
+        begin_other_fold_version(&world, false);
+        let names = world.disk.list().unwrap();
+        let refused = world.start().unwrap_err().to_string();
+        assert!(refused.contains("it was not stopped cleanly"), "{refused}");
+        assert!(
+            refused.contains("start the version that wrote it once more"),
+            "{refused}"
+        );
+        assert_eq!(world.disk.list().unwrap(), names);
+    }
+}
+
+#[test]
+fn records_that_only_another_fold_version_knows_are_refused() {
+    let mut world = world_with_a_message();
+    world.stop();
+    begin_other_fold_version(&world, true);
+    let refused = world.start().unwrap_err().to_string();
+    assert!(
+        refused.contains("it holds records that are not in the store"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_stop_while_the_store_lacks_something_is_no_clean_one() {
+    let mut world = world_with_a_message();
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    world.kv.fail_applies(Some(KvFault::NoSpace));
+    let send = world.send_record(&a, user(2), None, "y");
+    world.say(gateway, &[wire::link::ToRouter::Send(send)]);
+    world.tick();
+    world.kv.fail_applies(None);
+    world.stop();
+    let store = KvStore::open(world.kv.clone(), 0).unwrap();
+    assert_eq!(store.checkpoint_end(), None);
 }

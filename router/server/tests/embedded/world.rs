@@ -112,6 +112,12 @@ impl World {
         Ok(report)
     }
 
+    /// Stops the process cleanly.
+    pub(crate) fn stop(&mut self) {
+        self.router.take().expect("the router is up").close();
+        self.kill();
+    }
+
     /// Kills the process: what was written stays, synced or not. Links are gone.
     pub(crate) fn kill(&mut self) {
         self.drop_router();

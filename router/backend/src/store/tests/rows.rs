@@ -12,7 +12,31 @@ on_both_engines!(
     conversations_of_a_user_are_paged_by_id,
     rows_written_again_change_nothing,
     rows_of_another_version_are_refused,
+    complete_checkpoint_ends_after_the_flushed_offset_of_then,
 );
+
+fn complete_checkpoint_ends_after_the_flushed_offset_of_then<E: Engine>() {
+    let engine = E::new();
+    let mut store = open_store(&engine);
+    assert_eq!(store.checkpoint_end(), None);
+    for (flushed, end) in [(None, 0), (Some(Offset(7)), 8)] {
+        if let Some(flushed) = flushed {
+            store
+                .apply(&[Row::Conversation(conversation_row(1, 3))], flushed)
+                .unwrap();
+            assert_eq!(
+                store.checkpoint_end(),
+                Some(Offset(0)),
+                "another offset than the store's"
+            );
+        }
+        store.complete_checkpoint().unwrap();
+        assert_eq!(store.checkpoint_end(), Some(Offset(end)));
+        drop(store);
+        store = open_store(&engine);
+        assert_eq!(store.checkpoint_end(), Some(Offset(end)));
+    }
+}
 
 fn new_store_keeps_its_first_generation<E: Engine>() {
     let engine = E::new();

@@ -46,6 +46,22 @@ fn what_waits_is_written_before_the_store_is_dropped() {
 }
 
 #[test]
+fn a_complete_checkpoint_holds_what_was_handed_over_or_is_none() {
+    let kv = MemoryKv::seeded(4);
+    let mut store = started(&kv);
+    hand_over(&mut store, 1).unwrap();
+    store.complete_checkpoint().unwrap();
+    assert_eq!(store.checkpoint_end(), Some(Offset(2)));
+    kv.fail_applies(Some(KvFault::NoSpace));
+    hand_over(&mut store, 2).unwrap();
+    store.complete_checkpoint().unwrap_err();
+    assert_eq!(store.checkpoint_end(), Some(Offset(2)));
+    drop(store);
+    kv.fail_applies(None);
+    assert_eq!(started(&kv).checkpoint_end(), Some(Offset(2)));
+}
+
+#[test]
 fn a_batch_without_room_stays_first_in_line_and_is_told_to_writers_and_readers() {
     let kv = MemoryKv::seeded(3);
     let mut store = started(&kv);
