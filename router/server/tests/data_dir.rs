@@ -355,7 +355,14 @@ const REASONS: &[Reason] = &[
     },
     Reason {
         name: "a log of another version",
-        spoil: |data| drop(open_log(data, FOLD_VERSION + 1)),
+        spoil: |data| {
+            drop(open_log(data, FOLD_VERSION + 1));
+            // As after a kill: nothing says that the store is complete as it is.
+            let mut kv = FjallKv::open(data.join("store"), FjallConfig::default()).unwrap();
+            let mut batch = Batch::default();
+            batch.put([0, 4], [0xff; 8]);
+            kv.apply(&batch).unwrap();
+        },
         says: "fold version",
     },
     Reason {

@@ -56,7 +56,8 @@ fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport),
         ..FjallConfig::default()
     };
     let start = match Start::judge(disk, held, config, seed, now) {
-        // The one that was to be given to a new store.
+        // The generation that was to be given to a new store is the log's at most by chance.
+        Ok(start) if glance.generation.is_none() && start.has_log() => return Err(StartError::StoreGone),
         Err(StartError::Log(OpenError::Generation { .. })) if glance.generation.is_none() => {
             return Err(StartError::StoreGone);
         }

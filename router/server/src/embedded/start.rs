@@ -183,6 +183,11 @@ impl<D: Disk> Start<D> {
         })
     }
 
+    /// Returns whether there is a log already.
+    pub(super) fn has_log(&self) -> bool {
+        self.log.segments().next().is_some()
+    }
+
     /// Makes log and store what a running router needs. `store` is the one that was judged.
     pub(super) fn carry_out<S: Store>(self, mut store: S) -> Result<(Router<D, S>, StartReport), StartError> {
         let Self {
