@@ -33,6 +33,9 @@ pub enum RunError {
         /// Which one, from 0.
         worker: u32,
     },
+    /// Signals cannot be caught.
+    #[error("catching signals: {0}")]
+    Signals(#[source] io::Error),
     /// The results cannot be written.
     #[error("--out: {}: {source}", path.display())]
     Output {
@@ -55,7 +58,11 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } => 64,
-            Self::Engine(_) | Self::Worker { .. } | Self::Panicked { .. } | Self::Output { .. } => 1,
+            Self::Engine(_)
+            | Self::Worker { .. }
+            | Self::Panicked { .. }
+            | Self::Signals(_)
+            | Self::Output { .. } => 1,
         }
     }
 }

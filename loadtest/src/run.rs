@@ -38,8 +38,14 @@ pub(crate) struct Summary {
     pub(crate) latencies: Recorder,
     /// CPU cores that the workers used while the schedule ran.
     pub(crate) cpu_cores: f64,
+    /// Length of the measured part.
+    pub(crate) measured: Duration,
     /// No client got in, or none was left.
     pub(crate) is_down: bool,
+    /// The run was asked to end before its time.
+    pub(crate) is_interrupted: bool,
+    /// The wait for what was in flight was shorter than the settings say: what did not arrive may still have been under way.
+    pub(crate) is_cut_short: bool,
 }
 
 /// What came of a run.
@@ -111,9 +117,20 @@ struct Coordinator<'scope, 'env, O> {
 }
 
 /// How the phases went.
+#[derive(Default)]
 struct Led {
     cpu_cores: f64,
+    measured: Duration,
     is_down: bool,
+    is_interrupted: bool,
+    is_cut_short: bool,
+}
+
+/// How connecting ended.
+enum Ramped {
+    In,
+    NobodyIn,
+    Interrupted,
 }
 
 struct FinishOnDrop<'a>(&'a Course);
@@ -167,40 +184,63 @@ impl<'scope, O: Send + 'scope> Coordinator<'scope, '_, O> {
 
     /// Leads the workers through the phases until the run is over.
     fn lead(&mut self) -> Result<Led, RunError> {
-        if !self.ramp()? {
-            return Ok(Led {
-                cpu_cores: 0.0,
-                is_down: true,
-            });
+        match self.ramp()? {
+            Ramped::In => {}
+            Ramped::NobodyIn => {
+                return Ok(Led {
+                    is_down: true,
+                    ..Led::default()
+                });
+            }
+            Ramped::Interrupted => {
+                return Ok(Led {
+                    is_interrupted: true,
+                    ..Led::default()
+                });
+            }
         }
         let start = self.clock.now() + START_AFTER;
         let cpu_before = self.counts().cpu_ns;
         self.course.run_from(start);
-        let cpu_cores = self.run_schedule(start, cpu_before)?;
+        let end = self.run_schedule(start)?;
+        let cpu_ns = self.counts().cpu_ns.saturating_sub(cpu_before);
         self.course.enter(Phase::Grace);
-        self.await_stragglers(start)?;
+        let is_cut_short = self.await_stragglers(start)?;
         Ok(Led {
-            cpu_cores,
+            cpu_cores: match end.since(start) {
+                0 => 0.0,
+                ran_ns => cpu_ns as f64 / ran_ns as f64,
+            },
+            measured: (end - (start + self.settings.warmup)).min(self.settings.duration),
             is_down: self.counts().live == 0,
+            is_interrupted: self.settings.interrupt.is_asked(),
+            is_cut_short,
         })
     }
 
-    /// Waits until every client has got in or failed. Returns whether any got in.
-    fn ramp(&mut self) -> Result<bool, RunError> {
+    /// Waits until every client has got in or failed.
+    fn ramp(&mut self) -> Result<Ramped, RunError> {
         loop {
             self.step(Activity::Connecting, None)?;
             let counts = self.counts();
             if counts.live == 0 && counts.failed >= DOWN_AFTER_FAILURES {
-                return Ok(false);
+                return Ok(Ramped::NobodyIn);
+            }
+            if self.settings.interrupt.is_asked() {
+                return Ok(Ramped::Interrupted);
             }
             if counts.settled >= self.settings.conns {
-                return Ok(counts.live > 0);
+                return Ok(if counts.live > 0 {
+                    Ramped::In
+                } else {
+                    Ramped::NobodyIn
+                });
             }
         }
     }
 
-    /// Waits for the end of the schedule; returns the cores used meanwhile.
-    fn run_schedule(&mut self, start: Ns, cpu_before: u64) -> Result<f64, RunError> {
+    /// Waits for the end of the schedule, or for an interrupt; returns when that was.
+    fn run_schedule(&mut self, start: Ns) -> Result<Ns, RunError> {
         let warm = start + self.settings.warmup;
         let end = start + self.settings.length();
         loop {
@@ -212,22 +252,31 @@ impl<'scope, O: Send + 'scope> Coordinator<'scope, '_, O> {
             self.step(activity, Some(start))?;
             let now = self.clock.now();
             // What is left of the schedule at its end is a little late, not missed, unless the tool cannot keep up.
-            if now >= end && (self.counts().exhausted || now >= end + LATE_MAX) {
-                let used = self.counts().cpu_ns.saturating_sub(cpu_before);
-                return Ok(used as f64 / now.since(start).max(1) as f64);
+            let is_over = now >= end && (self.counts().exhausted || now >= end + LATE_MAX);
+            if is_over || self.settings.interrupt.is_asked() {
+                return Ok(now);
             }
         }
     }
 
-    /// Waits until everything is answered and delivered, or the grace is over.
-    fn await_stragglers(&mut self, start: Ns) -> Result<(), RunError> {
+    /// Waits until everything is answered and delivered, or the grace is over; an interrupt leaves a short one. Returns
+    /// whether something was still under way when that was over.
+    fn await_stragglers(&mut self, start: Ns) -> Result<bool, RunError> {
         let end = self.clock.now() + self.settings.grace;
+        let mut end_of_interrupted = Ns::NEVER;
         loop {
             self.step(Activity::Draining, Some(start))?;
+            let now = self.clock.now();
+            if self.settings.interrupt.is_asked() {
+                end_of_interrupted = end_of_interrupted.min(now + INTERRUPTED_GRACE_MAX);
+            }
             let traffic = self.traffic();
             let is_done = traffic.in_flight == 0 && traffic.delivered >= traffic.accepted;
-            if is_done || self.clock.now() >= end || self.counts().live == 0 {
-                return Ok(());
+            if is_done || now >= end || self.counts().live == 0 {
+                return Ok(false);
+            }
+            if now >= end_of_interrupted {
+                return Ok(true);
             }
         }
     }
@@ -324,7 +373,10 @@ impl<'scope, O: Send + 'scope> Coordinator<'scope, '_, O> {
             traffic: self.traffic(),
             latencies: self.latencies,
             cpu_cores: led.cpu_cores,
+            measured: led.measured,
             is_down: led.is_down,
+            is_interrupted: led.is_interrupted,
+            is_cut_short: led.is_cut_short,
         };
         Ok(Conducted { outcomes, summary })
     }
@@ -359,5 +411,7 @@ const STEP: Duration = Duration::from_millis(10);
 const START_AFTER: Duration = Duration::from_millis(100);
 /// How long sends due before the end may still leave after it.
 const LATE_MAX: Duration = Duration::from_secs(1);
+/// How long an interrupted run waits for what is in flight; somebody sits before it.
+const INTERRUPTED_GRACE_MAX: Duration = Duration::from_secs(2);
 /// So many failures without a single success: the target is down.
 const DOWN_AFTER_FAILURES: u64 = 20;

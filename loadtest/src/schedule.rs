@@ -69,8 +69,9 @@ impl Schedule {
         }
     }
 
-    /// Ends the schedule; returns how many sends were left.
-    pub(crate) fn abandon(&mut self) -> u64 {
+    /// Ends the schedule at `until`; returns how many sends due before it were left.
+    pub(crate) fn abandon(&mut self, until: Ns) -> u64 {
+        self.total = self.total.min(self.rate.events_within(until.0));
         let left = self.left();
         self.total = 0;
         left
@@ -155,6 +156,19 @@ mod tests {
             }
             assert_eq!(left, 0);
         }
+    }
+
+    #[test]
+    fn a_schedule_cut_short_has_left_only_what_was_due_by_then() {
+        let mut schedule = Schedule::new(10, &(0..10), rate(1000), SECOND, 4);
+        for _ in 0..20 {
+            schedule.advance();
+        }
+        assert_eq!(schedule.clone().abandon(Ns(50_000_000)), 30);
+        assert_eq!(schedule.clone().abandon(Ns(0)), 0);
+        assert_eq!(schedule.clone().abandon(Ns::NEVER), 980);
+        assert_eq!(schedule.abandon(Ns(5_000_000)), 0);
+        assert_eq!((schedule.peek(), schedule.abandon(Ns::NEVER)), (None, 0));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use runtime::{EngineChoice, descriptors};
 use crate::clock::Ns;
 use crate::diagnosis::Punctuality;
 use crate::error::RunError;
+use crate::interrupt::Interrupt;
 use crate::target::Target;
 use crate::units::Rate;
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub allow_disruption: bool,
     /// How often progress is reported (default 1 s).
     pub progress_every: Duration,
+    /// Ends the run before its time when asked.
+    pub interrupt: Interrupt,
 }
 
 impl Settings {
@@ -71,6 +74,7 @@ impl Settings {
             punctuality: Punctuality::default(),
             allow_disruption: false,
             progress_every: Duration::from_secs(1),
+            interrupt: Interrupt::default(),
         }
     }
 

@@ -204,8 +204,14 @@ impl Ledger {
 /// Lays the halves of all workers' ledgers (in worker order) together.
 ///
 /// `unknown` are the sends (pair, number) without an answer; `live` says whether a client was connected and in step
-/// with its inbox at the end.
-pub(crate) fn judge(ledgers: Vec<Ledger>, unknown: &mut [(u32, u32)], live: impl Fn(u32) -> bool) -> Audit {
+/// with its inbox at the end. Of a run that is cut short, pairs whose last messages are missing are not judged: those may
+/// have been under way.
+pub(crate) fn judge(
+    ledgers: Vec<Ledger>,
+    unknown: &mut [(u32, u32)],
+    live: impl Fn(u32) -> bool,
+    is_cut_short: bool,
+) -> Audit {
     let mut audit = Audit {
         unknown: unknown.len() as u64,
         ..Audit::default()
@@ -222,9 +228,12 @@ pub(crate) fn judge(ledgers: Vec<Ledger>, unknown: &mut [(u32, u32)], live: impl
     }
     unknown.sort_unstable();
     let half = |id: u32| &incoming[plan.incoming_place(id) as usize];
+    let can_be_judged = |id: u32, pair: Pair| {
+        live(pair.receiver) && (!is_cut_short || half(id).high >= outgoing[id as usize].issued)
+    };
     for (id, pair) in (0..).zip(plan.pairs()) {
         audit.pairs += 1;
-        if live(pair.receiver) {
+        if can_be_judged(id, *pair) {
             let from = unknown.partition_point(|(pair, _)| *pair < id);
             let to = unknown.partition_point(|(pair, _)| *pair <= id);
             audit.judge_pair(&outgoing[id as usize], half(id), &unknown[from..to]);
@@ -233,7 +242,7 @@ pub(crate) fn judge(ledgers: Vec<Ledger>, unknown: &mut [(u32, u32)], live: impl
     for ids in conversations(&plan) {
         if ids
             .iter()
-            .all(|id| plan.pair(*id).is_some_and(|pair| live(pair.receiver)))
+            .all(|id| plan.pair(*id).is_some_and(|pair| can_be_judged(*id, pair)))
         {
             audit.judge_conversation(ids.iter().map(|id| half(*id)));
         }

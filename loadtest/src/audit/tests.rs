@@ -116,7 +116,7 @@ impl World {
     }
 
     fn judge(mut self) -> Audit {
-        judge(self.ledgers, &mut self.unknown, |_| true)
+        judge(self.ledgers, &mut self.unknown, |_| true, false)
     }
 }
 
@@ -357,7 +357,7 @@ fn a_receiver_that_was_away_at_the_end_is_not_judged() {
     let mut world = World::new(Pairing::Random);
     let flight = world.send(0);
     let away = world.plan.pairs()[flight.pair as usize].receiver;
-    let audit = judge(world.ledgers, &mut world.unknown, |client| client != away);
+    let audit = judge(world.ledgers, &mut world.unknown, |client| client != away, false);
     assert_eq!(
         (
             audit.pairs,
@@ -366,6 +366,30 @@ fn a_receiver_that_was_away_at_the_end_is_not_judged() {
             audit.lost
         ),
         (8, 7, 3, 0)
+    );
+}
+
+#[test]
+fn a_run_cut_short_is_not_judged_on_what_may_still_be_under_way() {
+    let mut world = World::new(Pairing::Random);
+    let members = world.plan.pairs()[0];
+    let is_back = |pair: &Pair| (pair.receiver, pair.sender) == (members.sender, members.receiver);
+    let back = world.plan.pairs().iter().position(is_back).unwrap() as u32;
+    let other = (0..CLIENTS).find(|pair| ![0, back].contains(pair)).unwrap();
+    // The second message of both conversations is missing; that of the other one has a later one of its sender behind it.
+    for (first, second, third) in [(back, 0, back), (other, other, other)] {
+        let [before, _, after] = [first, second, third].map(|pair| world.send(pair));
+        world.deliver_all(&[before, after]);
+    }
+    let audit = judge(world.ledgers, &mut world.unknown, |_| true, true);
+    assert_eq!(
+        (
+            audit.pairs_judged,
+            audit.conversations_judged,
+            audit.lost,
+            audit.gaps
+        ),
+        (7, 3, 1, 1)
     );
 }
 

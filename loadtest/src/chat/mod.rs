@@ -119,9 +119,8 @@ pub fn run(options: &Options, mut on_progress: impl FnMut(&Snapshot) + Send) -> 
         unknown.extend(unanswered);
         live.extend(still);
     }
-    let audit = judge(ledgers, &mut unknown, |client| {
-        live.get(client as usize) == Some(&true)
-    });
+    let is_live = |client: u32| live.get(client as usize) == Some(&true);
+    let audit = judge(ledgers, &mut unknown, is_live, summary.is_cut_short);
     let asked = Asked {
         rate: Some(options.rate.as_per_second()),
         payload_bytes: options.payload_bytes,

@@ -121,7 +121,7 @@ impl Population for Chat {
                 self.retry_due(clients, now);
             }
             Phase::Grace | Phase::Finish => {
-                let missed = self.schedule.abandon();
+                let missed = self.schedule.abandon(Ns(now.since(self.talk.course.start())));
                 clients.traffic().scheduled += missed;
                 clients.traffic().missed_late += missed;
                 self.retry_due(clients, now);

@@ -26,7 +26,8 @@ pub(super) struct Arguments {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 pass, 1 fault of the tool or the host, 2 the audit or a threshold failed, \
-3 the tool was the limit, 4 the target is down, 64 usage.";
+3 the tool was the limit, 4 the target is down, 64 usage, 130 interrupted. The first SIGINT or SIGTERM ends the run in \
+order, with a report on the part that ran; the second ends it at once.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Mode {

@@ -1,10 +1,11 @@
 //! The `loadtest` command: options in, report and exit code out.
 //!
 //! Exit codes: 0 pass, 1 fault of the tool or the host, 2 the audit or a threshold failed, 3 the tool was the limit,
-//! 4 the target is down, 64 usage.
+//! 4 the target is down, 64 usage, 130 interrupted.
 
 mod args;
 mod progress;
+mod signals;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -43,12 +44,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn execute(mode: &Mode) -> Result<Report, RunError> {
+    let interrupt = signals::catch().map_err(RunError::Signals)?;
     let mut progress = Progress::new();
     let on_progress = |snapshot: &_| progress.show(snapshot);
     match mode {
-        Mode::Chat(arguments) => chat::run(&arguments.options()?, on_progress),
-        Mode::Echo(arguments) => echo::run(&arguments.options()?, on_progress),
-        Mode::Idle(arguments) => idle::run(&arguments.options()?, on_progress),
+        Mode::Chat(arguments) => {
+            let mut options = arguments.options()?;
+            options.settings.interrupt = interrupt;
+            chat::run(&options, on_progress)
+        }
+        Mode::Echo(arguments) => {
+            let mut options = arguments.options()?;
+            options.settings.interrupt = interrupt;
+            echo::run(&options, on_progress)
+        }
+        Mode::Idle(arguments) => {
+            let mut options = arguments.options()?;
+            options.settings.interrupt = interrupt;
+            idle::run(&options, on_progress)
+        }
     }
 }
 

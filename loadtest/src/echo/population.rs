@@ -139,7 +139,7 @@ impl Population for Echo {
             },
             Phase::Grace | Phase::Finish => {
                 if let Drive::Open(schedule) = &mut self.drive {
-                    let missed = schedule.abandon();
+                    let missed = schedule.abandon(Ns(now.since(self.pattern.course.start())));
                     clients.traffic().scheduled += missed;
                     clients.traffic().missed_late += missed;
                 }

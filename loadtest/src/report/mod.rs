@@ -36,6 +36,8 @@ pub struct Report {
     pub engine: Option<&'static str>,
     /// When the run began, in ms since 1970.
     pub started_unix_ms: u64,
+    /// It was asked to end before its time; everything here is about the part that ran.
+    pub interrupted: bool,
     /// What was asked for.
     pub asked: Asked,
     /// What was reached, in the measured part.
@@ -106,6 +108,8 @@ impl Asked {
 /// What was reached, in the measured part of the schedule.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Achieved {
+    /// Length of the measured part; shorter than asked when the run was interrupted.
+    pub measured_s: f64,
     /// Messages answered a second.
     pub accepted_per_s: f64,
     /// Messages delivered a second.
@@ -122,7 +126,14 @@ impl Report {
         audit: Option<Audit>,
     ) -> Self {
         let latency = |series: Series| Latency::of(summary.latencies.series(series));
-        let seconds = settings.duration.as_secs_f64();
+        let measured_s = summary.measured.as_secs_f64();
+        let per_s = |count: u64| {
+            if measured_s > 0.0 {
+                count as f64 / measured_s
+            } else {
+                0.0
+            }
+        };
         let traffic = summary.traffic;
         let missed_here = traffic.missed_late + traffic.missed_in_flight_full;
         let generator = Generator {
@@ -143,10 +154,12 @@ impl Report {
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default()
                 .as_millis() as u64,
+            interrupted: summary.is_interrupted,
             asked,
             achieved: Achieved {
-                accepted_per_s: ack_us.count as f64 / seconds,
-                delivered_per_s: delivery_us.count as f64 / seconds,
+                measured_s,
+                accepted_per_s: per_s(ack_us.count),
+                delivered_per_s: per_s(delivery_us.count),
             },
             connects: summary.funnel.report(),
             traffic,

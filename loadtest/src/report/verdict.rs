@@ -13,6 +13,8 @@ use crate::settings::Settings;
 pub enum Outcome {
     /// The target broke a promise: something was lost, doubled, reordered or made up.
     AuditFailed,
+    /// The run was asked to end before its time.
+    Interrupted,
     /// No client got in, or none was left at the end.
     TargetDown,
     /// The tool did not keep its own schedule: the numbers say nothing about the target.
@@ -31,6 +33,7 @@ impl Outcome {
             Self::AuditFailed | Self::ThresholdFailed => 2,
             Self::GeneratorLimited => 3,
             Self::TargetDown => 4,
+            Self::Interrupted => 130,
         }
     }
 
@@ -42,6 +45,7 @@ impl Outcome {
             Self::ThresholdFailed => "threshold-failed",
             Self::GeneratorLimited => "generator-limited",
             Self::TargetDown => "target-down",
+            Self::Interrupted => "interrupted",
         }
     }
 }
@@ -57,9 +61,14 @@ pub struct Verdict {
 
 impl Verdict {
     pub(super) fn of(report: &Report, settings: &Settings, is_down: bool) -> Self {
+        let interrupted = report.interrupted.then(|| {
+            let (measured_s, asked_s) = (report.achieved.measured_s, report.asked.duration_s);
+            format!("interrupted: {measured_s:.1} of {asked_s:.1} s were measured")
+        });
         let down = is_down.then(|| down_reason(report));
         let groups = [
             (Outcome::AuditFailed, audit_defects(report, settings)),
+            (Outcome::Interrupted, interrupted.into_iter().collect()),
             (Outcome::TargetDown, down.into_iter().collect()),
             (
                 Outcome::GeneratorLimited,
@@ -123,8 +132,9 @@ fn threshold_failures(report: &Report, settings: &Settings) -> Vec<String> {
     };
     let counted = allowed.iter().chain(&always).filter(|(count, _)| *count > 0);
     let mut failures: Vec<String> = counted.map(|(count, what)| format!("{count} {what}")).collect();
-    let away = u64::from(report.asked.conns) - report.connects.live_at_end.min(u64::from(report.asked.conns));
-    if away > 0 {
+    let away = u64::from(report.asked.conns).saturating_sub(report.connects.live_at_end);
+    // An interrupted run may never have come to them.
+    if away > 0 && !report.interrupted {
         failures.push(format!("{away} clients not connected at the end"));
     }
     if let Some(max) = settings.max_p99 {

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Honest,
     /// A message with `sent` is not delivered.
     Lose,
+    /// Nothing is delivered from then on.
+    Withhold,
     /// A message is delivered twice as it is.
     Repeat,
     /// A message is delivered again under a new seq.
@@ -285,7 +287,8 @@ impl World {
     }
 
     fn deliver(&mut self, receiver: u64, mut event: Value, fault: Fault, strikes: bool) {
-        if fault == Fault::Lose && strikes {
+        let is_kept_back = fault == Fault::Withhold && self.sends >= 40;
+        if is_kept_back || (fault == Fault::Lose && strikes) {
             return;
         }
         if fault == Fault::Damage && strikes {

@@ -66,7 +66,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     }
     node.drain()?;
     match report.verdict.outcome {
-        Outcome::Pass | Outcome::GeneratorLimited | Outcome::ThresholdFailed => Ok(()),
+        Outcome::Pass | Outcome::GeneratorLimited | Outcome::ThresholdFailed | Outcome::Interrupted => Ok(()),
         Outcome::AuditFailed | Outcome::TargetDown => {
             bail!("the demonstration failed: {}", report.verdict.outcome.name())
         }
