@@ -6,6 +6,7 @@ use std::io;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use wire::client::Code;
+use wire::ws::CloseFrame;
 
 use crate::measure::{Latency, empty_histogram};
 
@@ -33,8 +34,8 @@ pub(crate) enum Ending {
     Status(u16),
     /// Not a valid answer to the upgrade.
     BadUpgrade(&'static str),
-    /// A close frame; 1005 when it holds no code.
-    Closed(u16),
+    /// A close frame; 1005 when it holds no code. The reason is the target's.
+    Closed { code: u16, reason: String },
     /// The stream ended without a close frame.
     EndOfStream,
     /// The target broke RFC 6455; the code says how.
@@ -46,7 +47,15 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// Returns the key it is counted under.
+    /// Returns the end by a close frame; `None` for one that is empty.
+    pub(crate) fn closed(frame: Option<CloseFrame<'_>>) -> Self {
+        let (code, reason) = frame.map_or((1005, ""), |frame| (frame.code, frame.reason));
+        // It is going to be printed on somebody's terminal.
+        let reason = reason.replace(char::is_control, "\u{fffd}");
+        Self::Closed { code, reason }
+    }
+
+    /// Returns the key it is counted under: what it is, and after a colon what the target said.
     pub(crate) fn label(&self) -> String {
         match self {
             Self::Io(kind) => match kind {
@@ -59,7 +68,8 @@ impl Ending {
             Self::Timeout => "timeout".to_owned(),
             Self::Status(status) => format!("http_{status}"),
             Self::BadUpgrade(why) => format!("bad_upgrade: {why}"),
-            Self::Closed(code) => format!("close_{code}"),
+            Self::Closed { code, reason } if reason.is_empty() => format!("close_{code}"),
+            Self::Closed { code, reason } => format!("close_{code}: {reason}"),
             Self::EndOfStream => "no_close_frame".to_owned(),
             Self::Violation(code) => format!("violation_{code}"),
             Self::BadEvent(what) => format!("bad_event: {what}"),
@@ -160,14 +170,15 @@ impl Funnel {
     }
 }
 
-/// Adds to a count; a label of the target's making gets one of its own only while there are few.
-fn count(counts: &mut BTreeMap<String, u64>, label: String, times: u64) {
-    let known = counts.len() < LABELS_MAX || counts.contains_key(&label);
-    *counts
-        .entry(if known { label } else { "other".to_owned() })
-        .or_default() += times;
+/// Adds to a count; what the target said makes a label of its own only while there are few.
+fn count(counts: &mut BTreeMap<String, u64>, mut label: String, times: u64) {
+    if counts.len() >= LABELS_MAX && !counts.contains_key(&label) {
+        label.truncate(label.find(": ").unwrap_or(label.len()));
+    }
+    *counts.entry(label).or_default() += times;
 }
 
+/// Then only what has no words of the target's gets a new label: a few thousand codes at most.
 const LABELS_MAX: usize = 64;
 
 /// The connect funnel in a report; times count from the start of the attempt.
@@ -181,7 +192,7 @@ pub struct Connects {
     pub reconnects: u64,
     /// Attempts that failed, by reason.
     pub failures: BTreeMap<String, u64>,
-    /// Live connections that ended without the tool's wish, by close code or reason.
+    /// Live connections that ended without the tool's wish, by close code and reason, or by what else ended them.
     pub losses: BTreeMap<String, u64>,
     /// `error` events by code, `resync`, and answers that fit no send.
     pub errors: BTreeMap<String, u64>,
@@ -193,4 +204,35 @@ pub struct Connects {
     pub welcome_us: Latency,
     /// Until `synced`, or until 101 where the mode has no hello.
     pub live_us: Latency,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed(code: u16, reason: &str) -> Ending {
+        Ending::closed(Some(CloseFrame { code, reason }))
+    }
+
+    #[test]
+    fn a_close_is_counted_by_code_and_reason_without_control_characters() {
+        assert_eq!(closed(1011, "out of memory").label(), "close_1011: out of memory");
+        assert_eq!(closed(1013, "").label(), "close_1013");
+        assert_eq!(Ending::closed(None).label(), "close_1005");
+        assert_eq!(
+            closed(4000, "\u{1b}[2Jgone\n").label(),
+            "close_4000: \u{fffd}[2Jgone\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn a_target_that_never_gives_the_same_reason_is_counted_by_code() {
+        let mut funnel = Funnel::new();
+        for session in 0..1000 {
+            funnel.count_loss(&closed(1011, &format!("session {session}")));
+        }
+        assert_eq!(funnel.losses.len(), LABELS_MAX + 1);
+        assert_eq!(funnel.losses["close_1011"], 1000 - LABELS_MAX as u64);
+        assert_eq!(funnel.losses["close_1011: session 0"], 1);
+    }
 }

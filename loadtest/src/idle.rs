@@ -101,7 +101,7 @@ impl Population for Idle {
 
     fn handle_loss(&mut self, _: &mut bool, _: &mut Traffic, ending: &Ending, now: Ns) -> Next {
         match ending {
-            Ending::Closed(code) if !login::may_reconnect(*code) => Next::GiveUp,
+            Ending::Closed { code, .. } if !login::may_reconnect(*code) => Next::GiveUp,
             _ => Next::ReconnectAt(now + RECONNECT_AFTER),
         }
     }

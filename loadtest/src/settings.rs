@@ -1,6 +1,6 @@
 //! What every mode needs to know: where, how many, how long.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -92,16 +92,7 @@ impl Settings {
                 "above 0, and at most 72h with the warm-up",
             ));
         }
-        if let Some(ip) = self
-            .source_ips
-            .iter()
-            .find(|ip| ip.is_ipv4() != self.target.address.is_ipv4())
-        {
-            return Err(RunError::usage(
-                "--source-ips",
-                format!("{ip} is not of the target's address family"),
-            ));
-        }
+        self.check_source_ips()?;
         self.check_descriptors()
     }
 
@@ -113,6 +104,19 @@ impl Settings {
     /// Returns the measured part of the schedule.
     pub(crate) fn measured(&self) -> Range<Ns> {
         Ns(0) + self.warmup..Ns(0) + self.length()
+    }
+
+    fn check_source_ips(&self) -> Result<(), RunError> {
+        for ip in &self.source_ips {
+            let usage = |reason: String| RunError::usage("--source-ips", reason);
+            if ip.is_ipv4() != self.target.address.is_ipv4() {
+                return Err(usage(format!("{ip} is not of the target's address family")));
+            }
+            // Whatever socket it is bound to, the kernel knows which addresses are its own.
+            UdpSocket::bind((*ip, 0))
+                .map_err(|error| usage(format!("{ip} is no address of this machine: {error}")))?;
+        }
+        Ok(())
     }
 
     fn check_descriptors(&self) -> Result<(), RunError> {

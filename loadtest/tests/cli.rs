@@ -30,6 +30,15 @@ fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
+/// Returns why the run did not pass, in the order of the report.
+fn reasons(output: &Output) -> Vec<String> {
+    let lines = stdout(output).lines();
+    lines
+        .filter_map(|line| line.strip_prefix("  ! "))
+        .map(str::to_owned)
+        .collect()
+}
+
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
@@ -60,6 +69,7 @@ fn a_usage_error_exits_with_64_and_names_the_setting() {
         ("chat --pairs zipf", "--pairs"),
         ("chat --source-ips ::1", "--source-ips"),
         ("chat --source-ips here", "--source-ips"),
+        ("chat --source-ips 127.0.0.1,192.0.2.1", "--source-ips: 192.0.2.1"),
         (
             "chat --token-hs256-secret-file /nowhere/at/all",
             "--token-hs256-secret-file",
@@ -122,6 +132,87 @@ fn each_outcome_has_its_exit_code_and_ends_the_last_line() {
             "{last}"
         );
     }
+}
+
+#[test]
+fn a_dead_port_gets_no_advice_about_the_load() {
+    let url = format!("ws://{}", closed_address());
+    for mode in ["chat", "echo --rate 1000", "idle"] {
+        let output = loadtest(&format!("{mode} --target {url} --conns 4 --duration 500ms"));
+        assert_eq!(code(&output), Some(4), "{output:?}");
+        let reasons = reasons(&output);
+        assert_eq!(
+            reasons[0],
+            format!("no connection to {url} succeeded: refused (4 times)")
+        );
+        assert!(
+            reasons.iter().all(|reason| !reason.contains("--in-flight")),
+            "{reasons:?}"
+        );
+    }
+}
+
+#[test]
+fn a_close_is_reported_with_its_code_and_reason() {
+    for (fault, label) in [
+        (Fault::CloseEarly, "close_1013: come back later"),
+        (Fault::CloseLive, "close_1011: out of memory"),
+    ] {
+        let stub = Stub::chat(fault);
+        let output = chat(&stub.url(), "--connect-timeout 400ms");
+        assert_eq!(code(&output), Some(4), "{output:?}");
+        assert!(reasons(&output)[0].contains(label), "{:?}", reasons(&output));
+        let kind = if fault == Fault::CloseEarly {
+            "failed"
+        } else {
+            "lost"
+        };
+        let connects = stdout(&output)
+            .lines()
+            .find(|line| line.starts_with(&format!("  {kind} ")));
+        assert!(connects.unwrap().contains(label), "{}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_target_that_echoes_nothing_has_not_lost_what_it_never_promised() {
+    let stub = Stub::echo(Fault::Mute);
+    let output = loadtest(&format!(
+        "echo --target {} --conns 4 --duration 300ms --grace 300ms",
+        stub.url()
+    ));
+    assert_eq!(code(&output), Some(2), "{output:?}");
+    assert_eq!(
+        reasons(&output),
+        [
+            "4 sends without an answer".to_owned(),
+            format!(
+                "{} answered nothing at all: is it a target for `echo`?",
+                stub.url()
+            )
+        ]
+    );
+    let last = stdout(&output).lines().last().unwrap();
+    assert!(
+        last.ends_with(" lost=0 dup=0 reordered=0 verdict=threshold-failed"),
+        "{last}"
+    );
+}
+
+#[test]
+fn echoes_are_deliveries_too() {
+    let stub = Stub::echo(Fault::Honest);
+    let output = loadtest(&format!(
+        "echo --target {} --conns 4 --rate 200 --duration 500ms --max-slip 1h --max-missed 100",
+        stub.url()
+    ));
+    assert_eq!(code(&output), Some(0), "{output:?}");
+    let has = |text: &str| stdout(&output).lines().any(|line| line.contains(text));
+    assert!(
+        has(" 100 delivered") && has("rate         200.0 answers/s, 200.0 deliveries/s"),
+        "{}",
+        stdout(&output)
+    );
 }
 
 #[test]

@@ -111,11 +111,15 @@ fn an_echo_that_is_lost_repeated_reordered_or_changed_is_reported() {
 }
 
 #[test]
-fn echoes_that_never_come_are_lost() {
+fn echoes_that_never_come_are_sends_without_an_answer() {
     for engine in engines() {
         let stub = Stub::echo(Fault::Mute);
         let report = run(&options(&stub.url(), engine));
-        assert_eq!((audit(&report).lost, report.exit_code()), (4, 2));
+        assert_eq!((audit(&report).unknown, audit(&report).lost), (4, 0));
+        assert_eq!(
+            (report.verdict.outcome, report.exit_code()),
+            (Outcome::ThresholdFailed, 2)
+        );
     }
 }
 

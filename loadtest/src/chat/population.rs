@@ -100,7 +100,7 @@ impl Population for Chat {
 
     fn handle_loss(&mut self, session: &mut Session, _: &mut Traffic, ending: &Ending, now: Ns) -> Next {
         session.start_over();
-        if matches!(ending, Ending::Closed(code) if !may_reconnect(*code)) {
+        if matches!(ending, Ending::Closed { code, .. } if !may_reconnect(*code)) {
             return Next::GiveUp;
         }
         let (after_ms, jitter_ms) = session.advice.take().unwrap_or_else(|| {

@@ -91,7 +91,7 @@ impl<R: Reactor, P: Population> Worker<R, P> {
                 Item::Pong(_) => {}
                 Item::Close(frame) => {
                     peer.close(frame.map_or(1000, |frame| frame.code));
-                    return Err(Ending::Closed(frame.map_or(1005, |frame| frame.code)));
+                    return Err(Ending::closed(frame));
                 }
             }
             if let Some(ending) = self.clients.entries[client as usize].link.abandoned.take() {

@@ -167,11 +167,14 @@ impl Population for Echo {
     fn handle_finish(&mut self, _clients: &Clients<Session>) {}
 
     fn finish(self, clients: Clients<Session>) -> Audit {
-        let lost = clients
+        let unanswered: u64 = clients
             .into_sessions()
             .map(|session| session.written.len() as u64)
             .sum();
-        Audit { lost, ..self.faults }
+        Audit {
+            unknown: self.faults.unknown + unanswered,
+            ..self.faults
+        }
     }
 }
 

@@ -159,7 +159,12 @@ impl Report {
             achieved: Achieved {
                 measured_s,
                 accepted_per_s: per_s(ack_us.count),
-                delivered_per_s: per_s(delivery_us.count),
+                delivered_per_s: per_s(if mode == "echo" {
+                    // An echo is answer and delivery in one.
+                    ack_us.count
+                } else {
+                    delivery_us.count
+                }),
             },
             connects: summary.funnel.report(),
             traffic,

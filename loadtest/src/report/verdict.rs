@@ -91,15 +91,17 @@ impl Verdict {
 }
 
 fn down_reason(report: &Report) -> String {
-    match report.connects.failures.iter().max_by_key(|(_, count)| **count) {
-        Some((label, count)) if report.connects.live_us.count == 0 => {
-            format!(
-                "no connection to {} succeeded: {label} ({count} times)",
-                report.target
-            )
-        }
-        _ => format!("no connection to {} was left at the end", report.target),
-    }
+    let connects = &report.connects;
+    let (what, endings) = if connects.live_us.count == 0 {
+        ("succeeded", &connects.failures)
+    } else {
+        ("was left at the end", &connects.losses)
+    };
+    let why = match endings.iter().max_by_key(|(_, count)| **count) {
+        Some((label, count)) => format!(": {label} ({count} times)"),
+        None => String::new(),
+    };
+    format!("no connection to {} {what}{why}", report.target)
 }
 
 fn audit_defects(report: &Report, settings: &Settings) -> Vec<String> {
@@ -132,6 +134,12 @@ fn threshold_failures(report: &Report, settings: &Settings) -> Vec<String> {
     };
     let counted = allowed.iter().chain(&always).filter(|(count, _)| *count > 0);
     let mut failures: Vec<String> = counted.map(|(count, what)| format!("{count} {what}")).collect();
+    if traffic.sent > 0 && traffic.accepted + traffic.refused == 0 {
+        failures.push(format!(
+            "{} answered nothing at all: is it a target for `{}`?",
+            report.target, report.mode
+        ));
+    }
     let away = u64::from(report.asked.conns).saturating_sub(report.connects.live_at_end);
     // An interrupted run may never have come to them.
     if away > 0 && !report.interrupted {

@@ -58,6 +58,10 @@ pub(crate) enum Fault {
     Babble,
     /// Nothing at all is answered.
     Mute,
+    /// The hello is answered by a close with 1013.
+    CloseEarly,
+    /// Every connection is closed with 1011 at its first send, for good.
+    CloseLive,
 }
 
 /// A stub server on a port of its own; ends with the value.
@@ -206,6 +210,12 @@ impl World {
         if fault == Fault::NoEntry {
             return send(json!({"type": "error", "code": "too_many_devices", "reason": "no"}));
         }
+        if fault == Fault::CloseEarly {
+            return drop(queue.send(close(1013, "come back later")));
+        }
+        if fault == Fault::CloseLive && !self.cut.insert(command["user_id"].as_u64().unwrap()) {
+            return drop(queue.send(close(1011, "still out of memory")));
+        }
         *user = command["user_id"]
             .as_u64()
             .or_else(|| subject(command))
@@ -237,6 +247,9 @@ impl World {
     fn send(&mut self, user: u64, command: &Value, fault: Fault, queue: &UnboundedSender<Message>) {
         self.sends += 1;
         let strikes = self.sends == 40;
+        if fault == Fault::CloseLive {
+            return drop(queue.send(close(1011, "out of memory")));
+        }
         let (id, message_id) = (&command["id"], command["message_id"].as_str().unwrap().to_owned());
         let receiver = command["receiver_id"].as_u64().unwrap();
         let conversation = direct(user, receiver);
@@ -261,10 +274,10 @@ impl World {
             self.deliver(receiver, event, fault, strikes);
         }
         if fault == Fault::CutOff && seq >= 10 && self.cut.insert(user) {
-            return drop(queue.send(close(4503)));
+            return drop(queue.send(close(4503, "")));
         }
         if fault == Fault::Replaced && user == 2 && seq >= 10 {
-            return drop(queue.send(close(4409)));
+            return drop(queue.send(close(4409, "")));
         }
         if fault == Fault::Unavailable && seq_of_repeat.is_none() && self.sends.is_multiple_of(10) {
             let code = "unavailable";
@@ -409,10 +422,10 @@ fn text(event: &Value) -> Message {
     Message::text(event.to_string())
 }
 
-fn close(code: u16) -> Message {
+fn close(code: u16, reason: &str) -> Message {
     Message::Close(Some(CloseFrame {
         code: code.into(),
-        reason: "".into(),
+        reason: reason.into(),
     }))
 }
 
