@@ -50,7 +50,7 @@ pub use error::RunError;
 pub use funnel::Connects;
 pub use interrupt::Interrupt;
 pub use login::Login;
-pub use measure::Latency;
+pub use measure::{Latency, LatencyLimits};
 pub use plan::Pairing;
 pub use report::{Achieved, Asked, Outcome, Report, Verdict};
 pub use settings::Settings;

@@ -91,6 +91,8 @@ pub struct Latency {
     pub p50: f64,
     /// 90 of 100 are at or below.
     pub p90: f64,
+    /// 95 of 100 are at or below.
+    pub p95: f64,
     /// 99 of 100 are at or below.
     pub p99: f64,
     /// 999 of 1,000 are at or below.
@@ -108,6 +110,7 @@ impl Latency {
             mean: histogram.mean() / 1000.0,
             p50: quantile(0.5),
             p90: quantile(0.9),
+            p95: quantile(0.95),
             p99: quantile(0.99),
             p999: quantile(0.999),
             max: us(histogram.max()),
@@ -116,8 +119,42 @@ impl Latency {
 
     /// Returns the 99th percentile.
     pub fn p99_duration(&self) -> Duration {
-        Duration::from_nanos((self.p99 * 1000.0) as u64)
+        duration(self.p99)
     }
+}
+
+/// The largest percentiles that a run allows; `None` for one that may be anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LatencyLimits {
+    /// Of the median.
+    pub p50: Option<Duration>,
+    /// Of the 95th percentile.
+    pub p95: Option<Duration>,
+    /// Of the 99th percentile.
+    pub p99: Option<Duration>,
+    /// Of the 99.9th percentile.
+    pub p999: Option<Duration>,
+}
+
+impl LatencyLimits {
+    /// Returns a sentence for each limit that the latency of `what` is above.
+    pub(crate) fn exceeded(&self, what: &str, latency: &Latency) -> Vec<String> {
+        [
+            ("p50", self.p50, latency.p50),
+            ("p95", self.p95, latency.p95),
+            ("p99", self.p99, latency.p99),
+            ("p99.9", self.p999, latency.p999),
+        ]
+        .into_iter()
+        .filter_map(|(name, limit, us)| Some((name, limit?, duration(us))))
+        .filter(|(_, limit, found)| found > limit)
+        .map(|(name, limit, found)| format!("{name} of {what} is {found:.1?}, {limit:.1?} allowed"))
+        .collect()
+    }
+}
+
+fn duration(us: f64) -> Duration {
+    Duration::from_nanos((us * 1000.0) as u64)
 }
 
 #[cfg(test)]
@@ -133,6 +170,43 @@ mod tests {
             let error = (latency.p50 * 1000.0 - ns as f64).abs() / ns as f64;
             assert!(error < 0.001, "{ns}: {latency:?}");
         }
+    }
+
+    #[test]
+    fn each_limit_is_held_against_its_own_percentile() {
+        let mut recorder = Recorder::new();
+        for ms in 1..=1000 {
+            recorder.record(Series::Ack, ms * 1_000_000);
+        }
+        let latency = Latency::of(recorder.series(Series::Ack));
+        let limit = |ms| Some(Duration::from_millis(ms));
+        let kept = LatencyLimits {
+            p50: limit(501),
+            p95: limit(951),
+            p99: limit(991),
+            p999: limit(1000),
+        };
+        assert_eq!(kept.exceeded("answers", &latency), Vec::<String>::new());
+        let broken = LatencyLimits {
+            p50: limit(499),
+            p95: limit(949),
+            p99: limit(989),
+            p999: limit(998),
+        };
+        let names: Vec<String> = broken
+            .exceeded("answers", &latency)
+            .iter()
+            .map(|sentence| sentence.split(" is ").next().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "p50 of answers",
+                "p95 of answers",
+                "p99 of answers",
+                "p99.9 of answers"
+            ]
+        );
     }
 
     #[test]

@@ -23,12 +23,15 @@ pub(crate) struct IntervalLog {
 }
 
 impl IntervalLog {
-    /// Creates the directory and the log in it.
-    pub(crate) fn create(directory: &Path, started: SystemTime) -> Result<Self, RunError> {
-        let path = directory.join("latency.hlog");
+    /// Creates the directory and the log in it; `replace` removes the files of an earlier run.
+    ///
+    /// Errors: `Usage` when there are such files and they are not to be replaced.
+    pub(crate) fn create(directory: &Path, replace: bool, started: SystemTime) -> Result<Self, RunError> {
+        clear(directory, replace)?;
+        let path = directory.join(LOG_FILE);
         let open = || {
             std::fs::create_dir_all(directory)?;
-            let mut file = BufWriter::new(File::create(&path)?);
+            let mut file = BufWriter::new(File::create_new(&path)?);
             let mut serializer = V2DeflateSerializer::new();
             IntervalLogWriterBuilder::new()
                 .add_comment("[Histogram log format version 1.3]")
@@ -84,6 +87,21 @@ impl IntervalLog {
     }
 }
 
+/// Makes sure that no file of an earlier run is there, so that those of two runs never mix.
+fn clear(directory: &Path, replace: bool) -> Result<(), RunError> {
+    for path in [LOG_FILE, REPORT_FILE].map(|name| directory.join(name)) {
+        if !path.exists() {
+            continue;
+        }
+        if !replace {
+            let reason = format!("{} is there already; --force replaces it", path.display());
+            return Err(RunError::usage("--out", reason));
+        }
+        std::fs::remove_file(&path).map_err(|source| RunError::Output { path, source })?;
+    }
+    Ok(())
+}
+
 fn as_io<E: std::fmt::Display>(error: IntervalLogWriterError<E>) -> io::Error {
     match error {
         IntervalLogWriterError::IoError(error) => error,
@@ -93,7 +111,7 @@ fn as_io<E: std::fmt::Display>(error: IntervalLogWriterError<E>) -> io::Error {
 
 /// Writes `run.json`.
 pub(crate) fn write_report(directory: &Path, report: &Report) -> Result<(), RunError> {
-    let path = directory.join("run.json");
+    let path = directory.join(REPORT_FILE);
     let write = || {
         std::fs::create_dir_all(directory)?;
         let mut json = report.to_json();
@@ -105,3 +123,6 @@ pub(crate) fn write_report(directory: &Path, report: &Report) -> Result<(), RunE
         source,
     })
 }
+
+const LOG_FILE: &str = "latency.hlog";
+const REPORT_FILE: &str = "run.json";

@@ -77,7 +77,7 @@ pub(crate) fn conduct<P: Population + Send>(
     let log = settings
         .out
         .as_deref()
-        .map(|out| IntervalLog::create(out, clock.start_time()))
+        .map(|out| IntervalLog::create(out, settings.replace_out, clock.start_time()))
         .transpose()?;
     std::thread::scope(|scope| {
         let mut coordinator = Coordinator {

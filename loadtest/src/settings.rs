@@ -11,6 +11,7 @@ use crate::clock::Ns;
 use crate::diagnosis::Punctuality;
 use crate::error::RunError;
 use crate::interrupt::Interrupt;
+use crate::measure::LatencyLimits;
 use crate::target::Target;
 use crate::units::Rate;
 
@@ -41,8 +42,10 @@ pub struct Settings {
     pub engine: EngineChoice,
     /// Directory for `run.json` and `latency.hlog`; it is created.
     pub out: Option<PathBuf>,
-    /// Largest 99th percentile from the intended send time, of answers and of deliveries; the run fails above it.
-    pub max_p99: Option<Duration>,
+    /// Replaces the files of an earlier run in it, which otherwise keep the run from starting.
+    pub replace_out: bool,
+    /// Of answers and of deliveries, from the intended send time; the run fails above them.
+    pub latency_limits: LatencyLimits,
     /// When the tool's own numbers are worth nothing.
     pub punctuality: Punctuality,
     /// The target is restarted or fails over during the run: lost connections, sends missed meanwhile and repeats on
@@ -70,7 +73,8 @@ impl Settings {
             seed: 1,
             engine: EngineChoice::Auto,
             out: None,
-            max_p99: None,
+            replace_out: false,
+            latency_limits: LatencyLimits::default(),
             punctuality: Punctuality::default(),
             allow_disruption: false,
             progress_every: Duration::from_secs(1),

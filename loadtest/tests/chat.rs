@@ -353,7 +353,7 @@ fn a_target_that_goes_away_is_down_at_the_end() {
 fn a_latency_above_the_limit_fails_the_run() {
     let stub = Stub::chat(Fault::Honest);
     let mut options = options(&stub.url(), EngineChoice::Poll);
-    options.settings.max_p99 = Some(Duration::from_nanos(1));
+    options.settings.latency_limits.p99 = Some(Duration::from_nanos(1));
     let report = run(&options);
     assert_eq!(
         (report.verdict.outcome, report.exit_code()),

@@ -78,6 +78,7 @@ fn a_usage_error_exits_with_64_and_names_the_setting() {
         ("chat --target http://127.0.0.1", "--target"),
         ("chat --target ws://192.0.2.1:9000", "--i-own-this-target"),
         ("chat --max-missed 101", "--max-missed"),
+        ("chat --force", "--out"),
         ("echo --inflight 4 --rate 5", "--rate"),
         ("echo --rate 5 --pipeline 2", "--pipeline"),
         ("echo --pipeline 0", "--pipeline"),
@@ -109,22 +110,31 @@ fn help_and_version_are_no_errors() {
 
 #[test]
 fn each_outcome_has_its_exit_code_and_ends_the_last_line() {
-    let pass = Stub::chat(Fault::Honest);
-    let lossy = Stub::chat(Fault::Lose);
-    let closed = format!("ws://{}", closed_address());
-    for (url, more, expected, verdict) in [
-        (pass.url(), "", 0, "pass"),
-        (lossy.url(), "", 2, "audit-failed"),
-        (pass.url(), "--max-p99 1ns", 2, "threshold-failed"),
+    let cases = [
+        (Some(Fault::Honest), "", 0, "pass"),
+        (Some(Fault::Lose), "", 2, "audit-failed"),
         (
-            pass.url(),
+            Some(Fault::Honest),
+            "--max-p50 1h --max-p95 1h --max-p99 1h --max-p999 1h",
+            0,
+            "pass",
+        ),
+        (Some(Fault::Honest), "--max-p50 1ns", 2, "threshold-failed"),
+        (Some(Fault::Honest), "--max-p95 1ns", 2, "threshold-failed"),
+        (Some(Fault::Honest), "--max-p99 1ns", 2, "threshold-failed"),
+        (Some(Fault::Honest), "--max-p999 1ns", 2, "threshold-failed"),
+        (
+            Some(Fault::Honest),
             "--rate 1M/s --in-flight 1 --max-missed 1",
             3,
             "generator-limited",
         ),
-        (closed, "", 4, "target-down"),
-    ] {
-        let output = chat(&url, more);
+        (None, "", 4, "target-down"),
+    ];
+    for (fault, more, expected, verdict) in cases {
+        let stub = fault.map(Stub::chat);
+        let address = stub.as_ref().map_or_else(closed_address, |stub| stub.address);
+        let output = chat(&format!("ws://{address}"), more);
         assert_eq!(code(&output), Some(expected), "{more}: {output:?}");
         let last = stdout(&output).lines().last().unwrap();
         assert!(
@@ -274,6 +284,36 @@ fn json_goes_to_standard_output_and_the_files_to_the_directory() {
         ),
         (100, 100, 100, 100)
     );
+}
+
+#[test]
+fn the_files_of_an_earlier_run_are_replaced_only_by_force() {
+    let stub = Stub::chat(Fault::Honest);
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["run.json", "latency.hlog"] {
+        let file = directory.path().join(name);
+        std::fs::write(&file, "of an earlier run").unwrap();
+        let output = chat(&stub.url(), &format!("--out {}", directory.path().display()));
+        assert_eq!(code(&output), Some(64), "{output:?}");
+        let named = format!("--out: {} is there already; --force", file.display());
+        assert!(stderr(&output).contains(&named), "{}", stderr(&output));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "of an earlier run");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+
+        let output = chat(
+            &stub.url(),
+            &format!("--out {} --force", directory.path().display()),
+        );
+        assert_eq!(code(&output), Some(0), "{output:?}");
+        let report: Value =
+            serde_json::from_slice(&std::fs::read(directory.path().join("run.json")).unwrap()).unwrap();
+        assert!(report["ack_us"]["p95"].as_f64() >= report["ack_us"]["p90"].as_f64());
+        let log = std::fs::read_to_string(directory.path().join("latency.hlog")).unwrap();
+        assert!(log.contains("Tag=ack") && !log.contains("earlier"), "{log}");
+        for name in ["run.json", "latency.hlog"] {
+            std::fs::remove_file(directory.path().join(name)).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::diagnosis::Punctuality;
 use crate::echo::Load;
 use crate::error::RunError;
 use crate::login::Login;
+use crate::measure::LatencyLimits;
 use crate::plan::Pairing;
 use crate::settings::Settings;
 use crate::target::Target;
@@ -78,9 +79,12 @@ pub(super) struct CommonArguments {
     /// I/O engine: auto, uring or poll.
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: EngineChoice,
-    /// Directory for run.json and latency.hlog.
+    /// Directory for run.json and latency.hlog; those of an earlier run are not replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace the files of an earlier run in --out.
+    #[arg(long, requires = "out")]
+    force: bool,
     /// Print the report as JSON (the final line goes to standard error).
     #[arg(long)]
     pub(super) json: bool,
@@ -96,9 +100,18 @@ pub(super) struct MeasureArguments {
     /// How long the load runs before it is measured.
     #[arg(long, value_name = "D", default_value = "0s", value_parser = parse_duration)]
     warmup: Duration,
+    /// Fail above this median, of answers and of deliveries, from the intended send time.
+    #[arg(long, value_name = "D", value_parser = parse_duration)]
+    max_p50: Option<Duration>,
+    /// Fail above this 95th percentile, of answers and of deliveries, from the intended send time.
+    #[arg(long, value_name = "D", value_parser = parse_duration)]
+    max_p95: Option<Duration>,
     /// Fail above this 99th percentile, of answers and of deliveries, from the intended send time.
     #[arg(long, value_name = "D", value_parser = parse_duration)]
     max_p99: Option<Duration>,
+    /// Fail above this 99.9th percentile, of answers and of deliveries, from the intended send time.
+    #[arg(long, value_name = "D", value_parser = parse_duration)]
+    max_p999: Option<Duration>,
     /// Call the run generator-limited above this 99th percentile of the tool's own delay.
     #[arg(long, value_name = "D", default_value = "20ms", value_parser = parse_duration)]
     max_slip: Duration,
@@ -244,6 +257,7 @@ impl CommonArguments {
             seed: self.seed,
             engine: self.engine,
             out: self.out.clone(),
+            replace_out: self.force,
             allow_disruption: self.allow_disruption,
             ..Settings::new(Target::parse(&self.target, self.i_own_this_target)?)
         })
@@ -261,7 +275,12 @@ impl MeasureArguments {
         };
         Ok(Settings {
             warmup: self.warmup,
-            max_p99: self.max_p99,
+            latency_limits: LatencyLimits {
+                p50: self.max_p50,
+                p95: self.max_p95,
+                p99: self.max_p99,
+                p999: self.max_p999,
+            },
             punctuality,
             ..settings
         })
@@ -327,7 +346,7 @@ mod tests {
             (Duration::from_secs(120), Duration::from_millis(500))
         );
         assert_eq!(
-            (settings.engine, settings.max_p99),
+            (settings.engine, settings.latency_limits.p99),
             (EngineChoice::Poll, Some(Duration::from_millis(50)))
         );
         assert_eq!(

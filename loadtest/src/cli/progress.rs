@@ -1,5 +1,6 @@
-//! Progress on standard error: a bar on a terminal, a line a second elsewhere.
+//! Progress on standard error: a bar on a terminal, a line a second elsewhere and for who wants no control characters.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -9,31 +10,29 @@ use crate::snapshot::{Activity, Snapshot};
 
 /// The display of one run.
 pub(super) struct Progress {
-    bar: ProgressBar,
-    is_terminal: bool,
+    /// `None`: lines.
+    bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Returns the display that standard error allows.
     pub(super) fn new() -> Self {
-        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-        let bar = if is_terminal {
-            ProgressBar::new(1)
-        } else {
-            ProgressBar::hidden()
-        };
-        if let Ok(style) = ProgressStyle::with_template(BAR) {
-            bar.set_style(style);
-        }
-        Self { bar, is_terminal }
+        let bar = can_draw().then(|| {
+            let bar = ProgressBar::new(1);
+            if let Ok(style) = ProgressStyle::with_template(BAR) {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar }
     }
 
     /// Shows how far the run is.
     pub(super) fn show(&mut self, snapshot: &Snapshot) {
-        if !self.is_terminal {
+        let Some(bar) = &self.bar else {
             eprintln!("{}", line(snapshot));
             return;
-        }
+        };
         let (done, all) = match snapshot.activity {
             Activity::Connecting => (u64::from(snapshot.connected), u64::from(snapshot.conns)),
             _ => (
@@ -41,16 +40,27 @@ impl Progress {
                 snapshot.length.as_millis() as u64,
             ),
         };
-        self.bar.set_length(all);
-        self.bar.set_position(done);
-        self.bar.set_message(line(snapshot));
+        bar.set_length(all);
+        bar.set_position(done);
+        bar.set_message(line(snapshot));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
+}
+
+/// Returns whether standard error is a terminal that takes control characters, and nobody asked for none.
+///
+/// Source: no-color.org.
+fn can_draw() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 fn line(snapshot: &Snapshot) -> String {

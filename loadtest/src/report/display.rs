@@ -199,6 +199,8 @@ impl fmt::Display for Spread<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Latency {
             p50,
+            p90,
+            p95,
             p99,
             p999,
             max,
@@ -207,8 +209,10 @@ impl fmt::Display for Spread<'_> {
         } = *self.0;
         write!(
             f,
-            "p50 {:<9} p99 {:<9} p99.9 {:<9} max {:<9} ({count} measured)",
+            "p50 {:<9} p90 {:<9} p95 {:<9} p99 {:<9} p99.9 {:<9} max {:<9} ({count} measured)",
             Us(p50),
+            Us(p90),
+            Us(p95),
             Us(p99),
             Us(p999),
             Us(max)

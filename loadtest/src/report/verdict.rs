@@ -1,7 +1,5 @@
 //! The judgement on a run, and the exit code that stands for it.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::Report;
@@ -145,19 +143,8 @@ fn threshold_failures(report: &Report, settings: &Settings) -> Vec<String> {
     if away > 0 && !report.interrupted {
         failures.push(format!("{away} clients not connected at the end"));
     }
-    if let Some(max) = settings.max_p99 {
-        let series = [("answers", &report.ack_us), ("deliveries", &report.delivery_us)];
-        failures.extend(
-            series
-                .iter()
-                .filter(|(_, latency)| latency.p99_duration() > max)
-                .map(|(what, latency)| {
-                    format!(
-                        "p99 of {what} is {:.1?}, {max:.1?} allowed",
-                        Duration::from_micros(latency.p99 as u64)
-                    )
-                }),
-        );
+    for (what, latency) in [("answers", &report.ack_us), ("deliveries", &report.delivery_us)] {
+        failures.extend(settings.latency_limits.exceeded(what, latency));
     }
     failures
 }
