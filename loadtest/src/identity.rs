@@ -44,13 +44,7 @@ impl Identity {
         push_hex(out, u64::from(self.number), 8);
         push_hex(out, self.intended.0, 12);
         let padding_bytes = content_bytes.saturating_sub(CONTENT_BYTES_MIN);
-        out.extend(
-            PADDING
-                .iter()
-                .cycle()
-                .skip(self.number as usize % PADDING.len())
-                .take(padding_bytes),
-        );
+        pad(out, self.number as usize % PADDING.len(), padding_bytes);
         let check = xxh3_64(&out[start..]);
         push_hex(out, check & 0xffff_ffff, CHECK_BYTES);
     }
@@ -74,6 +68,17 @@ impl Identity {
             number: field(19, 8)? as u32,
             intended: Ns(field(27, 12)?),
         })
+    }
+}
+
+/// Appends `bytes` bytes of the padding, repeated as often as it takes, from `offset` within it on.
+pub(crate) fn pad(out: &mut Vec<u8>, offset: usize, bytes: usize) {
+    let end = out.len() + bytes;
+    let mut from = offset;
+    while out.len() < end {
+        let part = &PADDING[from..];
+        out.extend_from_slice(&part[..part.len().min(end - out.len())]);
+        from = 0;
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Schedule {
     rate: Rate,
     /// Sends of the whole schedule, over all workers.
     total: u64,
+    /// The next send; it is looked at far more often than it changes.
+    due: Option<Due>,
 }
 
 impl Schedule {
@@ -40,18 +42,25 @@ impl Schedule {
         let order = Seeded::new(seed, PURPOSE_TURNS).permutation(pairs);
         let turns = (0..).zip(order).filter(|(_, pair)| own.contains(pair)).collect();
         let total = rate.events_within(length.as_nanos() as u64);
-        Self {
+        let mut schedule = Self {
             turns,
             round: u64::from(pairs),
             rounds_done: 0,
             next: 0,
             rate,
             total,
-        }
+            due: None,
+        };
+        schedule.due = schedule.find_due();
+        schedule
     }
 
     /// Returns the next send, without taking it; `None` when the schedule is over.
     pub(crate) fn peek(&self) -> Option<Due> {
+        self.due
+    }
+
+    fn find_due(&self) -> Option<Due> {
         let (turn, pair) = *self.turns.get(self.next)?;
         let index = self.rounds_done * self.round + u64::from(turn);
         (index < self.total).then(|| Due {
@@ -67,6 +76,7 @@ impl Schedule {
             self.next = 0;
             self.rounds_done += 1;
         }
+        self.due = self.find_due();
     }
 
     /// Ends the schedule at `until`; returns how many sends due before it were left.
@@ -74,6 +84,7 @@ impl Schedule {
         self.total = self.total.min(self.rate.events_within(until.0));
         let left = self.left();
         self.total = 0;
+        self.due = None;
         left
     }
 

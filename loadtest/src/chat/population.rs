@@ -50,6 +50,8 @@ pub(super) struct Chat {
     /// Sends to repeat: (time, client, request).
     retries: BinaryHeap<Reverse<(Ns, u32, u32)>>,
     seeded: Seeded,
+    /// Of the message being written.
+    content: Vec<u8>,
     live_at_end: Vec<bool>,
 }
 
@@ -170,6 +172,7 @@ impl Chat {
             phase: Phase::Ramp,
             retries: BinaryHeap::new(),
             seeded: Seeded::new(seed, PURPOSE_RECONNECT + u64::from(clients.start)),
+            content: Vec::new(),
             live_at_end: Vec::new(),
         }
     }
@@ -225,16 +228,16 @@ impl Chat {
         self.write(peer, &pending);
     }
 
-    fn write(&self, peer: &mut Peer<'_, Session>, pending: &Pending) {
-        let mut content = Vec::with_capacity(self.talk.payload_bytes);
+    fn write(&mut self, peer: &mut Peer<'_, Session>, pending: &Pending) {
+        self.content.clear();
         pending
             .identity(self.talk.run)
-            .write(self.talk.payload_bytes, &mut content);
+            .write(self.talk.payload_bytes, &mut self.content);
         let Some((pair, content)) = self
             .talk
             .plan
             .pair(pending.pair)
-            .zip(std::str::from_utf8(&content).ok())
+            .zip(std::str::from_utf8(&self.content).ok())
         else {
             return;
         };

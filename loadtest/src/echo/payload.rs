@@ -2,7 +2,7 @@
 //! text or as binary.
 
 use crate::clock::Ns;
-use crate::identity::{PADDING, push_hex, read_hex};
+use crate::identity::{PADDING, pad, push_hex, read_hex};
 
 /// Shortest payload.
 pub(super) const PAYLOAD_BYTES_MIN: usize = NUMBER_DIGITS + TIME_DIGITS;
@@ -15,7 +15,7 @@ pub(super) fn write(number: u32, intended: Ns, payload_bytes: usize, out: &mut V
     push_hex(out, u64::from(number), NUMBER_DIGITS);
     push_hex(out, intended.0, TIME_DIGITS);
     let padding = payload_bytes.saturating_sub(PAYLOAD_BYTES_MIN);
-    out.extend(PADDING.iter().cycle().take(padding));
+    pad(out, 0, padding);
 }
 
 /// Reads number and time back; `None` when it is not a payload of that size, byte for byte.
