@@ -167,7 +167,12 @@ fn split_target(target: &str) -> Option<(&str, Option<&str>)> {
         {
             return None;
         }
-        &rest[rest.find('/')?..]
+        // The authority ends at the first of these, whichever it is (RFC 3986 section 3.2): in `http://a?/ws` no path follows.
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#'])?);
+        if authority.is_empty() || !path.starts_with('/') {
+            return None;
+        }
+        path
     };
     Some(match origin_form.split_once('?') {
         Some((path, query)) => (path, Some(query)),

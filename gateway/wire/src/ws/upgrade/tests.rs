@@ -119,6 +119,11 @@ fn an_absolute_target_is_reduced_to_its_path() {
     assert_eq!(path("ftp://server.example.com/ws"), Err(Refusal::Target));
     assert_eq!(path("server.example.com:80"), Err(Refusal::Target));
     assert_eq!(path("*"), Err(Refusal::Target));
+    // The authority is over: what follows is a query or a fragment, and no path.
+    assert_eq!(path("http://evil?/ws"), Err(Refusal::Target));
+    assert_eq!(path("http://evil#/ws"), Err(Refusal::Target));
+    assert_eq!(path("http:///ws"), Err(Refusal::Target));
+    assert_eq!(path("http://server.example.com/ws?/x"), Ok("/ws".to_owned()));
 }
 
 #[test]
@@ -433,6 +438,24 @@ fn heads() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    /// A path begins where the authority ends, and nowhere else, however the rest is written.
+    #[test]
+    fn a_slash_behind_the_authority_is_no_path(
+        authority in "[a-z0-9.:@-]{1,20}",
+        separator in "[?#]",
+        rest in "[a-z0-9/?#.:-]{0,20}",
+    ) {
+        let target = format!("http://{authority}{separator}{rest}");
+        let head = SAMPLE.replace("/chat", &target);
+        let refused = parse(head.as_bytes()).map(|_| ());
+        prop_assert!(matches!(refused, Err(Refusal::Target | Refusal::Malformed)), "{target}: {refused:?}");
+        let head = SAMPLE.replace("/chat", &format!("http://{authority}/{rest}"));
+        if let Ok(Some((request, _))) = parse(head.as_bytes()) {
+            let whole = format!("/{rest}");
+            prop_assert_eq!(Some(request.path), whole.split('?').next());
+        }
+    }
+
     #[test]
     fn headers_are_read_as_httparse_reads_them(head in heads()) {
         let mut slots = [httparse::EMPTY_HEADER; HEADERS_MAX];
