@@ -12,7 +12,7 @@ use gateway_server::admin::{self, Admin, Metrics, Readiness};
 use gateway_server::descriptors::DescriptorBudget;
 use gateway_server::exposition::{Sample, Value};
 use gateway_server::gateway::{Gateway, Plan};
-use gateway_server::listen;
+use gateway_server::{listen, process};
 use router_server::api::{self, ApiConfig, ApiServer};
 use router_server::embedded::{self, RouterThread};
 use router_server::metrics;
@@ -121,7 +121,12 @@ impl Node {
             true => Err("draining".to_owned()),
         });
         let shown = Admin {
-            metrics: vec![gateway.metrics(), router_samples(router_metrics)],
+            metrics: vec![
+                gateway.metrics(),
+                router_samples(router_metrics),
+                process::metrics(descriptors.limit()),
+                Arc::new(|| vec![build_info()]),
+            ],
             readiness: vec![not_draining, readiness],
         };
         let (admin_stop, admin_stopped) = tokio::sync::oneshot::channel();
@@ -204,6 +209,19 @@ fn serve_admin(
     Ok(std::thread::Builder::new()
         .name("admin".to_owned())
         .spawn(serve)?)
+}
+
+/// Which build runs: always 1, with the answer in its labels.
+fn build_info() -> Sample {
+    Sample {
+        name: "tidegate_build_info",
+        help: "Which build runs; always 1.",
+        labels: vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("arch", std::env::consts::ARCH.to_owned()),
+        ],
+        value: Value::Gauge(1.0),
+    }
 }
 
 fn api_auth(verifier: Option<Verifier>) -> api::Auth {

@@ -28,6 +28,8 @@ pub struct Sample {
 pub enum Value {
     /// Only grows.
     Counter(u64),
+    /// Only grows, in seconds.
+    Seconds(f64),
     /// Goes up and down.
     Gauge(f64),
     /// Counts per upper bound (not cumulative; the last bound is infinite).
@@ -89,7 +91,7 @@ impl Collector for Scrape {
         }
         for (name, samples) in &families {
             let kind = match samples[0].value {
-                Value::Counter(_) => MetricType::Counter,
+                Value::Counter(_) | Value::Seconds(_) => MetricType::Counter,
                 Value::Gauge(_) => MetricType::Gauge,
                 Value::Histogram { .. } => MetricType::Histogram,
             };
@@ -104,6 +106,7 @@ impl Collector for Scrape {
                 let mut series = family.encode_family(&sample.labels)?;
                 match &sample.value {
                     Value::Counter(count) => ConstCounter::new(*count).encode(series)?,
+                    Value::Seconds(seconds) => ConstCounter::new(*seconds).encode(series)?,
                     Value::Gauge(value) => ConstGauge::new(*value).encode(series)?,
                     Value::Histogram { sum, count, buckets } => {
                         series.encode_histogram::<[(&str, &str); 0]>(*sum, *count, buckets, None)?;

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`config`] (every setting), [`driver`] (completion, Hub, submission: the loop of one worker),
 //! [`gateway`] (starts the workers and stops them), [`listen`] (their ports),
-//! [`descriptors`] (how many sockets they may hold), [`admin`] (health and metrics) and [`exposition`] (their text).
+//! [`descriptors`] (how many sockets they may hold), [`admin`] (health and metrics), [`process`] (the metrics of any
+//! process) and [`exposition`] (their text).
 //!
 //! Deliberately absent: any decision about a connection. Those are the Hub's.
 
@@ -14,4 +15,5 @@ pub mod driver;
 pub mod exposition;
 pub mod gateway;
 pub mod listen;
+pub mod process;
 pub mod stats;

@@ -10,6 +10,7 @@ mod descriptors;
 mod documents;
 mod http_api;
 mod lifecycle;
+mod metrics;
 mod operations;
 mod storage_faults;
 mod upgrade;
