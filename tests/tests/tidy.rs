@@ -7,14 +7,21 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// The arrows of the design: every crate, and the crates of this workspace it uses. All downward.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("wire", &[]),
     ("runtime", &[]),
     ("gateway-core", &["wire"]),
-    ("gateway-server", &["gateway-core", "runtime", "wire"]),
+    ("bounded-http", &[]),
+    (
+        "gateway-server",
+        &["bounded-http", "gateway-core", "runtime", "wire"],
+    ),
     ("router-core", &["wire"]),
     ("router-backend", &["wire"]),
-    ("router-server", &["router-backend", "router-core", "wire"]),
+    (
+        "router-server",
+        &["bounded-http", "router-backend", "router-core", "wire"],
+    ),
     ("loadtest", &["runtime", "wire"]),
     (
         "tidegate",

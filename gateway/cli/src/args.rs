@@ -102,7 +102,7 @@ pub(crate) struct ServeArgs {
     /// The reactor of the workers [default: auto]
     #[arg(long, value_enum)]
     pub(crate) engine: Option<EngineArg>,
-    /// No tokens: the user is taken from the path or from hello. Loopback addresses only.
+    /// No tokens: the user is taken from the path or from hello. Loopback addresses only, and pages from there.
     #[arg(long)]
     pub(crate) insecure_dev: bool,
     /// Tokens are HS256 with the secret in this file

@@ -17,7 +17,6 @@ use router_server::api::{self, ApiConfig, ApiServer};
 use router_server::embedded::{self, RouterThread};
 use router_server::metrics;
 use wire::link::pipe::pipe;
-use wire::token::Verifier;
 
 use crate::auth;
 use crate::settings::Settings;
@@ -106,9 +105,15 @@ impl Node {
         };
         let gateway = Gateway::start(&plan, sessions, links)?;
         tracing::info!("{}", gateway.report());
-        let auth = api_auth(verifier);
+        let auth = verifier.map_or_else(
+            || api::Auth::InsecureDev {
+                origins: settings.gateway.allowed_origins.clone(),
+            },
+            api::Auth::Tokens,
+        );
         let mut api_config = ApiConfig::new(auth, name.clone(), epoch);
         api_config.connections_max = descriptors.api_connections_max(api_config.connections_max);
+        tracing::info!("the memory of the API:\n{}", api_config.memory_budget());
         let api_server = api::serve(api_listener, api_end, api_config)?;
         let readiness: Readiness = Arc::new(move || match health.readiness() {
             router_server::health::Readiness::Ready => Ok(()),
@@ -200,10 +205,11 @@ fn serve_admin(
                 // A dropped sender ends it too.
                 let _ = stopped.await;
             };
-            admin::serve(listener, shown, connections_max, stopped).await
+            admin::serve(listener, shown, connections_max, stopped).await;
+            Ok::<_, std::io::Error>(())
         });
         if let Err(error) = served {
-            tracing::error!(%error, "the admin listener ended");
+            tracing::error!(%error, "the admin listener cannot be used");
         }
     };
     Ok(std::thread::Builder::new()
@@ -222,10 +228,6 @@ fn build_info() -> Sample {
         ],
         value: Value::Gauge(1.0),
     }
-}
-
-fn api_auth(verifier: Option<Verifier>) -> api::Auth {
-    verifier.map_or(api::Auth::InsecureDev, api::Auth::Tokens)
 }
 
 /// The router's samples in the admin listener's words: the two crates share no types, only shapes.

@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use bounded_http::Bounds;
 
-use crate::bounded::Bounded;
 use crate::exposition::{self, Sample};
 
 /// Gives its samples when asked.
@@ -27,36 +27,23 @@ pub struct Admin {
 }
 
 /// Serves at most `connections_max` connections until the future `stopped` ends, and then for at most [`DRAIN_TIMEOUT`].
-///
-/// Errors: those of accepting connections.
 pub async fn serve(
     listener: tokio::net::TcpListener,
     admin: Admin,
     connections_max: usize,
-    stopped: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let router = Router::new()
+    stopped: impl Future<Output = ()>,
+) {
+    let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    let (stop, mut stopping) = tokio::sync::watch::channel(false);
-    let told = async move {
-        let _ = stopping.changed().await;
+    let bounds = Bounds {
+        name: "the admin listener",
+        connections_max,
+        drain_timeout: DRAIN_TIMEOUT,
     };
-    let serving = axum::serve(Bounded::new(listener, connections_max), router)
-        .with_graceful_shutdown(told)
-        .into_future();
-    tokio::pin!(serving);
-    tokio::select! {
-        ended = serving.as_mut() => return ended,
-        () = stopped => {}
-    }
-    let _ = stop.send(true);
-    // Who has sent half a request, or reads nothing, does not hold up the end of the process.
-    tokio::time::timeout(DRAIN_TIMEOUT, serving)
-        .await
-        .unwrap_or(Ok(()))
+    bounded_http::serve(listener, routes, bounds, stopped).await;
 }
 
 /// How long requests in flight may take once the listener is told to end.

@@ -30,7 +30,8 @@ pub struct GatewayConfig {
     pub engine: EngineSetting,
     /// Name of this gateway in `welcome`, on links and in metrics; empty: the host name.
     pub name: String,
-    /// Origins that browsers may come from, each as they send it: `scheme://host[:port]`, or `null`; empty: any. A request without Origin is no browser.
+    /// Origins that browsers may come from, each as they send it: `scheme://host[:port]`, or `null`; empty: any, without
+    /// tokens those of this machine. A request without Origin is no browser.
     pub allowed_origins: Vec<String>,
     /// Connections of one worker; beyond it a client is closed with 4429. Not set: the default of the Hub, or what the
     /// open descriptors allow if that is less.

@@ -8,7 +8,6 @@
 //! Deliberately absent: any decision about a connection. Those are the Hub's.
 
 pub mod admin;
-mod bounded;
 pub mod config;
 pub mod descriptors;
 pub mod driver;

@@ -9,6 +9,7 @@ mod delivery;
 mod descriptors;
 mod documents;
 mod http_api;
+mod http_edge;
 mod lifecycle;
 mod metrics;
 mod operations;

@@ -51,7 +51,8 @@ pub struct SessionsConfig {
     pub worker: u16,
     /// How users are known.
     pub auth: Auth,
-    /// Origins of pages that may connect, compared exactly; empty: all. A client without an origin is no browser.
+    /// Origins of pages that may connect, compared exactly; empty: all, and with [`Auth::InsecureDev`] those of this machine,
+    /// which may always. A client without an origin is no browser.
     pub origins: Vec<String>,
     /// Sustained sends a second that `welcome` announces; 0: not limited. The router enforces it.
     pub sends_per_s: u32,

@@ -1,5 +1,6 @@
 //! What an upgrade request says: path, origin, subprotocol and token.
 
+use wire::host;
 use wire::ids::UserId;
 use wire::token::Claims;
 use wire::ws::upgrade::{Refusal, Request};
@@ -42,9 +43,7 @@ pub(super) fn decide(
     now: Now,
 ) -> Result<Accepted<Session>, Refusal> {
     let endpoint = endpoint(request.path).ok_or(Refusal::NotFound)?;
-    let is_foreign =
-        |origin: &str| !config.origins.is_empty() && config.origins.iter().all(|allowed| allowed != origin);
-    if request.origin.is_some_and(is_foreign) {
+    if is_foreign(config, request) {
         return Err(Refusal::Forbidden);
     }
     let (subprotocol, offered_token) = negotiate(request)?;
@@ -72,6 +71,17 @@ pub(super) fn decide(
         };
     }
     Ok(accepted)
+}
+
+/// Returns whether a page asks that may not.
+fn is_foreign(config: &SessionsConfig, request: &Request<'_>) -> bool {
+    let origins = &config.origins;
+    match config.auth {
+        Auth::Tokens(_) => request
+            .origin
+            .is_some_and(|origin| !origins.is_empty() && origins.iter().all(|allowed| allowed != origin)),
+        Auth::InsecureDev => !host::is_local(Some(request.host), request.origin, origins),
+    }
 }
 
 /// Takes over what a token says.

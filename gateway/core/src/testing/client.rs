@@ -187,7 +187,7 @@ pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 /// Returns a request for an upgrade, with header lines.
 pub(crate) fn request(path: &str, headers: &str) -> String {
     format!(
-        "GET {path} HTTP/1.1\r\nHost: gateway.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost:9000\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     )
 }

@@ -1,7 +1,8 @@
 //! Who calls: the bearer token of a request, and which users its bearer may act as.
 
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use axum::http::{HeaderMap, HeaderValue};
+use wire::host;
 use wire::ids::{UnixMs, UserId};
 use wire::token::Verifier;
 
@@ -11,8 +12,12 @@ use super::problem::{Kind, Problem};
 pub enum Auth {
     /// A bearer token that this verifier accepts.
     Tokens(Verifier),
-    /// Nobody proves anything: every request is trusted. Only for a listener on loopback.
-    InsecureDev,
+    /// Nobody proves anything: every request is trusted, unless a page makes it that is neither of this machine nor of
+    /// `origins`. Only for a listener on loopback.
+    InsecureDev {
+        /// Origins of other pages that may ask, compared exactly.
+        origins: Vec<String>,
+    },
 }
 
 /// The bearer of a request.
@@ -25,12 +30,29 @@ pub(super) enum Caller {
 }
 
 impl Auth {
+    /// Checks which page asks, where no token says who does.
+    ///
+    /// Errors: `Forbidden`; `BadRequest` for a header that says two things, or none that can be read.
+    pub(super) fn check_page(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Self::InsecureDev { origins } = self else {
+            return Ok(());
+        };
+        let (host, origin) = (only(headers, HOST)?, only(headers, ORIGIN)?);
+        if host::is_local(host, origin, origins) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Kind::Forbidden,
+            "Host and Origin: without tokens only loopback and gateway.allowed_origins may ask",
+        ))
+    }
+
     /// Returns the caller of a request with these headers.
     ///
     /// Errors: `Unauthorized`, with the reason, without a valid token.
     pub(super) fn caller(&self, headers: &HeaderMap, now: UnixMs) -> Result<Caller, Problem> {
         let verifier = match self {
-            Self::InsecureDev => return Ok(Caller::Trusted(None)),
+            Self::InsecureDev { .. } => return Ok(Caller::Trusted(None)),
             Self::Tokens(verifier) => verifier,
         };
         let token = bearer(headers)?;
@@ -57,6 +79,19 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
         _ => Err(unauthorized(
             "the header Authorization must read `Bearer <token>`",
+        )),
+    }
+}
+
+/// Returns the value of a header that may stand once.
+fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem> {
+    let mut values = headers.get_all(&name).iter();
+    let value = values.next().map(HeaderValue::to_str).transpose();
+    match (value, values.next()) {
+        (Ok(value), None) => Ok(value),
+        _ => Err(Problem::new(
+            Kind::BadRequest,
+            format!("the header {name} must stand once, as ASCII text"),
         )),
     }
 }
@@ -89,8 +124,6 @@ impl Caller {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -109,6 +142,34 @@ mod tests {
         for bad in [&[][..], &["Basic xyz"], &["a.b.c"], &["Bearer a", "Bearer b"]] {
             assert_eq!(read(bad), Err(Kind::Unauthorized), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn without_tokens_a_page_must_be_of_this_machine() {
+        let auth = Auth::InsecureDev {
+            origins: vec!["https://app.example".to_owned()],
+        };
+        let check = |headers: &[(HeaderName, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            auth.check_page(&map).map_err(|problem| problem.kind())
+        };
+        let here = (HOST, "127.0.0.1:9001");
+        assert_eq!(check(std::slice::from_ref(&here)), Ok(()));
+        assert_eq!(check(&[here.clone(), (ORIGIN, "http://localhost:3000")]), Ok(()));
+        assert_eq!(check(&[here.clone(), (ORIGIN, "https://app.example")]), Ok(()));
+        for foreign in [
+            &[here.clone(), (ORIGIN, "https://evil.example")][..],
+            &[here.clone(), (ORIGIN, "null")],
+            &[(HOST, "evil.example:9001")],
+            &[],
+        ] {
+            assert_eq!(check(foreign), Err(Kind::Forbidden), "{foreign:?}");
+        }
+        let twice = [here.clone(), (HOST, "evil.example")];
+        assert_eq!(check(&twice), Err(Kind::BadRequest));
     }
 
     #[test]

@@ -1,11 +1,7 @@
 //! Reads the fields of a request one by one, so that a bad one is named.
 
-use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request};
-use axum::http::header::{CONTENT_LENGTH, EXPECT};
-use bytes::BytesMut;
-use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -14,60 +10,11 @@ use wire::ids::{ConversationId, MessageId, UserId};
 use wire::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
 
 use super::problem::{Kind, Problem};
-use super::{BODY_TIMEOUT, REQUEST_BYTES_MAX};
 
 /// Returns a path's id as text.
 pub(super) fn path_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     id.map(|Path(id)| id)
         .map_err(|_| bad("the id in the path: must be UTF-8"))
-}
-
-/// Returns the whole body of a request, at most [`REQUEST_BYTES_MAX`] of it.
-///
-/// The rest of a body that is somewhat larger is read and dropped before it is refused: a client that still writes
-/// when the connection closes sees a broken connection instead of the answer.
-pub(super) async fn read_body(request: Request) -> Result<Bytes, Problem> {
-    let declared = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let is_large = declared.is_some_and(|bytes| bytes > REQUEST_BYTES_MAX);
-    let waits = request.headers().contains_key(EXPECT);
-    if is_large && (waits || declared > Some(READ_BYTES_MAX)) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_TIMEOUT, gather(request.into_body())).await {
-        Ok(body) => body,
-        Err(_) => Err(Problem::new(
-            Kind::RequestTimeout,
-            format!("the body took over {} s", BODY_TIMEOUT.as_secs()),
-        )),
-    }
-}
-
-async fn gather(mut body: Body) -> Result<Bytes, Problem> {
-    let mut kept = BytesMut::new();
-    let mut read = 0;
-    while read <= READ_BYTES_MAX {
-        let Some(frame) = body.frame().await else { break };
-        let frame = frame.map_err(|_| bad("the body could not be read to its end"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        read += data.len();
-        if read <= REQUEST_BYTES_MAX {
-            kept.extend_from_slice(&data);
-        }
-    }
-    if read > REQUEST_BYTES_MAX {
-        return Err(too_large());
-    }
-    Ok(kept.freeze())
-}
-
-fn too_large() -> Problem {
-    Problem::new(
-        Kind::BodyTooLarge,
-        format!("the body is over {REQUEST_BYTES_MAX} bytes"),
-    )
 }
 
 /// Returns the fields of a JSON object.
@@ -162,8 +109,6 @@ fn bad_user(name: &str) -> Problem {
     ))
 }
 
-/// How much of a body that is too large is read before the answer.
-const READ_BYTES_MAX: usize = 8 * REQUEST_BYTES_MAX;
 /// Length of a UUID with its hyphens.
 const HYPHENATED_BYTES: usize = 36;
 

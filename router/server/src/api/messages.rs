@@ -18,13 +18,13 @@ use wire::link::{FromRouter, SendRecord, StatusRecord, ToRouter};
 use wire::log::Status;
 
 use super::Api;
-use super::fields::{bad, message_id, path_id, read_body, read_form, required, string, user_id};
+use super::fields::{bad, message_id, path_id, read_form, required, string, user_id};
 use super::problem::{Kind, Problem};
 
 /// Stores a message and answers with its place, once it is durable.
 pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let caller = api.caller(&request)?;
-    let bytes = read_body(request).await?;
+    let bytes = api.body(request).await?;
     let form: SendForm<'_> = read_form(&bytes)?;
     let sender = caller.acting_as(
         required("sender_id", user_id("sender_id", form.sender_id)?)?,
@@ -35,6 +35,7 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Resul
         .map(|text| message_id("message_id", &text))
         .transpose()?;
     let body = form.body()?.encode()?;
+    drop(bytes); // Its room is for others while the router works.
     let answer = api.write(|request| {
         ToRouter::Send(SendRecord {
             request,
@@ -66,7 +67,7 @@ pub(super) async fn status(
     request: Request,
 ) -> Result<Response, Problem> {
     let caller = api.caller(&request)?;
-    let bytes = read_body(request).await?;
+    let bytes = api.body(request).await?;
     let form: StatusForm<'_> = read_form(&bytes)?;
     let user = caller.acting_as(required("user_id", user_id("user_id", form.user_id)?)?, "user_id")?;
     let status = Status::from_name(&required("status", string("status", form.status)?)?)

@@ -1,10 +1,11 @@
 //! The HTTP API: a thread of its own with a small async runtime, and one link to the router.
 //!
 //! The router does not know HTTP: a request becomes a record on the link, and the record that answers it becomes the
-//! response. Connections, requests in flight, bodies and waiting times are bounded; what passes a bound gets a problem
-//! document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), never a queue.
+//! response. Connections, requests in flight, bodies and waiting times are bounded (by [`bounded_http`], and here); what
+//! passes a bound gets a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), never a queue.
 
 mod auth;
+mod budget;
 mod conversations;
 mod fields;
 mod link;
@@ -17,19 +18,21 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use socket2::SockRef;
-use tokio::sync::{Semaphore, watch};
+use bounded_http::Bounds;
+use bounded_http::body::{Bodies, HeldBody};
+use tokio::sync::watch;
 use wire::ids::UnixMs;
+use wire::limits::FRAME_BYTES_MAX;
 use wire::link::pipe::Endpoint;
 use wire::link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, ToRouter};
 
 pub use self::auth::Auth;
 use self::auth::Caller;
+pub use self::budget::MemoryBudget;
 use self::link::{AskError, LinkClient};
 use self::problem::{Kind, Problem};
 
@@ -41,7 +44,7 @@ pub struct ApiConfig {
     pub node: String,
     /// Start time of this process in ms since 1970, for the hello of the link.
     pub epoch: u64,
-    /// Most connections open at once; further ones wait in the listener's backlog. Default 1,024.
+    /// Most connections open at once; then one that waits for its client leaves for one that comes. Default 1,024.
     pub connections_max: usize,
     /// Most requests that wait for the router at once; further ones are answered `busy`. Default 1,024.
     pub in_flight_max: usize,
@@ -61,12 +64,18 @@ impl ApiConfig {
             answer_timeout: ANSWER_TIMEOUT,
         }
     }
+
+    /// Returns the most memory that the API may hold.
+    pub fn memory_budget(&self) -> MemoryBudget {
+        MemoryBudget::of(self.connections_max)
+    }
 }
 
 /// The running API; dropping it stops it without waiting.
 pub struct ApiServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    auth: watch::Sender<Auth>,
     link: LinkClient,
     thread: Option<JoinHandle<()>>,
 }
@@ -89,9 +98,11 @@ pub fn serve(listener: TcpListener, endpoint: Endpoint, config: ApiConfig) -> io
         worker: 0,
     };
     let (link, carrier) = LinkClient::new(endpoint, hello, config.in_flight_max, config.answer_timeout);
+    let (auth, current_auth) = watch::channel(config.auth);
     let api = Arc::new(Api {
-        auth: config.auth,
+        auth: current_auth,
         link: link.clone(),
+        bodies: Bodies::new(REQUEST_BYTES_MAX, BODIES_BYTES_MAX),
     });
     let thread = std::thread::Builder::new().name("api".into()).spawn(move || {
         runtime.block_on(async {
@@ -104,6 +115,7 @@ pub fn serve(listener: TcpListener, endpoint: Endpoint, config: ApiConfig) -> io
     Ok(ApiServer {
         address,
         stop,
+        auth,
         link,
         thread: Some(thread),
     })
@@ -124,6 +136,12 @@ impl ApiServer {
         } else {
             None
         }
+    }
+
+    /// Checks callers in another way from the next request on.
+    pub fn set_auth(&self, auth: Auth) {
+        // The thread may have ended, which `broken_part` says.
+        let _ = self.auth.send(auth);
     }
 
     /// Takes no more connections, lets requests in flight finish for 5 s, and returns.
@@ -149,65 +167,17 @@ async fn run(
     mut stopped: watch::Receiver<bool>,
 ) {
     let carrier = tokio::spawn(carrier);
-    let routes = routes(api);
-    let permits = Arc::new(Semaphore::new(connections_max));
-    loop {
-        let accepted = async {
-            let permit = permits
-                .clone()
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
-            (listener.accept().await, permit)
-        };
-        let (accepted, permit) = tokio::select! {
-            accepted = accepted => accepted,
-            _ = stopped.changed() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection = serve_connection(stream, routes.clone(), stopped.clone());
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, or a connection that broke while it waited: neither is a reason to end.
-                tracing::warn!(%error, "the API cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    let all = permits.acquire_many(connections_max as u32);
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, all).await;
+    let bounds = Bounds {
+        name: "the API",
+        connections_max,
+        drain_timeout: DRAIN_TIMEOUT,
+    };
+    let stopped = async {
+        // A dropped sender ends it too.
+        let _ = stopped.changed().await;
+    };
+    bounded_http::serve(listener, routes(api), bounds, stopped).await;
     carrier.abort();
-}
-
-async fn serve_connection(
-    stream: tokio::net::TcpStream,
-    routes: axum::Router,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let socket = SockRef::from(&stream);
-    // Neither is needed for a right answer, only for a prompt one, and for an end to a peer that reads nothing.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    tokio::pin!(connection);
-    tokio::select! {
-        // An error is the peer's: a broken connection, or a head that is no HTTP (answered 400 by the library).
-        _ = connection.as_mut() => {}
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
 }
 
 fn routes(api: Arc<Api>) -> axum::Router {
@@ -226,13 +196,24 @@ fn routes(api: Arc<Api>) -> axum::Router {
             let detail = format!("{} does not take {}", request.uri().path(), request.method());
             Problem::new(Kind::MethodNotAllowed, detail)
         })
+        .layer(from_fn_with_state(Arc::clone(&api), refuse_foreign_pages))
         .with_state(api)
+}
+
+/// Refuses pages that may not speak to a server without tokens, before anything else is looked at.
+async fn refuse_foreign_pages(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let checked = api.auth.borrow().check_page(request.headers());
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// What every handler shares.
 struct Api {
-    auth: Auth,
+    auth: watch::Receiver<Auth>,
     link: LinkClient,
+    bodies: Bodies,
 }
 
 impl Api {
@@ -241,7 +222,13 @@ impl Api {
         // The driver of this crate is where the clock is read; a clock before 1970 accepts no token.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.auth
+            .borrow()
             .caller(request.headers(), UnixMs(now.as_millis() as u64))
+    }
+
+    /// Returns the whole body of a request.
+    async fn body(&self, request: Request) -> Result<HeldBody, Problem> {
+        Ok(self.bodies.read(request).await?)
     }
 
     /// Asks the router to store something.
@@ -296,20 +283,13 @@ impl Api {
 
 /// After this a gateway answers by itself too.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Largest body of a request: far over the largest send, so that a content that is too long is told so by its field.
-const REQUEST_BYTES_MAX: usize = 512 * 1024;
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a request head may take to arrive, and how long an idle connection is kept.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a peer may leave a response unread.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest request head, and what one connection may buffer while it reads.
-const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Largest body of a request, as of a frame: well over the largest send, so that a content that is too long is told so by
+/// its field.
+const REQUEST_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// All bodies together, those that still arrive among them: 128 of the largest.
+const BODIES_BYTES_MAX: usize = 128 * REQUEST_BYTES_MAX;
 /// How long requests in flight may take once the API stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after a failed accept, so that running out of descriptors does not take a core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -323,7 +303,7 @@ mod tests {
     fn an_api_whose_link_ends_is_broken() {
         let (endpoint, router) = pipe(1 << 20);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let config = ApiConfig::new(Auth::InsecureDev, "n".to_owned(), 1);
+        let config = ApiConfig::new(Auth::InsecureDev { origins: Vec::new() }, "n".to_owned(), 1);
         let server = serve(listener, endpoint, config).unwrap();
         assert_eq!(server.broken_part(), None);
         drop(router);

@@ -3,8 +3,11 @@
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bounded_http::body::{self, BodyError};
 use serde::Serialize;
 use wire::client::Code;
+
+use super::REQUEST_BYTES_MAX;
 
 /// What went wrong, and the sentence that names the field or the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +32,11 @@ pub(super) enum Kind {
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
-    /// The body did not arrive in time.
+    /// The body did not arrive at the rate it must have.
     RequestTimeout,
     /// The same message_id came before with other content.
     Conflict,
-    /// The body is over 512 KiB.
+    /// The body is larger than a frame may be.
     BodyTooLarge,
     /// Sending faster than allowed.
     RateLimited,
@@ -106,6 +109,30 @@ impl Kind {
                 "The outcome is unknown",
                 StatusCode::SERVICE_UNAVAILABLE,
             ),
+        }
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::new(
+                Kind::BodyTooLarge,
+                format!("the body is over {REQUEST_BYTES_MAX} bytes"),
+            ),
+            BodyError::NoRoom => Self::new(
+                Kind::Busy,
+                "too many bodies arrive at once; this request was not taken",
+            ),
+            BodyError::TooSlow => {
+                let seconds = body::GRACE.as_secs();
+                let rate = body::BYTES_PER_S_MIN;
+                Self::new(
+                    Kind::RequestTimeout,
+                    format!("the body came at less than {rate} bytes/s, after {seconds} s more"),
+                )
+            }
+            BodyError::Broken => Self::new(Kind::BadRequest, "the body could not be read to its end"),
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::Seen;
+use crate::testing::{Seen, request};
 
 /// Upgrades with header lines; returns the status.
 fn upgrade(world: &mut World<Sessions>, path: &str, headers: &str) -> (ConnectionHandle, u16) {
@@ -214,6 +214,31 @@ fn origins_outside_the_allow_list_are_403() {
         assert_eq!(upgrade(&mut world, "/ws", headers).1, status, "{headers}");
     }
     assert_eq!(world.hub.stats().refusals(403), 3);
+}
+
+#[test]
+fn without_tokens_only_pages_of_this_machine_may_connect() {
+    let mut world = dev();
+    for (headers, status) in [
+        ("", 101),
+        ("Origin: http://localhost:3000\r\n", 101),
+        ("Origin: http://[::1]:9000\r\n", 101),
+        ("Origin: https://evil.example\r\n", 403),
+        ("Origin: null\r\n", 403),
+    ] {
+        assert_eq!(upgrade(&mut world, "/ws", headers).1, status, "{headers}");
+    }
+    // A name that was made to mean 127.0.0.1: of the same origin, so that a browser need not send one.
+    let id = world.accept();
+    let request = request("/ws", "").replace("Host: localhost:9000", "Host: evil.example:9000");
+    world.send_bytes(id, request.as_bytes());
+    assert_eq!(world.client(id).status(), 403);
+
+    let mut world = tokens();
+    assert_eq!(
+        upgrade(&mut world, "/ws", "Origin: https://any.example\r\n").1,
+        101
+    );
 }
 
 #[test]
