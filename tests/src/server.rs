@@ -134,6 +134,8 @@ impl ServerOptions {
         if self.insecure_dev {
             command.arg("--insecure-dev");
         }
+        // No balancer watches, unless the test is about one.
+        command.env("TIDEGATE_GATEWAY__DRAIN_DELAY_MS", "0");
         command.envs(self.environment.iter().cloned());
         let mut process = Process::spawn(command)?;
         let ready = process.ready_line(Duration::from_secs(30))?;

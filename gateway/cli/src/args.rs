@@ -50,8 +50,14 @@ pub(crate) enum Command {
     },
 }
 
-const SERVE_SIGNALS: &str = "SIGTERM or Ctrl-C drains: clients are told to reconnect, requests finish, the store is synced, \
-                             exit code 0. A second one ends the process at once, with exit code 1.";
+const SERVE_SIGNALS: &str = "\
+Signals:
+  TERM, INT (Ctrl-C), QUIT, USR2  Drain: /readyz says 503 for --drain-delay-ms, then clients are told to reconnect,
+                                  requests finish, the store is synced, exit code 0. A second one of these ends
+                                  the process at once, with exit code 1.
+  HUP                             Reads the key file of the tokens again.
+  USR1                            Writes the state of the server to the log.
+  PIPE, XFSZ                      Ignored: a file at its size limit counts as a full disk.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineArg {
@@ -99,6 +105,9 @@ pub(crate) struct ServeArgs {
     /// Gateway workers [default: one per core]
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) workers: Option<u16>,
+    /// How long /readyz says 503 before a drain begins, in ms [default: 1000]
+    #[arg(long, allow_negative_numbers = true, value_name = "MS")]
+    pub(crate) drain_delay_ms: Option<u32>,
     /// The reactor of the workers [default: auto]
     #[arg(long, value_enum)]
     pub(crate) engine: Option<EngineArg>,

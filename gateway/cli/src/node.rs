@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use gateway_core::{Auth, HubConfig, Sessions, SessionsConfig};
@@ -15,11 +15,12 @@ use gateway_server::gateway::{Gateway, Plan};
 use gateway_server::{listen, process};
 use router_server::api::{self, ApiConfig, ApiServer};
 use router_server::embedded::{self, RouterThread};
+use router_server::health::Health;
 use router_server::metrics;
 use wire::link::pipe::pipe;
 
 use crate::auth;
-use crate::settings::Settings;
+use crate::settings::{AuthSettings, Settings};
 
 /// A running server.
 pub(crate) struct Node {
@@ -30,6 +31,7 @@ pub(crate) struct Node {
     gateway: Gateway,
     router: RouterThread,
     api_server: ApiServer,
+    health: Health,
     admin_thread: JoinHandle<()>,
     admin_stop: tokio::sync::oneshot::Sender<()>,
     /// Shown by the admin listener as long as the drain takes.
@@ -115,7 +117,8 @@ impl Node {
         api_config.connections_max = descriptors.api_connections_max(api_config.connections_max);
         tracing::info!("the memory of the API:\n{}", api_config.memory_budget());
         let api_server = api::serve(api_listener, api_end, api_config)?;
-        let readiness: Readiness = Arc::new(move || match health.readiness() {
+        let shown_health = health.clone();
+        let readiness: Readiness = Arc::new(move || match shown_health.readiness() {
             router_server::health::Readiness::Ready => Ok(()),
             state => Err(state.to_string()),
         });
@@ -145,6 +148,7 @@ impl Node {
             gateway,
             router,
             api_server,
+            health,
             admin_thread,
             admin_stop,
             draining,
@@ -174,9 +178,51 @@ impl Node {
             .or(admin)
     }
 
-    /// Ends in order: clients are told to reconnect and closed, then requests finish, then the store is synced.
-    pub(crate) fn drain(self) -> Result<()> {
+    /// Reads the key file of the tokens again; returns the setting that names it, `None` in development mode.
+    ///
+    /// Errors: the file cannot be used; nothing has changed.
+    pub(crate) fn reload_key(&self, settings: &AuthSettings) -> Result<Option<&'static str>> {
+        let Some(verifier) = auth::verifier(settings)? else {
+            return Ok(None);
+        };
+        self.gateway.set_verifier(&verifier);
+        self.api_server.set_auth(api::Auth::Tokens(verifier));
+        Ok(Some(settings.key_setting()))
+    }
+
+    /// Returns a line that says how things stand.
+    pub(crate) fn state(&self) -> String {
+        let state = self.broken_part().map_or_else(
+            || self.health.readiness().to_string(),
+            |part| format!("{part} has ended"),
+        );
+        let samples = self.gateway.metrics()();
+        let sum = |name: &str| -> f64 {
+            let gauges = samples.iter().filter(|sample| sample.name == name);
+            gauges
+                .map(|sample| match sample.value {
+                    Value::Gauge(value) => value,
+                    _ => 0.0,
+                })
+                .sum()
+        };
+        format!(
+            "{state}; {} connections, {} sessions, {} bytes in outboxes",
+            sum("gateway_connections"),
+            sum("gateway_sessions"),
+            sum("gateway_outbox_bytes")
+        )
+    }
+
+    /// Ends in order: for `delay` only `/readyz` says so, then clients are told to reconnect and closed, then requests
+    /// finish, then the store is synced.
+    pub(crate) fn drain(self, delay: Duration) -> Result<()> {
+        tracing::info!(
+            "draining: not ready from now on, and going in {} ms",
+            delay.as_millis()
+        );
         self.draining.store(true, Ordering::Relaxed);
+        std::thread::sleep(delay);
         let drained = self.gateway.drain();
         self.api_server.stop();
         self.router.stop();

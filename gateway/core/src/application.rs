@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use wire::ids::ConnectionHandle;
+use wire::token::Verifier;
 use wire::ws::Rules;
 use wire::ws::upgrade::{Refusal, Request};
 
@@ -70,6 +71,9 @@ pub trait Application {
 
     /// Acts on every deadline of its own that has passed.
     fn handle_timeout(&mut self, _: &mut Connections<Self::Session>, _: Now) {}
+
+    /// Takes the key that tokens are checked with from now on.
+    fn handle_verifier(&mut self, _: Verifier) {}
 
     /// Returns its own earliest deadline.
     fn poll_timeout(&self) -> Option<u64> {

@@ -48,6 +48,8 @@ pub struct GatewayConfig {
     pub outbox_total_bytes_max: usize,
     /// Bytes of incomplete messages and waiting input of a worker; beyond it: close 1013.
     pub input_total_bytes_max: usize,
+    /// How long a drain only says so in `/readyz`, in ms, before anything ends; 0: not at all.
+    pub drain_delay_ms: u32,
     /// Time over which a drain says goodbye to all clients, in ms.
     pub drain_ms: u32,
     /// What `reconnect` tells a client to wait at least, in ms.
@@ -72,6 +74,7 @@ impl Default for GatewayConfig {
             outbox_bytes_max: hub.outbox_bytes_max,
             outbox_total_bytes_max: hub.outbox_total_bytes_max,
             input_total_bytes_max: hub.input_total_bytes_max,
+            drain_delay_ms: DRAIN_DELAY_MS,
             drain_ms: hub.drain_ms,
             reconnect_after_ms: hub.reconnect_after_ms,
             reconnect_jitter_ms: hub.reconnect_jitter_ms,
@@ -99,6 +102,17 @@ impl GatewayConfig {
         };
         hub.check()?;
         Ok(hub)
+    }
+
+    /// Checks how long a drain waits.
+    ///
+    /// Errors: names the setting and its range.
+    pub fn check_drain_delay(&self) -> Result<(), String> {
+        if self.drain_delay_ms <= DRAIN_DELAY_MS_MAX {
+            Ok(())
+        } else {
+            Err(format!("drain_delay_ms must be at most {DRAIN_DELAY_MS_MAX}"))
+        }
     }
 
     /// Checks the origins: one that no browser ever sends would shut its users out without a word.
@@ -150,6 +164,10 @@ fn is_origin(text: &str) -> bool {
     });
     is_scheme && is_host && is_port
 }
+
+/// A balancer that probes every half second has seen it twice.
+const DRAIN_DELAY_MS: u32 = 1_000;
+const DRAIN_DELAY_MS_MAX: u32 = 3_600_000;
 
 /// Returns the number of cores this process may use, at least 1.
 pub fn cores() -> u16 {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use gateway_core::{Application, Buffer, Hub, LinkId, Now, Output, Reading};
 use runtime::{Clock, Event, Mailbox, Reactor, SendBuf, SocketId, Waker};
 use wire::ids::{ConnectionHandle, UnixMs};
 use wire::link::pipe::{Endpoint, SendError};
+use wire::token::Verifier;
 
 use crate::stats::Published;
 
@@ -29,8 +31,10 @@ const PUBLISH_INTERVAL_MS: u64 = 500;
 const ROUTER: LinkId = LinkId(0);
 
 /// What a worker is told from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Control {
+    /// Check tokens with this key from now on.
+    Verifier(Verifier),
     /// Say goodbye to every client, then end.
     Drain,
     /// End now.
@@ -121,7 +125,7 @@ impl<R: Reactor, A: Application> Driver<R, A> {
             self.reactor.wait(timeout)?;
             let now = self.now();
             let woken = self.take_events(now);
-            if woken && self.take_control(now) == Some(Control::Stop) {
+            if woken && self.take_control(now).is_break() {
                 return Ok(());
             }
             self.read_ready(now);
@@ -260,22 +264,26 @@ impl<R: Reactor, A: Application> Driver<R, A> {
         self.reactor.waker().wake();
     }
 
-    fn take_control(&mut self, now: Now) -> Option<Control> {
+    /// Does what was asked; breaks where that is to end now.
+    fn take_control(&mut self, now: Now) -> ControlFlow<()> {
         if let Some(link) = &mut self.link
             && std::mem::take(&mut link.refused)
         {
             self.hub.handle_link_room(ROUTER, now);
         }
-        let mut last = None;
         // One wake-up may stand for several requests.
         while let Some(control) = self.control.try_recv() {
-            if control == Control::Drain && !self.draining {
-                self.draining = true;
-                self.hub.start_drain(now);
+            match control {
+                Control::Verifier(verifier) => self.hub.handle_verifier(verifier),
+                Control::Drain if self.draining => {}
+                Control::Drain => {
+                    self.draining = true;
+                    self.hub.start_drain(now);
+                }
+                Control::Stop => return ControlFlow::Break(()),
             }
-            last = Some(control);
         }
-        last
+        ControlFlow::Continue(())
     }
 
     fn carry_out(&mut self) {

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use gateway_core::{Application, Hub, HubConfig};
 use runtime::{EngineChoice, MailboxSender, Reactor, ReactorConfig, Report, mailbox, worker};
 use wire::link::pipe::Endpoint;
+use wire::token::Verifier;
 
 use crate::admin::Metrics;
 use crate::driver::{Control, Driver};
@@ -125,6 +127,13 @@ impl Gateway {
             .then_some("the link of a gateway worker to the router")
     }
 
+    /// Has every worker check tokens with this key from now on.
+    pub fn set_verifier(&self, verifier: &Verifier) {
+        for worker in &self.workers {
+            worker.tell(&Control::Verifier(verifier.clone()));
+        }
+    }
+
     /// Tells every client to come back elsewhere, closes with 4503, and returns when all are gone.
     ///
     /// Errors: a worker that had broken before.
@@ -141,6 +150,13 @@ impl Gateway {
 }
 
 impl Worker {
+    /// Puts something into the mailbox, which is emptied at every tick, unless the worker has ended.
+    fn tell(&self, control: &Control) {
+        while self.control.try_send(control.clone()).is_err() && !self.thread.is_finished() {
+            thread::sleep(MAILBOX_PAUSE);
+        }
+    }
+
     /// Starts one worker and returns once it accepts connections.
     fn start<A: Application + Send + 'static>(
         plan: &Plan,
@@ -202,8 +218,7 @@ impl Worker {
 /// Ends all workers, whatever became of some, and returns the first that had broken.
 fn end(workers: Vec<Worker>, control: Control) -> Result<()> {
     for worker in &workers {
-        // A full mailbox holds an earlier request to end.
-        let _ = worker.control.try_send(control);
+        worker.tell(&control);
     }
     let mut ended = Ok(());
     for worker in workers {
@@ -217,10 +232,12 @@ fn end(workers: Vec<Worker>, control: Control) -> Result<()> {
 }
 
 const CONTROLS_MAX: usize = 8;
+/// How long a full mailbox is left alone.
+const MAILBOX_PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use gateway_core::{Echo, EchoConfig};
     use wire::link::pipe::pipe;

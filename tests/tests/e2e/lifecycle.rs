@@ -48,6 +48,33 @@ fn a_signal_right_after_the_ready_line_ends_in_order() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_drain_says_so_for_a_while_before_anything_ends() -> Result<()> {
+    const DELAY: Duration = Duration::from_millis(1_500);
+    let options = |engine| ServerOptions::new(engine).flag("--drain-delay-ms", "1500");
+    with_options(options, async |server| {
+        let mut alice = Client::live(server.listen, 1, 1).await?;
+        let asked = Instant::now();
+        server.process.signal(Signal::TERM)?;
+        while http::get(server.admin, "/readyz", None)?.status != 503 {
+            assert!(asked.elapsed() < DELAY, "still ready");
+        }
+        // Whoever comes meanwhile is served, and nobody is sent away.
+        let mut bob = Client::live(server.listen, 2, 1).await?;
+        alice.message(2, &message_id(), "still here").await?;
+        bob.expect("message").await?;
+        assert_eq!(
+            http::get(server.api, "/conversations?user_id=2", None)?.status,
+            200
+        );
+        alice.expect("reconnect").await?;
+        assert!(asked.elapsed() >= DELAY, "sent away after {:?}", asked.elapsed());
+        assert_eq!(server.process.wait(Duration::from_secs(20))?.code(), Some(0));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_draining_server_is_not_ready_and_a_second_signal_ends_it_at_once() -> Result<()> {
     let options = |engine| ServerOptions::new(engine).setting("GATEWAY__DRAIN_MS", "60000");
     with_options(options, async |server| {

@@ -13,6 +13,7 @@ mod http_edge;
 mod lifecycle;
 mod metrics;
 mod operations;
+mod signals;
 mod storage_faults;
 mod upgrade;
 

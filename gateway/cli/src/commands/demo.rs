@@ -56,7 +56,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     );
     let Some(report) = watch(options, &signals) else {
         println!("\ninterrupted");
-        return node.drain();
+        return node.drain(Duration::ZERO);
     };
     let report = report.map_err(|error| Usage(error.to_string()))?;
     println!("\n{report}\n");
@@ -64,7 +64,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<()> {
     if args.stay {
         signals.wait();
     }
-    node.drain()?;
+    node.drain(Duration::ZERO)?;
     match report.verdict.outcome {
         Outcome::Pass | Outcome::GeneratorLimited | Outcome::ThresholdFailed | Outcome::Interrupted => Ok(()),
         Outcome::AuditFailed | Outcome::TargetDown => {

@@ -1,5 +1,7 @@
 //! `tidegate serve`.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use gateway_server::descriptors::DescriptorBudget;
 
@@ -7,9 +9,9 @@ use crate::args::ServeArgs;
 use crate::logging;
 use crate::node::Node;
 use crate::settings::Settings;
-use crate::signals::Signals;
+use crate::signals::{Asked, Signals};
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until a signal asks to end, then drains.
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
     let settings = Settings::load(args)?;
     logging::start(&settings.log)?;
@@ -19,10 +21,23 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
     }
     let node = Node::start(&settings, DescriptorBudget::claim())?;
     println!("{}", node.ready_line());
-    if let Some(part) = signals.wait_or(|| node.broken_part()) {
+    let serve = |asked| match asked {
+        Asked::End => {}
+        Asked::Reload => reload(&node, &settings),
+        Asked::State => tracing::info!("SIGUSR1: {}", node.state()),
+    };
+    if let Some(part) = signals.wait_or(|| node.broken_part(), serve) {
         // Half a server is worse than none: whoever supervises the process starts it again.
         anyhow::bail!("{part} has ended");
     }
-    tracing::info!("draining");
-    node.drain()
+    node.drain(Duration::from_millis(settings.gateway.drain_delay_ms.into()))
+}
+
+/// Reads the key of the tokens again; one that cannot be used leaves the old one in force.
+fn reload(node: &Node, settings: &Settings) {
+    match node.reload_key(&settings.auth) {
+        Ok(Some(setting)) => tracing::info!("SIGHUP: {setting} was read again, for every token from now on"),
+        Ok(None) => tracing::info!("SIGHUP: there is nothing to read again"),
+        Err(error) => tracing::error!("SIGHUP: the key of before stays in force: {error:#}"),
+    }
 }

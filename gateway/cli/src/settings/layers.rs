@@ -178,6 +178,12 @@ fn flags(args: &ServeArgs) -> Result<Vec<Layer>, Usage> {
     flag("--listen", "gateway", "listen", value(&args.listen))?;
     flag("--workers", "gateway", "workers", value(&args.workers))?;
     flag("--engine", "gateway", "engine", value(&engine))?;
+    flag(
+        "--drain-delay-ms",
+        "gateway",
+        "drain_delay_ms",
+        value(&args.drain_delay_ms),
+    )?;
     flag("--api", "api", "listen", value(&args.api))?;
     flag("--admin", "admin", "listen", value(&args.admin))?;
     flag("--data", "router", "data_dir", value(&args.data))?;

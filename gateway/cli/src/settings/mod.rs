@@ -156,6 +156,9 @@ impl Settings {
         self.gateway
             .check_origins()
             .map_err(|error| Usage(format!("gateway.{error}")))?;
+        self.gateway
+            .check_drain_delay()
+            .map_err(|error| Usage(format!("gateway.{error}")))?;
         self.router.check().map_err(|error| Usage(error.to_string()))?;
         self.auth.check(&[
             ("gateway.listen", self.gateway.listen),
@@ -166,6 +169,14 @@ impl Settings {
 }
 
 impl AuthSettings {
+    /// Returns the setting that names the key file; there is one unless `insecure_dev` is set.
+    pub(crate) fn key_setting(&self) -> &'static str {
+        match &self.jwt_public_key {
+            Some(_) => "auth.jwt_public_key",
+            None => "auth.jwt_hs256_secret_file",
+        }
+    }
+
     fn check(&self, listeners: &[(&str, SocketAddr)]) -> Result<()> {
         let usage = |text: String| Err(Usage(text).into());
         let given = [

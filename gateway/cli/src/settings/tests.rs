@@ -240,6 +240,7 @@ fn a_wrong_setting_is_named() {
             ("gateway = 3\n", "gateway"),
             ("[gateway\n", "--config: t.toml: "),
             ("[gateway]\nbatch_linger_ms = 101\n", "gateway.batch_linger_ms"),
+            ("[gateway]\ndrain_delay_ms = 3600001\n", "gateway.drain_delay_ms"),
             ("[gateway]\nlisten = \"localhost\"\n", "gateway.listen"),
             ("[gateway]\nlisten = \"0.0.0.0:1\"\n", "gateway.listen"),
             (

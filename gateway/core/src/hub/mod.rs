@@ -8,6 +8,7 @@ mod upgrade;
 
 use bytes::Bytes;
 use wire::ids::ConnectionHandle;
+use wire::token::Verifier;
 use wire::ws::Rules;
 
 use crate::application::{Application, LinkNews};
@@ -131,6 +132,11 @@ impl<A: Application> Hub<A> {
     /// Takes the end of a link.
     pub fn handle_link_down(&mut self, link: LinkId, now: Now) {
         self.handle_link(link, LinkNews::Down, now);
+    }
+
+    /// Takes the key that tokens are checked with from now on.
+    pub fn handle_verifier(&mut self, verifier: Verifier) {
+        self.application.handle_verifier(verifier);
     }
 
     /// Acts on every deadline that has passed.

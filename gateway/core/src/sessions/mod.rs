@@ -255,6 +255,13 @@ impl Application for Sessions {
         self.update_gauges(connections);
     }
 
+    fn handle_verifier(&mut self, verifier: Verifier) {
+        // Sessions stay: what their token said holds until it expires.
+        if let Auth::Tokens(current) = &mut self.config.auth {
+            *current = verifier;
+        }
+    }
+
     fn poll_timeout(&self) -> Option<u64> {
         // What found no room in the batches of this tick goes on with the next, at once.
         let has_state = self.announce_from.is_some() || !self.gone.is_empty() || !self.acks.is_empty();

@@ -97,13 +97,17 @@ const HEAD: Position = Position {
 };
 
 fn token_for(user_id: u64, device: Option<u32>, lives_s: u64) -> String {
+    token_signed(SECRET, user_id, device, lives_s)
+}
+
+fn token_signed(secret: &[u8], user_id: u64, device: Option<u32>, lives_s: u64) -> String {
     let claims = Claims {
         user: user(user_id),
         device: device.map(|id| DeviceId::new(id).unwrap()),
         expires: wire::ids::UnixMs(START.0 + lives_s * 1_000),
         service: false,
     };
-    issue_hs256(SECRET, &claims, None, None, START)
+    issue_hs256(secret, &claims, None, None, START)
 }
 
 fn from_router(world: &mut World<Sessions>, records: &[FromRouter]) {

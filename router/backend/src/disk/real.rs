@@ -228,13 +228,14 @@ fn explain(operation: &'static str, path: &Path, source: io::Error) -> DiskError
     }
 }
 
-/// Returns whether something lacks space, quota or a file descriptor, of which there may be some again.
+/// Returns whether something lacks space, quota or a file descriptor, of which there may be some again. So may a file that
+/// has reached the largest size it may have (`RLIMIT_FSIZE`): the limit of a running process can be raised.
 pub(crate) fn is_no_room(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
     let is_out_of_descriptors = matches!(errno, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE));
     let is_full = matches!(
         error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     );
     is_out_of_descriptors || is_full
 }
@@ -276,10 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn lack_of_descriptors_is_reported_as_no_space() {
+    fn lack_of_descriptors_and_a_file_at_its_limit_are_reported_as_no_space() {
         let folder = tempfile::tempdir().unwrap();
         let disk = RealDisk::open(folder.path()).unwrap();
-        for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+        for errno in [
+            rustix::io::Errno::MFILE,
+            rustix::io::Errno::NFILE,
+            rustix::io::Errno::FBIG,
+        ] {
             let error = explain("create", disk.path(), errno.into());
             assert!(matches!(error, DiskError::NoSpace { .. }), "{error}");
         }

@@ -242,6 +242,20 @@ fn without_tokens_only_pages_of_this_machine_may_connect() {
 }
 
 #[test]
+fn a_new_key_counts_from_the_next_token_on() {
+    let mut world = tokens();
+    let old = bearer(&token_for(1, None, 60));
+    let (session, _) = upgrade(&mut world, "/ws", &old);
+    login(&mut world, session, r#"{"type":"hello"}"#);
+    let secret = b"another secret of at least thirty-two bytes";
+    world.hub.handle_verifier(Verifier::hs256(secret).unwrap());
+    assert_eq!(upgrade(&mut world, "/ws", &old).1, 401);
+    let new = token_signed(secret, 1, None, 60);
+    assert_eq!(upgrade(&mut world, "/ws", &bearer(&new)).1, 101);
+    assert_eq!(world.client(session).close_code(), 0);
+}
+
+#[test]
 fn a_token_that_expires_closes_the_session_with_4402_after_its_leeway() {
     let mut world = tokens();
     let (id, _) = upgrade(&mut world, "/ws", &bearer(&token_for(1, None, 60)));
