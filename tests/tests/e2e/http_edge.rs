@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -58,11 +58,16 @@ async fn half_heads_without_a_token_keep_nobody_from_the_api_or_from_health() ->
 #[tokio::test]
 async fn unfinished_bodies_take_the_memory_that_was_announced() -> Result<()> {
     on_both(async |server| {
-        let log = server.process.errors();
-        assert!(
-            log.contains("bodies, at most") && log.contains("the API, at most"),
-            "{log}"
-        );
+        // The log may lag behind the ready line.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let log = server.process.errors();
+            if log.contains("bodies, at most") && log.contains("the API, at most") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let resident = || http::metric(server.admin, "process_resident_memory_bytes", "");
         http::get(server.api, "/conversations?user_id=1", None)?;
         let before = resident()?;
