@@ -3,7 +3,7 @@
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use wire::ids::UnixMs;
+use wire_base::ids::UnixMs;
 
 /// Nanoseconds since the run's clock was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

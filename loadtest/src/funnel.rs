@@ -5,8 +5,8 @@ use std::io;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use wire::client::Code;
-use wire::ws::CloseFrame;
+use wire_base::code::Code;
+use wire_ws::CloseFrame;
 
 use crate::measure::{Latency, empty_histogram};
 

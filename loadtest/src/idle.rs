@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use wire::client::Event;
-use wire::client::json::parse_events;
+use wire_client::Event;
+use wire_client::json::parse_events;
 
 use crate::clock::{Clock, Ns};
 use crate::course::Phase;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use wire::client::json::encode_request;
-use wire::client::{Command, Hello, Request};
-use wire::ids::{DeviceId, Position, UnixMs, UserId};
-use wire::limits::{WINDOW_DEFAULT, WINDOW_MAX};
-use wire::token::{Claims, issue_hs256};
+use wire_auth::{Claims, issue_hs256};
+use wire_base::ids::{DeviceId, Position, UnixMs, UserId};
+use wire_base::limits::{WINDOW_DEFAULT, WINDOW_MAX};
+use wire_client::json::encode_request;
+use wire_client::{Command, Hello, Request};
 
 use crate::driver::Peer;
 use crate::error::RunError;

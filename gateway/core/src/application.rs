@@ -1,10 +1,10 @@
 //! What runs on the connections of a hub: the product's sessions, or the echo of conformance suites.
 
 use bytes::Bytes;
-use wire::ids::ConnectionHandle;
-use wire::token::Verifier;
-use wire::ws::Rules;
-use wire::ws::upgrade::{Refusal, Request};
+use wire_auth::Verifier;
+use wire_base::ids::ConnectionHandle;
+use wire_ws::Rules;
+use wire_ws::upgrade::{Refusal, Request};
 
 use crate::connections::{Connections, SlowReaders};
 use crate::disconnect::Reason;

@@ -7,7 +7,7 @@ use crate::connections::idle_bytes;
 use crate::limits::{LINK_BYTES_MAX, PENDING_MAX, SPARE_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::outbox::Outbox;
 use crate::sessions::PENDING_BYTES;
-use wire::link::BATCH_BYTES_MAX;
+use wire_link::BATCH_BYTES_MAX;
 
 /// The sum of one worker. All terms are bounds; only the first is reached by idle connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

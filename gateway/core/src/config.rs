@@ -1,6 +1,6 @@
 //! What an operator may set, with its unit and default.
 
-use wire::limits::{FRAME_BYTES_MAX, WINDOW_BYTES_MAX};
+use wire_base::limits::{FRAME_BYTES_MAX, WINDOW_BYTES_MAX};
 
 use crate::limits;
 

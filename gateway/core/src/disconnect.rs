@@ -1,6 +1,6 @@
 //! Why connections end: a closed table, so that every end has one reason, one code and one counter.
 
-use wire::ws::Violation;
+use wire_ws::Violation;
 
 /// Who has to change something so that this does not happen again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -170,7 +170,7 @@ impl Reason {
 
 #[cfg(test)]
 mod tests {
-    use wire::ws::is_close_code;
+    use wire_ws::is_close_code;
 
     use super::*;
 

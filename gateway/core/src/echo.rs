@@ -1,8 +1,8 @@
 //! Echo: every message comes back. For conformance suites and engine benchmarks; no sessions, no authentication.
 
-use wire::ids::ConnectionHandle;
-use wire::ws::upgrade::{Refusal, Request};
-use wire::ws::{Opcode, Role, Rules};
+use wire_base::ids::ConnectionHandle;
+use wire_ws::upgrade::{Refusal, Request};
+use wire_ws::{Opcode, Role, Rules};
 
 use crate::application::{Accepted, Application};
 use crate::connections::{Connections, SlowReaders};

@@ -1,6 +1,6 @@
 //! Spread without a clock and without hidden state: the same seed and connection give the same jitter.
 
-use wire::ids::ConnectionHandle;
+use wire_base::ids::ConnectionHandle;
 
 /// Source of jitter of one hub.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,10 @@
 //! Every deadline and bound of a gateway worker, with their relations checked at compile time.
 //!
 //! What an operator may set is in [`crate::config`], whose defaults are here; the rest is fixed by docs/protocol.md section 9
-//! or by the relations below. Sizes of the wire formats are in `wire::limits`.
+//! or by the relations below. Sizes of the wire formats are in `wire_base::limits`.
 
-use wire::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX, WINDOW_BYTES_MAX};
-use wire::link::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
+use wire_base::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX, WINDOW_BYTES_MAX};
+use wire_link::{BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 
 /// From accept to the end of the HTTP request.
 pub const UPGRADE_MS_MAX: u64 = 5_000;
@@ -20,7 +20,7 @@ pub const PROGRESS_MS_MAX: u64 = 30_000;
 pub const CLOSE_MS_MAX: u64 = 5_000;
 /// From a command to the router's answer; then it is answered `unavailable`.
 pub const ANSWER_MS_MAX: u64 = 15_000;
-/// How long a token is honoured after it expired; `wire::token` gives the same leeway at the start.
+/// How long a token is honoured after it expired; `wire_auth` gives the same leeway at the start.
 pub const TOKEN_LEEWAY_MS: u64 = 5_000;
 
 /// Default silence of a client after which it is pinged.

@@ -4,9 +4,9 @@
 //! that follow each other share a text frame: the last frame of the buffer stays open, with room for its header, until
 //! something else is queued or the buffer leaves. A lone object is its own frame; from the second on it is a `batch`.
 
-use wire::client::json::{BATCH_CLOSE, BATCH_OPEN, BATCH_SEPARATOR};
-use wire::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX};
-use wire::ws::{HEADER_BYTES_MAX, Opcode, encode_frame, encode_header};
+use wire_base::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX};
+use wire_client::json::{BATCH_CLOSE, BATCH_OPEN, BATCH_SEPARATOR};
+use wire_ws::{HEADER_BYTES_MAX, Opcode, encode_frame, encode_header};
 
 use crate::output::Buffer;
 use crate::time::{Now, Stamp};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use wire::ids::ConnectionHandle;
+use wire_base::ids::ConnectionHandle;
 
 /// One link to a router, named by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +29,7 @@ pub enum Output {
     Link {
         /// Where to.
         link: LinkId,
-        /// At most `wire::link::BATCH_BYTES_MAX`.
+        /// At most `wire_link::BATCH_BYTES_MAX`.
         batch: Bytes,
     },
     /// The router broke the format of records: close the link, then report `handle_link_down`.

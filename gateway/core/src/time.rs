@@ -1,6 +1,6 @@
 //! Time as a fact. The driver reads the clock once per tick and passes [`Now`] with everything it reports.
 
-use wire::ids::UnixMs;
+use wire_base::ids::UnixMs;
 
 /// The moment at which a fact is handled.
 ///

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use gateway_core::{Application, Buffer, Hub, LinkId, Now, Output, Reading};
 use runtime::{Clock, Event, Mailbox, Reactor, SendBuf, SocketId, Waker};
-use wire::ids::{ConnectionHandle, UnixMs};
-use wire::link::pipe::{Endpoint, SendError};
-use wire::token::Verifier;
+use wire_auth::Verifier;
+use wire_base::ids::{ConnectionHandle, UnixMs};
+use wire_link::pipe::{Endpoint, SendError};
 
 use crate::stats::Published;
 

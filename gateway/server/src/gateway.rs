@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use gateway_core::{Application, Hub, HubConfig};
 use runtime::{EngineChoice, MailboxSender, Reactor, ReactorConfig, Report, mailbox, worker};
-use wire::link::pipe::Endpoint;
-use wire::token::Verifier;
+use wire_auth::Verifier;
+use wire_link::pipe::Endpoint;
 
 use crate::admin::Metrics;
 use crate::driver::{Control, Driver};
@@ -240,7 +240,7 @@ mod tests {
     use std::time::Instant;
 
     use gateway_core::{Echo, EchoConfig};
-    use wire::link::pipe::pipe;
+    use wire_link::pipe::pipe;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The receiver's half of a pair's ledger: which numbers arrived, under which seqs, in which order.
 
-use wire::ids::Seq;
+use wire_base::ids::Seq;
 
 use super::outgoing::placed;
 use crate::seed::mix;

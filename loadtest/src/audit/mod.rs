@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
-use wire::ids::{ConversationId, Seq, UserId};
+use wire_base::ids::{ConversationId, Seq, UserId};
 
 use incoming::{Delivery, Incoming};
 pub(crate) use outgoing::Outgoing;

@@ -1,6 +1,6 @@
 //! The sender's half of a pair's ledger: what was sent, and what became of it.
 
-use wire::ids::Seq;
+use wire_base::ids::Seq;
 
 use crate::seed::mix;
 

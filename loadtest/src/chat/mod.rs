@@ -20,7 +20,7 @@ use crate::seed::mix;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::units::Rate;
-use wire::limits::CONTENT_CHARS_MAX;
+use wire_base::limits::CONTENT_CHARS_MAX;
 
 /// What a chat run does.
 #[derive(Clone, Debug)]

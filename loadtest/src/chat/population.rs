@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::body::{Body, Content};
-use wire::client::json::{encode_request, parse_events};
-use wire::client::{Code, Command, Event, Message as Entry, Rejected, Request, Send, SendBody, Sent, Target};
+use wire_base::body::{Body, Content};
+use wire_base::code::Code;
+use wire_client::json::{encode_request, parse_events};
+use wire_client::{Command, Event, Message as Entry, Rejected, Request, Send, SendBody, Sent, Target};
 
 use super::session::{Pending, Session};
 use crate::audit::{Ledger, Received, Taken};

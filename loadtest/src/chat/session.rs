@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use uuid::Uuid;
-use wire::ids::{MessageId, Position, UnixMs};
+use wire_base::ids::{MessageId, Position, UnixMs};
 
 use crate::clock::Ns;
 use crate::identity::Identity;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::{Event, Reactor, SendBuf, SocketId};
-use wire::ws::upgrade::{Key, Offer, write_request};
+use wire_ws::upgrade::{Key, Offer, write_request};
 
 pub(crate) use peer::{Clients, Peer};
 use peer::{State, Upgrade, settle};

@@ -1,8 +1,8 @@
 //! One simulated client as the driver keeps it, and what a mode may do with it.
 
 use runtime::{SendBuf, SocketId};
-use wire::ws::upgrade::{HeadBuffer, Key};
-use wire::ws::{Opcode, Reader, encode_close, encode_frame};
+use wire_ws::upgrade::{HeadBuffer, Key};
+use wire_ws::{Opcode, Reader, encode_close, encode_frame};
 
 use crate::clock::Ns;
 use crate::funnel::{Ending, Funnel, Stage};

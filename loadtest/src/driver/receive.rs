@@ -3,8 +3,8 @@
 use std::io;
 
 use runtime::Reactor;
-use wire::ws::upgrade::{Accepted, HeadScan, ResponseError, parse_response};
-use wire::ws::{Input, Item, Rules};
+use wire_ws::upgrade::{Accepted, HeadScan, ResponseError, parse_response};
+use wire_ws::{Input, Item, Rules};
 
 use super::peer::{State, Upgrade};
 use super::{READ_BYTES, Worker};

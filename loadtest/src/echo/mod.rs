@@ -20,7 +20,7 @@ use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::units::Rate;
 use payload::PAYLOAD_BYTES_MIN;
-use wire::limits::FRAME_BYTES_MAX;
+use wire_base::limits::FRAME_BYTES_MAX;
 
 /// What decides when a message leaves.
 #[derive(Clone, Copy, Debug, PartialEq)]

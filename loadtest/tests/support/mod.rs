@@ -394,13 +394,13 @@ async fn serve_echo(stream: TcpStream, fault: Fault) {
 pub(crate) const SECRET: &[u8] = b"a secret of the tests, 32 bytes!";
 
 fn subject(hello: &Value) -> Option<u64> {
-    let verifier = wire::token::Verifier::hs256(SECRET)
+    let verifier = wire_auth::Verifier::hs256(SECRET)
         .unwrap()
         .issuer("tests".to_owned());
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
-    let now = wire::ids::UnixMs(now.as_millis() as u64);
+    let now = wire_base::ids::UnixMs(now.as_millis() as u64);
     verifier
         .verify(hello["token"].as_str()?, now)
         .ok()

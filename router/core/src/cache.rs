@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use wire::ids::Offset;
+use wire_base::ids::Offset;
 
 /// Values by key, the least recently used one first to go, but never one that the store does not hold yet.
 ///

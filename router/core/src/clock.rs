@@ -4,7 +4,7 @@
 //! it) must not leave records that say so for ever. So a reading is taken at once only where monotonic time and the log
 //! make it likely; another one must first stand for a while.
 
-use wire::ids::UnixMs;
+use wire_base::ids::UnixMs;
 
 use crate::time::Now;
 

@@ -1,10 +1,10 @@
 //! The conversation fold: gives each message its seq, and each repeated send its first answer.
 
-use wire::client::Code;
-use wire::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
-use wire::link::MessageRecord;
-use wire::log::SendInput;
-use wire::row::{ConversationRow, IndexRow, Members, MessageRow, Row, UserConversationRow};
+use router_records::log::SendInput;
+use router_records::row::{ConversationRow, IndexRow, Members, MessageRow, Row, UserConversationRow};
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
+use wire_link::MessageRecord;
 
 use crate::cache::Cache;
 use crate::dedupe::{SendKey, Window, WindowConfig};

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
-use wire::ids::{ConversationId, MessageId, Offset, UnixMs, UserId};
-use wire::limits::MESSAGE_ID_AHEAD_MS_MAX;
+use wire_base::ids::{ConversationId, MessageId, Offset, UnixMs, UserId};
+use wire_base::limits::MESSAGE_ID_AHEAD_MS_MAX;
 
 use crate::time::Stamp;
 

@@ -1,10 +1,10 @@
 //! What a fold intends: rows for the store, answers for senders, entries for readers, news for senders.
 
-use wire::client::Code;
-use wire::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UnixMs, UserId};
-use wire::link::MessageRecord;
-use wire::log::Status;
-use wire::row::Row;
+use router_records::row::Row;
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UnixMs, UserId};
+use wire_base::status::Status;
+use wire_link::MessageRecord;
 
 /// The effects of some records, in their order. A driver gathers those of a group in one.
 ///

@@ -3,10 +3,10 @@
 //! A cluster's owner of conversations and its owner of users call the parts ([`ConversationFold`], [`InboxFold`],
 //! [`ReceiptFold`]) at different nodes instead.
 
-use wire::ids::{ConversationId, DeviceId, Offset, Position, Seq, UnixMs, UserId};
-use wire::link::MessageRecord;
-use wire::log::{AckInput, Input, LogRecord, SendInput};
-use wire::row::{ConversationRow, DeviceRow, IndexRow, ReceiptRow};
+use router_records::log::{AckInput, Input, LogRecord, SendInput};
+use router_records::row::{ConversationRow, DeviceRow, IndexRow, ReceiptRow};
+use wire_base::ids::{ConversationId, DeviceId, Offset, Position, Seq, UnixMs, UserId};
+use wire_link::MessageRecord;
 
 use crate::conversation::{ConversationConfig, ConversationFold};
 use crate::dedupe::SendKey;

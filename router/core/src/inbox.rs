@@ -1,9 +1,9 @@
 //! The inbox fold: gives each entry its position in a user's inbox, and keeps the devices that read it.
 
-use wire::client::Code;
-use wire::ids::{ConversationId, DeviceId, Offset, Position, Seq, SessionNumber, UserId};
-use wire::log::{AckInput, DeviceInput};
-use wire::row::{DeviceRow, InboxRow, Row};
+use router_records::log::{AckInput, DeviceInput};
+use router_records::row::{DeviceRow, InboxRow, Row};
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, DeviceId, Offset, Position, Seq, SessionNumber, UserId};
 
 use crate::cache::Cache;
 use crate::effects::Effects;

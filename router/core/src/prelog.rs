@@ -2,11 +2,11 @@
 
 mod rate;
 
-use wire::client::Code;
-use wire::ids::{Seq, UnixMs, UserId};
-use wire::limits::{MESSAGE_ID_AGE_MS_MAX, MESSAGE_ID_AHEAD_MS_MAX};
-use wire::link::SendRecord;
-use wire::row::{ConversationRow, IndexRow};
+use router_records::row::{ConversationRow, IndexRow};
+use wire_base::code::Code;
+use wire_base::ids::{Seq, UnixMs, UserId};
+use wire_base::limits::{MESSAGE_ID_AGE_MS_MAX, MESSAGE_ID_AHEAD_MS_MAX};
+use wire_link::SendRecord;
 
 pub use rate::{SendRate, SendRateConfig};
 
@@ -103,9 +103,9 @@ pub fn received(candidates: &[(IndexRow, ConversationRow)], user: UserId) -> Res
 
 #[cfg(test)]
 mod tests {
-    use wire::ids::{ConversationId, MessageId, Offset};
-    use wire::link::RequestId;
-    use wire::row::Members;
+    use router_records::row::Members;
+    use wire_base::ids::{ConversationId, MessageId, Offset};
+    use wire_link::RequestId;
 
     use super::*;
     use crate::testing::{device, message_id_at, other_message_id, text, user};

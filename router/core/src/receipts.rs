@@ -1,8 +1,9 @@
 //! Watermarks: how far a member has received and read. Max-merge, so records may repeat and come late.
 
-use wire::ids::{ConversationId, DeviceId, MessageId, Offset, Seq, UserId};
-use wire::log::{Delivered, Status, StatusInput};
-use wire::row::{ConversationRow, Members, ReceiptRow, Row};
+use router_records::log::{Delivered, StatusInput};
+use router_records::row::{ConversationRow, Members, ReceiptRow, Row};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Seq, UserId};
+use wire_base::status::Status;
 
 use crate::cache::Cache;
 use crate::effects::{Effects, StatusUpdate};

@@ -4,8 +4,8 @@
 //! age is the sum of the steps from one to the next. A longer step is one in which nobody looked at the clock: the
 //! router was down, or the clock jumped. Nobody can tell which, so it counts as a day at most.
 
-use wire::ids::{Offset, UnixMs};
-use wire::row::CheckpointRow;
+use router_records::row::CheckpointRow;
+use wire_base::ids::{Offset, UnixMs};
 
 /// Returns the newest checkpoint that has at least the age `kept_ms` at log time `now`: what was made by records before
 /// it is past retention. `checkpoints` are in order of time.

@@ -10,10 +10,10 @@ mod turns;
 
 use std::collections::BTreeMap;
 
-use wire::ids::{ConnectionHandle, DeviceId, Position, SessionNumber, UnixMs, UserId};
-use wire::limits::WINDOW_BYTES_MAX;
-use wire::link::{AckRecord, SessionOpen, SessionOpened, SessionRef};
-use wire::log::AckInput;
+use router_records::log::AckInput;
+use wire_base::ids::{ConnectionHandle, DeviceId, Position, SessionNumber, UnixMs, UserId};
+use wire_base::limits::WINDOW_BYTES_MAX;
+use wire_link::{AckRecord, SessionOpen, SessionOpened, SessionRef};
 
 pub use entry::Entry;
 

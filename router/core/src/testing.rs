@@ -1,9 +1,9 @@
 //! Shorthand for tests.
 
+use router_records::log::{Input, LogRecord, SendInput};
 use uuid::Uuid;
-use wire::body::{Body, Content, EncodedBody};
-use wire::ids::{ConversationId, DeviceId, MessageId, Offset, Position, UnixMs, UserId};
-use wire::log::{Input, LogRecord, SendInput};
+use wire_base::body::{Body, Content, EncodedBody};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, UnixMs, UserId};
 
 use crate::dedupe::SendKey;
 use crate::time::Stamp;

@@ -1,6 +1,6 @@
 //! Time as facts: what the driver read once for a tick, and the log's own time.
 
-use wire::ids::{Offset, UnixMs};
+use wire_base::ids::{Offset, UnixMs};
 
 /// The clocks of a tick, read by the driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

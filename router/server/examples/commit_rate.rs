@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use router_server::config::RouterConfig;
 use router_server::embedded::{clocks, open_data_dir};
 use router_server::metrics::Value;
-use wire::body::{Body, Content, EncodedBody};
-use wire::ids::{ConnectionHandle, DeviceId, MessageId, SessionNumber, UserId};
-use wire::link::codec::{BatchWriter, decode_from_router};
-use wire::link::pipe::{Endpoint, SendError, pipe};
-use wire::link::{
+use wire_base::body::{Body, Content, EncodedBody};
+use wire_base::ids::{ConnectionHandle, DeviceId, MessageId, SessionNumber, UserId};
+use wire_link::codec::{BatchWriter, decode_from_router};
+use wire_link::pipe::{Endpoint, SendError, pipe};
+use wire_link::{
     AckRecord, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen, ToRouter,
 };
 

@@ -7,8 +7,8 @@ use router_core::dedupe::WindowConfig;
 use router_core::fold::FoldsConfig;
 use router_core::inbox::InboxConfig;
 use serde::{Deserialize, Serialize};
-use wire::limits::{WINDOW_BYTES_MAX, WINDOW_MAX};
-use wire::link::BATCH_BYTES_MAX;
+use wire_base::limits::{WINDOW_BYTES_MAX, WINDOW_MAX};
+use wire_link::BATCH_BYTES_MAX;
 
 /// Every setting, with its unit, its default, and what it bounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wire::client::Code;
+use wire_base::code::Code;
 
 /// One value of one series at the moment of a scrape.
 #[derive(Clone, Debug, PartialEq)]

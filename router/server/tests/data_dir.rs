@@ -10,19 +10,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use router_backend::disk::RealDisk;
-use router_backend::log::{Group, LogConfig, SegmentedLog};
-use router_backend::store::{Batch, FjallConfig, FjallKv, Kv};
 use router_server::config::RouterConfig;
 use router_server::embedded::{FOLD_VERSION, RouterThread, check_data_dir, clocks, open_data_dir, spawn};
 use router_server::health::Readiness;
-use wire::body::{Body, Content};
-use wire::ids::{DeviceId, Offset, UserId};
-use wire::link::codec::{BatchWriter, decode_from_router};
-use wire::link::pipe::{Endpoint, pipe};
-use wire::link::{
-    FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SentRecord, ToRouter,
-};
+use router_storage::disk::RealDisk;
+use router_storage::log::{Group, LogConfig, SegmentedLog};
+use router_storage::store::{Batch, FjallConfig, FjallKv, Kv};
+use wire_base::body::{Body, Content};
+use wire_base::ids::{DeviceId, Offset, UserId};
+use wire_link::codec::{BatchWriter, decode_from_router};
+use wire_link::pipe::{Endpoint, pipe};
+use wire_link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SentRecord, ToRouter};
 
 /// A link whose waker rings.
 struct Link {

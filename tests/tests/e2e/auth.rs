@@ -239,7 +239,7 @@ async fn the_api_wants_a_token_of_the_same_user_or_of_a_service() -> Result<()> 
 #[tokio::test]
 async fn each_public_key_algorithm_is_accepted_and_no_other() -> Result<()> {
     use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/wire/tests/keys");
+    let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wire/auth/tests/keys");
     let pem = |name: &str| std::fs::read(keys.join(name));
     let signers = [
         (

@@ -8,8 +8,8 @@ use serde_json::json;
 use tidegate_tests::client::{Arrival, ConnectOptions};
 use tidegate_tests::server::Signal;
 use tidegate_tests::{Client, Server, ServerOptions, host, http};
-use wire::ids::{UnixMs, UserId};
-use wire::token::{Claims, issue_hs256};
+use wire_auth::{Claims, issue_hs256};
+use wire_base::ids::{UnixMs, UserId};
 
 use crate::{message_id, with_options};
 

@@ -1,11 +1,11 @@
 //! Proof that the simulation can fail: machines that break a promise, and transcripts of what must not be.
 
-use wire::client::Code;
-use wire::ids::{Position, Seq};
-use wire::link::{Deliver, FromRouter, RejectedRecord, ToRouter};
-use wire::row::key::{
+use router_records::row::key::{
     TABLE_CONVERSATION, TABLE_INBOX, TABLE_INDEX, TABLE_MESSAGE, TABLE_RECEIPT, TABLE_USER_CONVERSATION,
 };
+use wire_base::code::Code;
+use wire_base::ids::{Position, Seq};
+use wire_link::{Deliver, FromRouter, RejectedRecord, ToRouter};
 
 use crate::audit::Invariant;
 use crate::run::{Run, audit, run, run_shortly};
@@ -214,7 +214,9 @@ fn a_transcript_with_wrong_deliveries_is_found() {
     );
     doctor.assert_found("a message that nobody wrote", &[MembersOnly, Once], |event| {
         deliver(event)
-            .map(|deliver| deliver.message.sender_device = wire::ids::DeviceId::new(77).expect("in range"))
+            .map(|deliver| {
+                deliver.message.sender_device = wire_base::ids::DeviceId::new(77).expect("in range")
+            })
             .is_some()
     });
     doctor.assert_found("a seq that belongs to another message", &[Once], |event| {
@@ -455,7 +457,7 @@ fn repeat_if_told(transcript: &mut Vec<Event>, at: usize) -> bool {
         && repeat(|seen| matches!(seen, Seen::Heard(_, FromRouter::StatusUpdate(_))))(transcript, at)
 }
 
-fn sent(event: &mut Event, change: impl Fn(&mut wire::link::SentRecord)) -> bool {
+fn sent(event: &mut Event, change: impl Fn(&mut wire_link::SentRecord)) -> bool {
     match &mut event.seen {
         Seen::Heard(_, FromRouter::Sent(sent)) => {
             change(sent);

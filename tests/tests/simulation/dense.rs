@@ -2,10 +2,10 @@
 //! follows: every pair of effects has a crash between them.
 
 use router_server::config::RouterConfig;
-use wire::client::{StatusCommand, StatusOf};
-use wire::ids::{ConversationId, Seq};
-use wire::link::{StatusRecord, ToRouter};
-use wire::log::Status;
+use wire_base::ids::{ConversationId, Seq};
+use wire_base::status::Status;
+use wire_base::status::{StatusCommand, StatusOf};
+use wire_link::{StatusRecord, ToRouter};
 
 use crate::finish::finish;
 use crate::machine::Outage;

@@ -1,9 +1,9 @@
 //! The end of a run: everything heals, everybody catches up, the power fails once more, and all of it is read and audited.
 
-use wire::client::{StatusCommand, StatusOf};
-use wire::ids::{ConnectionHandle, ConversationId, DeviceId, Position, Seq, UserId};
-use wire::link::{FromRouter, StatusRecord, ToRouter};
-use wire::log::Status;
+use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, Position, Seq, UserId};
+use wire_base::status::Status;
+use wire_base::status::{StatusCommand, StatusOf};
+use wire_link::{FromRouter, StatusRecord, ToRouter};
 
 use crate::audit::{Invariant, Violation};
 use crate::machine::Outage;

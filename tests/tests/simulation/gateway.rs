@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use wire::ids::{ConnectionHandle, Position, SessionNumber};
-use wire::link::codec::{BatchWriter, decode_from_router};
-use wire::link::pipe::{Endpoint, SendError};
-use wire::link::{FromRouter, LinkKind, ToRouter};
+use wire_base::ids::{ConnectionHandle, Position, SessionNumber};
+use wire_link::codec::{BatchWriter, decode_from_router};
+use wire_link::pipe::{Endpoint, SendError};
+use wire_link::{FromRouter, LinkKind, ToRouter};
 
 use crate::transcript::Link;
 

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use router_backend::disk::{DiskError, SimDisk};
-use router_backend::log::OpenError;
-use router_backend::store::{KvStore, MemoryKv, StoreError};
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::{Fatal, Router, StartError, StartReport};
 use router_server::health::Readiness;
 use router_server::metrics::Value;
-use wire::link::pipe::{Endpoint, pipe};
+use router_storage::disk::{DiskError, SimDisk};
+use router_storage::log::OpenError;
+use router_storage::store::{KvStore, MemoryKv, StoreError};
+use wire_link::pipe::{Endpoint, pipe};
 
 use crate::watch::{Defect, Operation, Watch, WatchedDisk, WatchedKv};
 

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use wire::limits::WINDOW_BYTES_MAX;
+use wire_base::limits::WINDOW_BYTES_MAX;
 
 use crate::audit::{Auditor, Bounds, Violation};
 use crate::coverage::Coverage;

@@ -1,7 +1,7 @@
 //! What is written in a run: every text once, and what it takes on the wire.
 
-use wire::body::{Body, Content, EncodedBody};
-use wire::link::MessageRecord;
+use wire_base::body::{Body, Content, EncodedBody};
+use wire_link::MessageRecord;
 
 use crate::rng::Rng;
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use router_core::time::Now;
-use wire::ids::ConnectionHandle;
-use wire::link::{FromRouter, ToRouter};
+use wire_base::ids::ConnectionHandle;
+use wire_link::{FromRouter, ToRouter};
 
 /// A link, numbered as they were opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! Disk and store that refuse instead of crashing, for a while.
 
-use router_backend::store::KvFault;
 use router_server::health::Readiness;
+use router_storage::store::KvFault;
 
 use crate::machine::Outage;
 use crate::transcript::Seen;

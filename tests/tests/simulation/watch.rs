@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use router_backend::disk::{Disk, DiskError, DiskFile, SimDisk, SimFile, SimLock};
-use router_backend::store::{Batch, Direction, KeyRange, Kv, KvError, MemoryKv, Visit};
-use wire::row::key::TABLE_META;
+use router_records::row::key::TABLE_META;
+use router_storage::disk::{Disk, DiskError, DiskFile, SimDisk, SimFile, SimLock};
+use router_storage::store::{Batch, Direction, KeyRange, Kv, KvError, MemoryKv, Visit};
 
 /// A changing call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,9 +1,9 @@
 //! What people do in a run, and what goes wrong, by the dice of the seed.
 
-use wire::client::{StatusCommand, StatusOf};
-use wire::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, UserId};
-use wire::link::{AckRecord, ConversationsRecord, HistoryRecord, LinkKind, StatusRecord, ToRouter};
-use wire::log::Status;
+use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, UserId};
+use wire_base::status::Status;
+use wire_base::status::{StatusCommand, StatusOf};
+use wire_link::{AckRecord, ConversationsRecord, HistoryRecord, LinkKind, StatusRecord, ToRouter};
 
 use crate::machine::Outage;
 use crate::text;
@@ -309,7 +309,7 @@ fn connect_a_stranger(world: &mut World, gateway: usize) {
 /// Returns a position that no inbox has reached.
 fn beyond(position: Position) -> Position {
     Position {
-        offset: wire::ids::Offset(position.offset.0 + 1_000_000),
+        offset: wire_base::ids::Offset(position.offset.0 + 1_000_000),
         ..position
     }
 }
@@ -372,7 +372,7 @@ fn strange_ack(world: &mut World, device: usize) {
                 ..position
             },
         ),
-        _ => (wire::ids::SessionNumber(number.0 - 1), position),
+        _ => (wire_base::ids::SessionNumber(number.0 - 1), position),
     };
     let Device { user, device, .. } = world.devices[device];
     world.coverage.note("strange ack");
@@ -391,7 +391,7 @@ fn acked(
     world: &World,
     gateway: usize,
     handle: ConnectionHandle,
-) -> Option<(wire::ids::SessionNumber, Position)> {
+) -> Option<(wire_base::ids::SessionNumber, Position)> {
     let session = world.gateways[gateway].sessions.get(&handle)?;
     Some((session.number?, session.forwarded?))
 }

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use router_core::clock::SETTLE_MS;
 use router_core::time::Now;
 use router_server::health::Readiness;
-use wire::body::EncodedBody;
-use wire::client::Code;
-use wire::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
-use wire::link::{
+use wire_base::body::EncodedBody;
+use wire_base::code::Code;
+use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
+use wire_link::{
     AckRecord, Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
     SessionOpened, SessionRef, ToRouter,
 };

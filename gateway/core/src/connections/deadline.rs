@@ -4,8 +4,8 @@
 //! fires, whatever has passed by then is acted upon, and the earliest that applies now is set. So a deadline that moves
 //! away (a client that is heard) costs nothing.
 
-use wire::ids::ConnectionHandle;
-use wire::ws::Opcode;
+use wire_base::ids::ConnectionHandle;
+use wire_ws::Opcode;
 
 use super::{Conn, Connections, Phase};
 use crate::disconnect::Reason;

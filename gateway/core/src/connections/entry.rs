@@ -1,8 +1,8 @@
 //! The slab entry of a connection.
 
-use wire::ids::ConnectionHandle;
-use wire::ws::Reader;
-use wire::ws::upgrade::HeadBuffer;
+use wire_base::ids::ConnectionHandle;
+use wire_ws::Reader;
+use wire_ws::upgrade::HeadBuffer;
 
 use crate::outbox::Outbox;
 use crate::time::{Now, Stamp};

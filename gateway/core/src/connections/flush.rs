@@ -1,6 +1,6 @@
 //! The end of a tick: what is queued becomes one send for each connection.
 
-use wire::ids::ConnectionHandle;
+use wire_base::ids::ConnectionHandle;
 
 use super::{Connections, Pauses, Phase};
 use crate::disconnect::Reason;

@@ -9,9 +9,9 @@ mod flush;
 
 use std::collections::VecDeque;
 
-use wire::ids::ConnectionHandle;
-use wire::ws::upgrade::Refusal;
-use wire::ws::{CloseFrame, Opcode, Violation, encode_close};
+use wire_base::ids::ConnectionHandle;
+use wire_ws::upgrade::Refusal;
+use wire_ws::{CloseFrame, Opcode, Violation, encode_close};
 
 pub use entry::Pauses;
 pub(crate) use entry::{Conn, Held, Phase, idle_bytes};
@@ -320,7 +320,7 @@ impl<S> Connections<S> {
     /// Removes an entry whose socket is being closed.
     pub(crate) fn remove(&mut self, id: ConnectionHandle) {
         self.change_input(id, |conn| {
-            conn.reader = wire::ws::Reader::new();
+            conn.reader = wire_ws::Reader::new();
             conn.held = None;
         });
         if let Some(conn) = self.get(id) {
@@ -376,7 +376,7 @@ impl<S> Connections<S> {
 
     fn begin_closing(&mut self, id: ConnectionHandle, reason: Reason, now: Now) {
         self.change_input(id, |conn| {
-            conn.reader = wire::ws::Reader::new();
+            conn.reader = wire_ws::Reader::new();
             conn.held = None;
         });
         let Some(conn) = self.get_mut(id) else { return };

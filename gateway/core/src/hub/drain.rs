@@ -7,7 +7,7 @@ use crate::connections::Phase;
 use crate::disconnect::Reason;
 use crate::limits::{CLOSE_MS_MAX, DRAIN_STEP_MS};
 use crate::time::Now;
-use wire::ws::upgrade::Refusal;
+use wire_ws::upgrade::Refusal;
 
 /// A drain under way: a walk over the slab in steps, then one last look at a hard deadline.
 pub(super) struct Drain {

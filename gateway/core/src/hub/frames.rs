@@ -1,7 +1,7 @@
 //! Received bytes to messages and control frames.
 
-use wire::ids::ConnectionHandle;
-use wire::ws::{Input, Item, Opcode};
+use wire_base::ids::ConnectionHandle;
+use wire_ws::{Input, Item, Opcode};
 
 use super::Hub;
 use crate::application::Application;

@@ -7,9 +7,9 @@ mod frames;
 mod upgrade;
 
 use bytes::Bytes;
-use wire::ids::ConnectionHandle;
-use wire::token::Verifier;
-use wire::ws::Rules;
+use wire_auth::Verifier;
+use wire_base::ids::ConnectionHandle;
+use wire_ws::Rules;
 
 use crate::application::{Application, LinkNews};
 use crate::budget::MemoryBudget;

@@ -7,7 +7,7 @@ mod echo;
 mod slow;
 mod upgrade;
 
-use wire::ws::Opcode;
+use wire_ws::Opcode;
 
 use crate::config::HubConfig;
 use crate::disconnect::Reason;

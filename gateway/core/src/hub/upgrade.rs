@@ -1,7 +1,7 @@
 //! From the first byte of a connection to its first frame.
 
-use wire::ids::ConnectionHandle;
-use wire::ws::upgrade::{HeadBuffer, HeadScan, Refusal, Request, parse_request, write_accept};
+use wire_base::ids::ConnectionHandle;
+use wire_ws::upgrade::{HeadBuffer, HeadScan, Refusal, Request, parse_request, write_accept};
 
 use super::Hub;
 use crate::application::{Accepted, Application};

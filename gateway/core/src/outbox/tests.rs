@@ -1,12 +1,12 @@
 use proptest::prelude::*;
-use wire::client::json::batch_bytes;
-use wire::ws::{Input, Item, Reader, Rules};
+use wire_client::json::batch_bytes;
+use wire_ws::{Input, Item, Reader, Rules};
 
 use super::*;
 
 const NOW: Now = Now {
     mono_ms: 0,
-    unix: wire::ids::UnixMs(0),
+    unix: wire_base::ids::UnixMs(0),
 };
 
 /// Returns the texts of the frames in `bytes`.

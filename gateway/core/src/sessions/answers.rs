@@ -1,11 +1,12 @@
 //! Router to client: each record becomes an event, or a change of the session.
 
 use bytes::Bytes;
-use wire::client::json::encode_event;
-use wire::client::{Code, Event, Sent, StatusUpdate};
-use wire::limits::FRAME_BYTES_MAX;
-use wire::link::codec::decode_from_router;
-use wire::link::{
+use wire_base::code::Code;
+use wire_base::limits::FRAME_BYTES_MAX;
+use wire_client::json::encode_event;
+use wire_client::{Event, Sent, StatusUpdate};
+use wire_link::codec::decode_from_router;
+use wire_link::{
     ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, RejectedRecord, RequestId,
     SentRecord, StatusUpdateRecord, Synced,
 };

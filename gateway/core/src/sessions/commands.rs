@@ -1,9 +1,10 @@
 //! Client to router: each command becomes a record, or is answered at once.
 
-use wire::client::json::{BadCommand, BadKind, FrameKind, parse_frame};
-use wire::client::{Code, Command, Event, Request, Send, SendBody, Target};
-use wire::ids::{ConnectionHandle, MessageId, Position};
-use wire::link::{ConversationsRecord, HistoryRecord, RequestId, SendRecord, StatusRecord, ToRouter};
+use wire_base::code::Code;
+use wire_base::ids::{ConnectionHandle, MessageId, Position};
+use wire_client::json::{BadCommand, BadKind, FrameKind, parse_frame};
+use wire_client::{Command, Event, Request, Send, SendBody, Target};
+use wire_link::{ConversationsRecord, HistoryRecord, RequestId, SendRecord, StatusRecord, ToRouter};
 
 use super::pending::{self, Kind};
 use super::session::{Flag, Stage};

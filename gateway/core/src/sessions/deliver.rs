@@ -1,9 +1,9 @@
 //! Fan-out: one message for many connections is encoded once, and only its cursor is written anew for each.
 
-use wire::client::Event;
-use wire::client::json::encode_event;
-use wire::ids::Position;
-use wire::link::Deliver;
+use wire_base::ids::Position;
+use wire_client::Event;
+use wire_client::json::encode_event;
+use wire_link::Deliver;
 
 use super::session::Stage;
 use super::{Session, Sessions};

@@ -1,7 +1,7 @@
 //! Links that come and go, and what the router must learn once there is one: it is kept as state, never as a queue.
 
-use wire::ids::ConnectionHandle;
-use wire::link::{AckRecord, LINK_VERSION, LinkHello, LinkKind, SessionOpen, SessionRef, ToRouter};
+use wire_base::ids::ConnectionHandle;
+use wire_link::{AckRecord, LINK_VERSION, LinkHello, LinkKind, SessionOpen, SessionRef, ToRouter};
 
 use super::session::{Flag, Stage};
 use super::{Session, Sessions};

@@ -1,9 +1,10 @@
 //! From hello to welcome, and a new token for a session that stands.
 
-use wire::client::{Code, Event, Hello, Welcome, WelcomeLimits};
-use wire::ids::{ConnectionHandle, DeviceId, Position, SessionNumber, UserId};
-use wire::limits::{CONTENT_CHARS_MAX, FRAME_BYTES_MAX};
-use wire::link::{SessionOpened, SessionRef, SessionRefused};
+use wire_base::code::Code;
+use wire_base::ids::{ConnectionHandle, DeviceId, Position, SessionNumber, UserId};
+use wire_base::limits::{CONTENT_CHARS_MAX, FRAME_BYTES_MAX};
+use wire_client::{Event, Hello, Welcome, WelcomeLimits};
+use wire_link::{SessionOpened, SessionRef, SessionRefused};
 
 use super::session::{Flag, Stage};
 use super::upgrade::take_claims;
@@ -275,7 +276,7 @@ impl Sessions {
                 window: session.window,
             },
         });
-        wire::client::json::encode_event(&welcome, &mut self.scratch);
+        wire_client::json::encode_event(&welcome, &mut self.scratch);
         connections.send_object(id, &self.scratch, now);
         self.wake_for_token(connections, id, now);
     }

@@ -18,12 +18,13 @@ mod uplink;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use wire::client::json::encode_event;
-use wire::client::{Code, Event, Failure, Rejected};
-use wire::ids::{ConnectionHandle, MessageId};
-use wire::token::Verifier;
-use wire::ws::Rules;
-use wire::ws::upgrade::{Refusal, Request};
+use wire_auth::Verifier;
+use wire_base::code::Code;
+use wire_base::ids::{ConnectionHandle, MessageId};
+use wire_client::json::encode_event;
+use wire_client::{Event, Failure, Rejected};
+use wire_ws::Rules;
+use wire_ws::upgrade::{Refusal, Request};
 
 use crate::application::{Accepted, Application, LinkNews};
 use crate::connections::{Connections, SlowReaders};

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wire::ids::ConnectionHandle;
-use wire::link::{RequestId, ToRouter};
+use wire_base::ids::ConnectionHandle;
+use wire_link::{RequestId, ToRouter};
 
 use super::pending::Pending;
 use super::uplink::Uplink;

@@ -1,7 +1,7 @@
 //! Commands that a router has not answered yet.
 
-use wire::ids::{ConnectionHandle, MessageId};
-use wire::link::RequestId;
+use wire_base::ids::{ConnectionHandle, MessageId};
+use wire_link::RequestId;
 
 use crate::limits::{ANSWER_MS_MAX, PENDING_MAX};
 use crate::time::Now;
@@ -158,7 +158,7 @@ const NONE: u32 = u32::MAX;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wire::ids::UnixMs;
+    use wire_base::ids::UnixMs;
 
     use super::*;
 

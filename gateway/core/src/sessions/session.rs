@@ -1,6 +1,6 @@
 //! The application's part of a slab entry: who is on the connection, and how far.
 
-use wire::ids::{DeviceId, Position, SessionNumber, UnixMs, UserId};
+use wire_base::ids::{DeviceId, Position, SessionNumber, UnixMs, UserId};
 
 use crate::limits::{BAD_REQUEST_WINDOW_S, BAD_REQUESTS_MAX, TOKEN_LEEWAY_MS};
 use crate::time::Now;
@@ -220,7 +220,7 @@ impl Session {
     const fn position(&self, offset: u64, index: u16) -> Position {
         Position {
             generation: self.generation,
-            offset: wire::ids::Offset(offset),
+            offset: wire_base::ids::Offset(offset),
             index,
         }
     }
@@ -228,7 +228,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use wire::ids::Offset;
+    use wire_base::ids::Offset;
 
     use super::*;
 

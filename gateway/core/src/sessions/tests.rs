@@ -13,15 +13,15 @@ mod tokens;
 
 use serde_json::Value;
 use uuid::Uuid;
-use wire::body::{Body, Content, EncodedBody};
-use wire::ids::{
+use wire_auth::{Claims, Verifier, issue_hs256};
+use wire_base::body::{Body, Content, EncodedBody};
+use wire_base::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UserId,
 };
-use wire::link::{
+use wire_link::{
     AckRecord, Deliver, FromRouter, MessageRecord, SendRecord, SessionOpen, SessionOpened, SessionRef,
     Synced, ToRouter,
 };
-use wire::token::{Claims, Verifier, issue_hs256};
 
 use super::*;
 use crate::config::HubConfig;
@@ -104,7 +104,7 @@ fn token_signed(secret: &[u8], user_id: u64, device: Option<u32>, lives_s: u64) 
     let claims = Claims {
         user: user(user_id),
         device: device.map(|id| DeviceId::new(id).unwrap()),
-        expires: wire::ids::UnixMs(START.0 + lives_s * 1_000),
+        expires: wire_base::ids::UnixMs(START.0 + lives_s * 1_000),
         service: false,
     };
     issue_hs256(secret, &claims, None, None, START)

@@ -1,9 +1,9 @@
 //! What an upgrade request says: path, origin, subprotocol and token.
 
-use wire::host;
-use wire::ids::UserId;
-use wire::token::Claims;
-use wire::ws::upgrade::{Refusal, Request};
+use wire_auth::Claims;
+use wire_base::host;
+use wire_base::ids::UserId;
+use wire_ws::upgrade::{Refusal, Request};
 
 use super::session::{Flag, Session};
 use super::{Auth, SessionsConfig};

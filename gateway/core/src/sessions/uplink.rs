@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use wire::link::ToRouter;
-use wire::link::codec::BatchWriter;
+use wire_link::ToRouter;
+use wire_link::codec::BatchWriter;
 
 use crate::limits::{LINK_BATCH_BYTES, LINK_BYTES_MAX};
 use crate::output::LinkId;

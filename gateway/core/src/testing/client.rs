@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use serde_json::Value;
-use wire::ws::{Input, Item, Opcode, Reader, Rules, encode_frame};
+use wire_ws::{Input, Item, Opcode, Reader, Rules, encode_frame};
 
 /// What a client has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]

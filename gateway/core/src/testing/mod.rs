@@ -7,7 +7,7 @@ mod router;
 
 use std::collections::BTreeMap;
 
-use wire::ids::{ConnectionHandle, UnixMs};
+use wire_base::ids::{ConnectionHandle, UnixMs};
 
 pub(crate) use client::{Client, Seen, frame, request};
 pub(crate) use router::{Router, batch};
@@ -80,7 +80,7 @@ impl<A: Application> World<A> {
 
     /// Sends a text message, and ends the tick.
     pub(crate) fn send_text(&mut self, id: ConnectionHandle, text: &str) {
-        let frame = client::frame(wire::ws::Opcode::Text, text.as_bytes());
+        let frame = client::frame(wire_ws::Opcode::Text, text.as_bytes());
         self.send_bytes(id, &frame);
     }
 

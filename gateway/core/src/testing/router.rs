@@ -1,8 +1,8 @@
 //! The far end of the link.
 
 use bytes::Bytes;
-use wire::link::codec::{BatchWriter, decode_to_router};
-use wire::link::{FromRouter, ToRouter};
+use wire_link::codec::{BatchWriter, decode_to_router};
+use wire_link::{FromRouter, ToRouter};
 
 /// A router that does what a test says.
 #[derive(Default)]

@@ -7,10 +7,11 @@ mod store;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use wire::client::Code;
-use wire::ids::{ConversationId, Offset, Seq, SessionNumber, UnixMs};
-use wire::log::{AckInput, Delivered, DeviceInput, Input, LogRecord, Status, StatusInput};
-use wire::row::Row;
+use router_records::log::{AckInput, Delivered, DeviceInput, Input, LogRecord, StatusInput};
+use router_records::row::Row;
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, Offset, Seq, SessionNumber, UnixMs};
+use wire_base::status::Status;
 
 use self::history::histories;
 use self::model::Model;

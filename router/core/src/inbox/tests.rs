@@ -1,4 +1,4 @@
-use wire::ids::UnixMs;
+use wire_base::ids::UnixMs;
 
 use super::*;
 use crate::testing::{GENERATION, device, position, stamp, user};

@@ -1,7 +1,7 @@
 //! How fast a user may send.
 
-use wire::client::Code;
-use wire::ids::UserId;
+use wire_base::code::Code;
+use wire_base::ids::UserId;
 
 use super::Refusal;
 use crate::cache::Cache;

@@ -1,4 +1,4 @@
-use wire::ids::UnixMs;
+use wire_base::ids::UnixMs;
 
 use super::*;
 use crate::testing::{device, other_message_id, user};

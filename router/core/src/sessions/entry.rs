@@ -1,8 +1,8 @@
 //! What a reader must know of an inbox entry.
 
-use wire::body::{Body, Content};
-use wire::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
-use wire::link::MessageRecord;
+use wire_base::body::{Body, Content};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
+use wire_link::MessageRecord;
 
 /// An entry of an inbox, without what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Where a session starts to read (docs/protocol.md section 4).
 
-use wire::ids::Position;
-use wire::link::SessionOpen;
+use wire_base::ids::Position;
+use wire_link::SessionOpen;
 
 use crate::inbox::ReaderFacts;
 

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use wire::ids::{ConnectionHandle, DeviceId, Position, SessionNumber, UserId};
-use wire::link::SessionOpen;
-use wire::log::{AckInput, Delivered};
+use router_records::log::{AckInput, Delivered};
+use wire_base::ids::{ConnectionHandle, DeviceId, Position, SessionNumber, UserId};
+use wire_link::SessionOpen;
 
 use super::hello::Start;
 use super::{Entry, LinkId, Step};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use wire::ids::{DeviceId, Position, UserId};
+use wire_base::ids::{DeviceId, Position, UserId};
 
 use super::reader::Reader;
 

@@ -3,7 +3,7 @@
 mod world;
 
 use proptest::prelude::*;
-use wire::ids::{MessageId, Seq};
+use wire_base::ids::{MessageId, Seq};
 
 use self::world::World;
 use super::*;
@@ -45,7 +45,7 @@ fn session_ref(connection: u32) -> SessionRef {
 struct Inbox {
     sessions: Sessions,
     entries: Vec<Entry>,
-    stored: Option<wire::row::DeviceRow>,
+    stored: Option<router_records::row::DeviceRow>,
 }
 
 impl Inbox {
@@ -61,7 +61,7 @@ impl Inbox {
         let seq = self.entries.len() as u64 + 1;
         let entry = Entry {
             position: position(seq * 10, 1),
-            conversation: wire::ids::ConversationId::direct(user(1), user(2)),
+            conversation: wire_base::ids::ConversationId::direct(user(1), user(2)),
             seq: Seq(seq),
             message_id: id(seq),
             sender: user(sender),
@@ -208,7 +208,7 @@ fn session_numbers_grow_also_when_the_clock_and_the_process_start_over() {
     assert_eq!(inbox.opened(1), SessionNumber(1_000 << 16));
     assert_eq!(inbox.opened(2), SessionNumber((1_000 << 16) + 1));
     let mut restarted = Inbox::new();
-    restarted.stored = Some(wire::row::DeviceRow {
+    restarted.stored = Some(router_records::row::DeviceRow {
         user: user(1),
         device: device(1),
         acked: Position::start(GENERATION),
@@ -391,8 +391,8 @@ fn a_cursor_whose_news_was_not_read_yet_is_not_taken_back_by_the_next_session() 
 
 /// An ack that covers one message in each of `count` conversations.
 fn wide_ack(count: u64) -> AckInput {
-    let delivered = (2..2 + count).map(|n| wire::log::Delivered {
-        conversation: wire::ids::ConversationId::direct(user(1), user(n)),
+    let delivered = (2..2 + count).map(|n| router_records::log::Delivered {
+        conversation: wire_base::ids::ConversationId::direct(user(1), user(n)),
         seq: Seq(1),
         message_id: id(n),
     });

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use router_backend::check::{LogCheck, StoreCheck, check_log, check_store};
-use router_backend::disk::RealDisk;
-use router_backend::log::LogConfig;
-use router_backend::store::{FjallKv, StoreCopy, StoreError};
+use router_storage::check::{LogCheck, StoreCheck, check_log, check_store};
+use router_storage::disk::RealDisk;
+use router_storage::log::LogConfig;
+use router_storage::store::{FjallKv, StoreCopy, StoreError};
 
-use wire::ids::Offset;
+use wire_base::ids::Offset;
 
 use super::data_dir::{log_path, store_path};
 use super::{FOLD_VERSION, StartError};
@@ -46,7 +46,7 @@ pub fn check_data_dir(data_dir: &Path) -> Result<DataDirCheck, CheckError> {
     }
     let disk = RealDisk::open(log_path(data_dir)).map_err(StartError::from)?;
     // A running server holds the log; while this does, none starts.
-    let lock = router_backend::disk::Disk::lock(&disk).map_err(StartError::from)?;
+    let lock = router_storage::disk::Disk::lock(&disk).map_err(StartError::from)?;
     let failed = |error| StartError::Store(StoreError::from(error));
     let copy = StoreCopy::open(&store_path(data_dir)).map_err(failed)?;
     let store = check_store(copy.kv()).map_err(failed)?;

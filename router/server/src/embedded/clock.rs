@@ -1,8 +1,8 @@
 //! The wall clock: what the log says when it is not believed, and when it is looked at again.
 
-use router_backend::disk::Disk;
-use router_backend::store::Store;
 use router_core::time::Now;
+use router_storage::disk::Disk;
+use router_storage::store::Store;
 
 use super::Router;
 use super::condition::Condition;

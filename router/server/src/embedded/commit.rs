@@ -1,14 +1,14 @@
 //! From the log to the store and out: fold, apply, publish.
 
-use router_backend::disk::Disk;
-use router_backend::store::{Store, StoreError};
 use router_core::effects::{Effects, NewMessage, SendOutcome, StatusUpdate};
 use router_core::fold::Folds;
 use router_core::prelog::Refusal;
 use router_core::sessions::{Delivery, Entry, LinkId};
-use wire::ids::{ConnectionHandle, Offset};
-use wire::link::{Deliver, FromRouter, RequestId, SentRecord, StatusUpdateRecord};
-use wire::log::LogRecord;
+use router_records::log::LogRecord;
+use router_storage::disk::Disk;
+use router_storage::store::{Store, StoreError};
+use wire_base::ids::{ConnectionHandle, Offset};
+use wire_link::{Deliver, FromRouter, RequestId, SentRecord, StatusUpdateRecord};
 
 use super::Router;
 use super::condition::UNAVAILABLE;

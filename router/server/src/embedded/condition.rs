@@ -1,10 +1,10 @@
 //! What the router can do while the disk cannot: the states between ready and stopped, and the way back.
 
-use router_backend::disk::{Disk, DiskError};
-use router_backend::log::AppendError;
-use router_backend::store::{Store, StoreError};
 use router_core::prelog::Refusal;
-use wire::client::Code;
+use router_storage::disk::{Disk, DiskError};
+use router_storage::log::AppendError;
+use router_storage::store::{Store, StoreError};
+use wire_base::code::Code;
 
 use super::{Fatal, Router};
 use crate::health::Readiness;

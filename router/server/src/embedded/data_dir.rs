@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use router_backend::disk::{Disk, DiskError, RealDisk, keep_private};
-use router_backend::log::OpenError;
-use router_backend::store::{FjallConfig, FjallKv, KvStore, StoreError, StoreGlance, WriteBehind};
 use router_core::clock::is_possible;
 use router_core::time::Now;
+use router_storage::disk::{Disk, DiskError, RealDisk, keep_private};
+use router_storage::log::OpenError;
+use router_storage::store::{FjallConfig, FjallKv, KvStore, StoreError, StoreGlance, WriteBehind};
 use uuid::Uuid;
-use wire::ids::Offset;
+use wire_base::ids::Offset;
 
 use super::start::{Held, Start};
 use super::{Router, StartError, StartReport};

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use router_backend::disk::Disk;
-use router_backend::log::{GROUP_BYTES_MAX, Group};
-use router_backend::store::Store;
 use router_core::sessions::LinkId;
-use wire::ids::UserId;
-use wire::link::{FailedRecord, FromRouter, RejectedRecord, RequestId};
-use wire::log::{DeviceInput, Input, LogRecord};
+use router_records::log::{DeviceInput, Input, LogRecord};
+use router_storage::disk::Disk;
+use router_storage::log::{GROUP_BYTES_MAX, Group};
+use router_storage::store::Store;
+use wire_base::ids::UserId;
+use wire_link::{FailedRecord, FromRouter, RejectedRecord, RequestId};
 
 use super::condition::UNAVAILABLE;
 use super::{Fatal, Router};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use router_core::sessions::LinkId;
-use wire::ids::{ConversationId, UserId};
-use wire::link::codec::{BatchWriter, Records, decode_to_router};
-use wire::link::pipe::{Endpoint, PipeWaker, SendError};
-use wire::link::{FromRouter, LinkKind, StatusUpdateRecord, ToRouter};
+use wire_base::ids::{ConversationId, UserId};
+use wire_link::codec::{BatchWriter, Records, decode_to_router};
+use wire_link::pipe::{Endpoint, PipeWaker, SendError};
+use wire_link::{FromRouter, LinkKind, StatusUpdateRecord, ToRouter};
 
 use super::reads::Read;
 use crate::metrics::Counters;

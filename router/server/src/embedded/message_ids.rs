@@ -1,7 +1,7 @@
 //! Message ids for senders that name none.
 
 use uuid::Builder;
-use wire::ids::{MessageId, UnixMs};
+use wire_base::ids::{MessageId, UnixMs};
 
 /// Makes UUIDv7s from the time it is given and a random sequence of its own.
 ///

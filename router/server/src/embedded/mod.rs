@@ -36,15 +36,15 @@ mod upkeep;
 
 use std::sync::Arc;
 
-use router_backend::disk::Disk;
-use router_backend::log::SegmentedLog;
-use router_backend::store::Store;
 use router_core::clock::Clock;
 use router_core::fold::Folds;
 use router_core::prelog::SendRate;
 use router_core::sessions::{LinkId, Sessions};
 use router_core::time::Now;
-use wire::link::pipe::{Endpoint, PipeWaker};
+use router_storage::disk::Disk;
+use router_storage::log::SegmentedLog;
+use router_storage::store::Store;
+use wire_link::pipe::{Endpoint, PipeWaker};
 
 pub use self::check::{CheckError, DataDirCheck, check_data_dir};
 pub use self::data_dir::{DataDirError, EmbeddedRouter, log_path, open_data_dir, store_path};

@@ -1,13 +1,13 @@
 //! What the links bring: checks before the log, and who is answered at once.
 
-use router_backend::disk::Disk;
-use router_backend::store::Store;
 use router_core::clock::SETTLE_MS;
 use router_core::prelog::{Refusal, check_send};
 use router_core::sessions::LinkId;
-use wire::client::Code;
-use wire::link::{LINK_VERSION, LinkHello, LinkKind, SendRecord, ToRouter};
-use wire::log::{Input, LogRecord, SendInput};
+use router_records::log::{Input, LogRecord, SendInput};
+use router_storage::disk::Disk;
+use router_storage::store::Store;
+use wire_base::code::Code;
+use wire_link::{LINK_VERSION, LinkHello, LinkKind, SendRecord, ToRouter};
 
 use super::condition::UNAVAILABLE;
 use super::group::Asker;

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use router_backend::store::{Store, StoreError};
 use router_core::fold::{Loaded, Lookup};
-use wire::ids::{ConversationId, DeviceId, UserId};
-use wire::row::Row;
+use router_records::row::Row;
+use router_storage::store::{Store, StoreError};
+use wire_base::ids::{ConversationId, DeviceId, UserId};
 
 /// Answers what a fold asks for from the store.
 pub(super) fn load<S: Store>(store: &S, lookup: Lookup) -> Result<Loaded, StoreError> {
@@ -76,8 +76,8 @@ fn key(row: &Row) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wire::ids::{Position, Seq, SessionNumber, UnixMs};
-    use wire::row::{DeviceRow, ReceiptRow, UserConversationRow};
+    use router_records::row::{DeviceRow, ReceiptRow, UserConversationRow};
+    use wire_base::ids::{Position, Seq, SessionNumber, UnixMs};
 
     use super::*;
 

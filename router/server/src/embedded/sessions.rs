@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 
-use router_backend::disk::Disk;
-use router_backend::store::{Store, StoreError};
 use router_core::inbox::Admission;
 use router_core::prelog::Refusal;
 use router_core::sessions::{Entry, LinkId, Opened, PageRequest, Sessions, Step};
-use wire::client::Code;
-use wire::ids::Position;
-use wire::limits::WINDOW_BYTES_MAX;
-use wire::link::{Deliver, FromRouter, MessageRecord, SessionOpen, SessionRef, SessionRefused, Synced};
-use wire::log::{DeviceInput, Input, LogRecord};
-use wire::row::MessageRow;
+use router_records::log::{DeviceInput, Input, LogRecord};
+use router_records::row::MessageRow;
+use router_storage::disk::Disk;
+use router_storage::store::{Store, StoreError};
+use wire_base::code::Code;
+use wire_base::ids::Position;
+use wire_base::limits::WINDOW_BYTES_MAX;
+use wire_link::{Deliver, FromRouter, MessageRecord, SessionOpen, SessionRef, SessionRefused, Synced};
 
 use super::condition::UNAVAILABLE;
 use super::group::Asker;

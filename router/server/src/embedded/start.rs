@@ -12,17 +12,17 @@
 use std::fmt;
 
 use bytes::Bytes;
-use router_backend::disk::Disk;
-use router_backend::log::{LogConfig, OpenError, PlannedLog, ReadError, Records, Recovery, SegmentedLog};
-use router_backend::store::{Store, StoreError};
 use router_core::clock::Clock;
 use router_core::fold::Folds;
 use router_core::prelog::{SendRate, SendRateConfig};
 use router_core::sessions::{Sessions, SessionsConfig};
 use router_core::time::Now;
-use wire::codec::DecodeError;
-use wire::ids::{Offset, UnixMs};
-use wire::log::LogRecord;
+use router_records::log::LogRecord;
+use router_storage::disk::Disk;
+use router_storage::log::{LogConfig, OpenError, PlannedLog, ReadError, Records, Recovery, SegmentedLog};
+use router_storage::store::{Store, StoreError};
+use wire_base::codec::DecodeError;
+use wire_base::ids::{Offset, UnixMs};
 
 use super::Router;
 use super::commit::Unapplied;

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use router_backend::disk::Disk;
-use router_backend::store::Store;
 use router_core::time::Now;
-use wire::ids::UnixMs;
+use router_storage::disk::Disk;
+use router_storage::store::Store;
+use wire_base::ids::UnixMs;
 
 use super::Router;
 

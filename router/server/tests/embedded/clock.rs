@@ -1,9 +1,9 @@
 //! Wall clocks that are wrong, for a moment or for days: nothing is lost by them, and nothing stays refused.
 
 use router_server::health::Readiness;
-use wire::client::Code;
-use wire::ids::UnixMs;
-use wire::link::ToRouter;
+use wire_base::code::Code;
+use wire_base::ids::UnixMs;
+use wire_link::ToRouter;
 
 use crate::retention::let_time_pass;
 use crate::world::{Device, Link, World, direct, page_texts, user};

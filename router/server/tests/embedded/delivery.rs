@@ -1,8 +1,8 @@
 //! What a device is sent: backlog, synced, live, resume, window, replacement, links that stand still.
 
-use wire::client::Code;
-use wire::ids::Position;
-use wire::link::{FromRouter, SendRecord, SessionOpen, ToRouter};
+use wire_base::code::Code;
+use wire_base::ids::Position;
+use wire_link::{FromRouter, SendRecord, SessionOpen, ToRouter};
 
 use crate::world::{Device, Got, Link, World, body, user};
 
@@ -372,7 +372,7 @@ fn a_link_that_stands_still_is_told_the_newest_of_each_watermark_later() {
         settle_deaf(&mut world);
     }
     for Got { position, .. } in &got {
-        let ack = wire::link::AckRecord {
+        let ack = wire_link::AckRecord {
             user: b.user,
             device: b.device,
             session: b.session,
@@ -397,10 +397,10 @@ fn a_link_that_is_owed_too_much_is_not_read_until_it_takes_some() {
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
     world.send(&a, user(1), &"x".repeat(9_000)).unwrap();
-    let conversation = wire::ids::ConversationId::direct(user(1), user(1));
+    let conversation = wire_base::ids::ConversationId::direct(user(1), user(1));
     let mut asked = 0;
     for _ in 0..200 {
-        let history = wire::link::HistoryRecord {
+        let history = wire_link::HistoryRecord {
             request: world.request(),
             user: user(1),
             conversation,

@@ -1,12 +1,13 @@
 //! A disk or a store that fails instead of crashing.
 
-use router_backend::store::{Batch, Kv, KvFault};
+use router_records::row::key;
 use router_server::health::Readiness;
-use wire::client::{Code, StatusOf};
-use wire::ids::{Seq, UnixMs};
-use wire::link::{FromRouter, ToRouter};
-use wire::log::Status;
-use wire::row::key;
+use router_storage::store::{Batch, Kv, KvFault};
+use wire_base::code::Code;
+use wire_base::ids::{Seq, UnixMs};
+use wire_base::status::Status;
+use wire_base::status::StatusOf;
+use wire_link::{FromRouter, ToRouter};
 
 use crate::world::{World, direct, page_texts, user};
 
@@ -205,7 +206,7 @@ fn a_batch_that_the_store_refused_and_made_all_the_same_is_delivered_once_and_no
         let mut world = World::seeded(seed);
         let gateway = world.gateway();
         let a = world.connect(gateway, user(1), 1);
-        let open = wire::link::SessionOpen {
+        let open = wire_link::SessionOpen {
             window: 2,
             ..world.open_record(user(2), 1)
         };

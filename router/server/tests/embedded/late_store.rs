@@ -2,19 +2,19 @@
 
 use std::sync::{Arc, Mutex};
 
-use router_backend::disk::SimDisk;
-use router_backend::store::{
-    Batch, Direction, KeyRange, Kv, KvError, KvFault, KvStore, MemoryKv, Visit, WriteBehind,
-};
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::Router;
 use router_server::health::Readiness;
-use wire::client::Code;
-use wire::ids::{ConnectionHandle, DeviceId, UnixMs};
-use wire::link::codec::{BatchWriter, decode_from_router};
-use wire::link::pipe::{Endpoint, pipe};
-use wire::link::{
+use router_storage::disk::SimDisk;
+use router_storage::store::{
+    Batch, Direction, KeyRange, Kv, KvError, KvFault, KvStore, MemoryKv, Visit, WriteBehind,
+};
+use wire_base::code::Code;
+use wire_base::ids::{ConnectionHandle, DeviceId, UnixMs};
+use wire_link::codec::{BatchWriter, decode_from_router};
+use wire_link::pipe::{Endpoint, pipe};
+use wire_link::{
     FromRouter, HistoryRecord, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
     SessionRef, ToRouter,
 };

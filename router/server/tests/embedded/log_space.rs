@@ -1,10 +1,10 @@
 //! A log that is full of what nobody needs any more makes room by itself, and never of what the store lacks.
 
-use router_backend::disk::Disk;
-use router_backend::store::KvFault;
 use router_server::health::Readiness;
-use wire::client::Code;
-use wire::link::ToRouter;
+use router_storage::disk::Disk;
+use router_storage::store::KvFault;
+use wire_base::code::Code;
+use wire_link::ToRouter;
 
 use crate::retention::let_time_pass;
 use crate::world::{Device, Link, World, user};

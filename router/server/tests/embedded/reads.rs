@@ -1,12 +1,12 @@
 //! History and conversations.
 
 use proptest::prelude::*;
-use wire::body::{Body, Content};
-use wire::client::Code;
-use wire::client::json::encode_event;
-use wire::ids::{DeviceId, Seq};
-use wire::limits::FRAME_BYTES_MAX;
-use wire::link::{HistoryPageRecord, HistoryRecord, LinkKind, SendRecord, ToRouter};
+use wire_base::body::{Body, Content};
+use wire_base::code::Code;
+use wire_base::ids::{DeviceId, Seq};
+use wire_base::limits::FRAME_BYTES_MAX;
+use wire_client::json::encode_event;
+use wire_link::{HistoryPageRecord, HistoryRecord, LinkKind, SendRecord, ToRouter};
 
 use crate::world::{World, direct, page_texts, text_of, unknown_conversation, user};
 
@@ -29,7 +29,7 @@ fn history_has_what_the_same_connection_sent_just_before() {
     world.say(gateway, &records);
     world.settle();
     let pages = world.hear(gateway, |record| match record {
-        wire::link::FromRouter::HistoryPage(page) => Some(page.clone()),
+        wire_link::FromRouter::HistoryPage(page) => Some(page.clone()),
         _ => None,
     });
     assert_eq!(page_texts(&pages[0]), [(1, "x".into()), (2, "y".into())]);
@@ -64,7 +64,7 @@ fn questions_put_off_for_what_a_link_is_owed_are_served_without_a_wake_up() {
     world.say(gateway, &questions);
     while world.tick().is_busy {}
     let pages = world.hear(gateway, |record| match record {
-        wire::link::FromRouter::HistoryPage(page) => Some(page.request),
+        wire_link::FromRouter::HistoryPage(page) => Some(page.request),
         _ => None,
     });
     assert_eq!(pages.len(), 30);
@@ -186,7 +186,7 @@ fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
 
 /// A page as its connection would get it.
 fn json(page: &HistoryPageRecord) -> Vec<u8> {
-    let messages = page.messages.iter().map(|message| wire::client::Message {
+    let messages = page.messages.iter().map(|message| wire_client::Message {
         cursor: None,
         message_id: message.message_id,
         conversation: message.conversation,
@@ -197,7 +197,7 @@ fn json(page: &HistoryPageRecord) -> Vec<u8> {
         body: message.body.decode(),
         timestamp: message.timestamp,
     });
-    let event = wire::client::Event::History(wire::client::HistoryPage {
+    let event = wire_client::Event::History(wire_client::HistoryPage {
         id: Some(u32::MAX),
         conversation: page.conversation,
         messages: messages.collect(),

@@ -1,9 +1,10 @@
 //! Acks, statuses, and who is told.
 
-use wire::client::{Code, StatusCommand, StatusOf};
-use wire::ids::{DeviceId, Seq};
-use wire::link::{ConversationsRecord, FromRouter, StatusRecord, ToRouter};
-use wire::log::Status;
+use wire_base::code::Code;
+use wire_base::ids::{DeviceId, Seq};
+use wire_base::status::Status;
+use wire_base::status::{StatusCommand, StatusOf};
+use wire_link::{ConversationsRecord, FromRouter, StatusRecord, ToRouter};
 
 use crate::world::{World, direct, unknown_conversation, user};
 
@@ -32,7 +33,7 @@ fn an_ack_is_a_delivered_for_the_sender() {
     assert_eq!(update.to, [a.connection]);
     // Said again it is no news, and neither is an ack beyond what was sent.
     world.ack(&b, got[1].position);
-    let beyond = wire::ids::Position {
+    let beyond = wire_base::ids::Position {
         index: got[2].position.index + 7,
         ..got[2].position
     };
@@ -54,7 +55,7 @@ fn acks_of_many_devices_share_one_group() {
     let acks: Vec<_> = devices
         .iter()
         .map(|device| {
-            ToRouter::Ack(wire::link::AckRecord {
+            ToRouter::Ack(wire_link::AckRecord {
                 user: device.user,
                 device: device.device,
                 session: device.session,
@@ -86,7 +87,7 @@ fn steady_sends_do_not_hold_up_acks() {
     let mut records: Vec<_> = (0..200)
         .map(|_| ToRouter::Send(world.send_record(&a, user(3), None, "flood")))
         .collect();
-    let ack = wire::link::AckRecord {
+    let ack = wire_link::AckRecord {
         user: b.user,
         device: b.device,
         session: b.session,

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use router_backend::disk::Disk;
-use router_backend::log::{Group, LogConfig, SegmentedLog};
-use router_backend::store::{KvFault, KvStore, Store};
 use router_server::config::RouterConfig;
 use router_server::embedded::{FOLD_VERSION, StartReport};
-use wire::ids::{MessageId, Position};
-use wire::link::SessionOpen;
+use router_storage::disk::Disk;
+use router_storage::log::{Group, LogConfig, SegmentedLog};
+use router_storage::store::{KvFault, KvStore, Store};
+use wire_base::ids::{MessageId, Position};
+use wire_link::SessionOpen;
 
 use crate::world::{World, direct, page_texts, user};
 
@@ -114,8 +114,8 @@ impl Life {
         world.say(
             gateway,
             &[
-                wire::link::ToRouter::SessionOpen(a),
-                wire::link::ToRouter::SessionOpen(b),
+                wire_link::ToRouter::SessionOpen(a),
+                wire_link::ToRouter::SessionOpen(b),
             ],
         );
         let mut asked = Vec::new();
@@ -151,7 +151,7 @@ impl Life {
             }
         }
         for record in world.heard(gateway) {
-            if let wire::link::FromRouter::Deliver(deliver) = record
+            if let wire_link::FromRouter::Deliver(deliver) = record
                 && let Some((_, position)) = deliver.to.iter().find(|(to, _)| *to == b.connection)
             {
                 assert!(Some(*position) > self.cursor, "went back to {position}");
@@ -199,17 +199,17 @@ fn send(
     gateway: crate::world::Link,
     id: MessageId,
     text: &str,
-) -> (wire::link::RequestId, MessageId, String) {
+) -> (wire_link::RequestId, MessageId, String) {
     let request = world.request();
-    let record = wire::link::SendRecord {
+    let record = wire_link::SendRecord {
         request,
         sender: user(1),
-        sender_device: wire::ids::DeviceId::new(1).unwrap(),
+        sender_device: wire_base::ids::DeviceId::new(1).unwrap(),
         receiver: user(2),
         message_id: Some(id),
         body: crate::world::body(text),
     };
-    world.say(gateway, &[wire::link::ToRouter::Send(record)]);
+    world.say(gateway, &[wire_link::ToRouter::Send(record)]);
     (request, id, text.to_owned())
 }
 
@@ -294,7 +294,7 @@ fn start_on_segments(segments: u64, ids_max: usize) -> (u64, StartReport) {
     let long = "x".repeat(10_000);
     for _ in 0..segments * SENDS_PER_SEGMENT {
         let send = world.send_record(&a, user(2), None, &long);
-        world.say(gateway, &[wire::link::ToRouter::Send(send)]);
+        world.say(gateway, &[wire_link::ToRouter::Send(send)]);
         world.tick();
         world.heard(gateway);
         world.advance(20 * 60_000 / SENDS_PER_SEGMENT);
@@ -416,7 +416,7 @@ fn a_stop_while_the_store_lacks_something_is_no_clean_one() {
     let a = world.connect(gateway, user(1), 1);
     world.kv.fail_applies(Some(KvFault::NoSpace));
     let send = world.send_record(&a, user(2), None, "y");
-    world.say(gateway, &[wire::link::ToRouter::Send(send)]);
+    world.say(gateway, &[wire_link::ToRouter::Send(send)]);
     world.tick();
     world.kv.fail_applies(None);
     world.stop();

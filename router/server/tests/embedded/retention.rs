@@ -1,8 +1,8 @@
 //! What is past retention goes, slice by slice; what is not stays.
 
-use wire::ids::Position;
-use wire::link::{FromRouter, SessionOpen};
-use wire::row::key::TABLE_CHECKPOINT;
+use router_records::row::key::TABLE_CHECKPOINT;
+use wire_base::ids::Position;
+use wire_link::{FromRouter, SessionOpen};
 
 use crate::world::{World, direct, page_texts, user};
 
@@ -134,13 +134,13 @@ fn old_segments_of_the_log_go_once_the_store_is_synced() {
     for _ in 0..5 {
         for _ in 0..110 {
             let send = world.send_record(&a, user(2), None, &long);
-            world.say(gateway, &[wire::link::ToRouter::Send(send)]);
+            world.say(gateway, &[wire_link::ToRouter::Send(send)]);
             world.tick();
         }
         world.heard(gateway);
         let_time_pass(&mut world, 20 * 60_000);
     }
-    let segments = router_backend::disk::Disk::list(&world.disk).unwrap();
+    let segments = router_storage::disk::Disk::list(&world.disk).unwrap();
     let logs = segments.iter().filter(|name| name.ends_with(".log")).count();
     assert!((2..=4).contains(&logs), "{segments:?}");
     world.crash();

@@ -1,8 +1,8 @@
 //! A send and its answer.
 
-use wire::client::Code;
-use wire::ids::DeviceId;
-use wire::link::{FromRouter, LinkHello, LinkKind, SendRecord, ToRouter};
+use wire_base::code::Code;
+use wire_base::ids::DeviceId;
+use wire_link::{FromRouter, LinkHello, LinkKind, SendRecord, ToRouter};
 
 use crate::world::{World, body, direct, page_texts, random_id, user};
 

@@ -1,25 +1,26 @@
 //! A router with scripted gateways: records go in as encoded batches, and come out decoded.
 
-use router_backend::disk::SimDisk;
-use router_backend::store::{KvStore, MemoryKv};
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::{Fatal, Progress, Router, StartError, StartReport};
 use router_server::metrics::{Metrics, Value};
+use router_storage::disk::SimDisk;
+use router_storage::store::{KvStore, MemoryKv};
 use uuid::Uuid;
-use wire::body::{Body, Content, EncodedBody};
-use wire::client::{Code, StatusCommand, StatusOf};
-use wire::ids::{
+use wire_base::body::{Body, Content, EncodedBody};
+use wire_base::code::Code;
+use wire_base::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId,
 };
-use wire::link::codec::{BatchWriter, decode_from_router};
-use wire::link::pipe::{Endpoint, pipe};
-use wire::link::{
+use wire_base::status::Status;
+use wire_base::status::{StatusCommand, StatusOf};
+use wire_link::codec::{BatchWriter, decode_from_router};
+use wire_link::pipe::{Endpoint, pipe};
+use wire_link::{
     AckRecord, ConversationsPageRecord, ConversationsRecord, FailedRecord, FromRouter, HistoryPageRecord,
     HistoryRecord, LINK_VERSION, LinkHello, LinkKind, RejectedRecord, RequestId, SendRecord, SentRecord,
     SessionOpen, SessionOpened, SessionRef, StatusRecord, StatusUpdateRecord, ToRouter,
 };
-use wire::log::Status;
 
 pub(crate) type SimRouter = Router<SimDisk, KvStore<MemoryKv>>;
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use wire::client::{Code, StatusOf};
-use wire::ids::{ConversationId, DeviceId, Position, Seq, SessionNumber, UnixMs, UserId};
-use wire::limits::WINDOW_BYTES_MAX;
-use wire::link::{AckRecord, MessageRecord, SessionOpen, SessionOpened, StatusRecord};
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, DeviceId, Position, Seq, SessionNumber, UnixMs, UserId};
+use wire_base::limits::WINDOW_BYTES_MAX;
+use wire_base::status::StatusOf;
+use wire_link::{AckRecord, MessageRecord, SessionOpen, SessionOpened, StatusRecord};
 
 use super::ledger::Ledger;
 use super::receipts::Listener;

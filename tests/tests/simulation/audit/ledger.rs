@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use wire::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
-use wire::link::{MessageRecord, SendRecord, SentRecord};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
+use wire_link::{MessageRecord, SendRecord, SentRecord};
 
 use super::{Findings, Invariant};
 

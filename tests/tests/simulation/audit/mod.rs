@@ -13,8 +13,8 @@ mod sends;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use wire::ids::UnixMs;
-use wire::link::{FromRouter, ToRouter};
+use wire_base::ids::UnixMs;
+use wire_link::{FromRouter, ToRouter};
 
 use crate::transcript::{Connection, Event, Gauges, Link, Seen};
 use connections::Connections;

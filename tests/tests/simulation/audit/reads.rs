@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wire::client::{Code, StatusOf};
-use wire::ids::{ConversationId, Seq, UnixMs, UserId};
-use wire::link::{
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, Seq, UnixMs, UserId};
+use wire_base::status::StatusOf;
+use wire_link::{
     ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord, RequestId,
     SentRecord, SummaryRecord, ToRouter,
 };

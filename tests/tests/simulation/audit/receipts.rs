@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use wire::client::StatusOf;
-use wire::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
-use wire::link::{StatusRecord, StatusUpdateRecord, ToRouter};
-use wire::log::Status;
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
+use wire_base::status::Status;
+use wire_base::status::StatusOf;
+use wire_link::{StatusRecord, StatusUpdateRecord, ToRouter};
 
 use super::connections::{Connections, Reader};
 use super::ledger::Ledger;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use wire::client::Code;
-use wire::ids::{ConversationId, DeviceId, Seq, UnixMs, UserId};
-use wire::limits::{MESSAGE_ID_AGE_MS_MAX, MESSAGE_ID_AHEAD_MS_MAX};
-use wire::link::{FromRouter, RejectedRecord, RequestId, SendRecord, SentRecord, ToRouter};
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, DeviceId, Seq, UnixMs, UserId};
+use wire_base::limits::{MESSAGE_ID_AGE_MS_MAX, MESSAGE_ID_AHEAD_MS_MAX};
+use wire_link::{FromRouter, RejectedRecord, RequestId, SendRecord, SentRecord, ToRouter};
 
 use super::ledger::Ledger;
 use super::{Findings, Invariant};

@@ -94,7 +94,7 @@ fn pings_are_answered_between_fragments_and_a_flood_of_them_is_not() {
     let id = world.connect();
     let fragment = |fin, opcode, payload: &[u8]| {
         let mut out = Vec::new();
-        wire::ws::encode_fragment(&mut out, fin, opcode, payload, Some([9; 4]));
+        wire_ws::encode_fragment(&mut out, fin, opcode, payload, Some([9; 4]));
         out
     };
     world.send_bytes(

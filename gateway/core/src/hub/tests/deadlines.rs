@@ -3,7 +3,7 @@
 use super::*;
 
 /// Lets `ms` pass but one, checks that the connection is open, then lets the last one pass.
-fn assert_ends_after(world: &mut World<Echo>, id: wire::ids::ConnectionHandle, ms: u64, reason: Reason) {
+fn assert_ends_after(world: &mut World<Echo>, id: wire_base::ids::ConnectionHandle, ms: u64, reason: Reason) {
     world.pass_ms(ms - 1);
     assert_eq!(world.hub.stats().closes_total(), 0, "{reason:?} too early");
     assert!(!world.client(id).is_closed);

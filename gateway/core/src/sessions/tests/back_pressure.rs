@@ -1,6 +1,6 @@
 use super::*;
 use crate::limits::{CONNECTION_PENDING_LOW, CONNECTION_PENDING_MAX, LINK_BYTES_MAX};
-use wire::link::SentRecord;
+use wire_link::SentRecord;
 
 fn sent(send: &SendRecord) -> FromRouter {
     FromRouter::Sent(SentRecord {

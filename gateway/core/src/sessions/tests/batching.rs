@@ -101,7 +101,7 @@ fn a_full_batch_and_a_pong_do_not_linger() {
     assert_eq!(texts(&mut world, id).len(), 1, "a hundred, with the welcome");
     from_router(&mut world, &[deliver(&[(id, 200)], 200, "x")]);
     assert!(texts(&mut world, id).is_empty());
-    world.send_bytes(id, &crate::testing::frame(wire::ws::Opcode::Ping, b""));
+    world.send_bytes(id, &crate::testing::frame(wire_ws::Opcode::Ping, b""));
     let seen: Vec<_> = world.client(id).seen.drain(..).collect();
     assert!(matches!(&seen[..], [Seen::Text(_), Seen::Pong(_)]), "{seen:?}");
 }

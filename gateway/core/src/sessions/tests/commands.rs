@@ -1,11 +1,12 @@
 use super::*;
 use crate::limits::ANSWER_MS_MAX;
-use wire::client::{Code, StatusCommand, StatusOf};
-use wire::link::{
+use wire_base::code::Code;
+use wire_base::status::Status;
+use wire_base::status::{StatusCommand, StatusOf};
+use wire_link::{
     ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord,
     RejectedRecord, RequestId, SentRecord, StatusRecord, SummaryRecord,
 };
-use wire::log::Status;
 
 fn sent(request: RequestId) -> FromRouter {
     FromRouter::Sent(SentRecord {

@@ -1,6 +1,6 @@
 use super::*;
-use wire::link::{AckRecord, StatusUpdateRecord};
-use wire::log::Status;
+use wire_base::status::Status;
+use wire_link::{AckRecord, StatusUpdateRecord};
 
 #[test]
 fn a_message_for_many_is_the_same_but_for_its_cursor() {

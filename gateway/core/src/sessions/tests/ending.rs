@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::frame;
-use wire::ws::Opcode;
+use wire_ws::Opcode;
 
 fn ack_command(offset: u64) -> Vec<u8> {
     frame(

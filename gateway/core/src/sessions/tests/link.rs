@@ -99,9 +99,9 @@ fn a_session_that_the_router_does_not_take_back_is_closed_with_4503() {
     let id = live(&mut world, 1);
     world.hub.handle_link_down(LINK, world.now);
     link_up(&mut world);
-    let refused = wire::link::SessionRefused {
+    let refused = wire_link::SessionRefused {
         connection: id,
-        code: wire::client::Code::Unavailable,
+        code: wire_base::code::Code::Unavailable,
         reason: "no".to_owned(),
     };
     from_router(&mut world, &[FromRouter::SessionRefused(refused)]);
@@ -113,9 +113,9 @@ fn a_session_that_the_router_does_not_take_back_is_closed_with_4503() {
 fn a_session_that_the_router_ends_is_closed_with_4503_and_may_come_back() {
     let mut world = dev();
     let id = live(&mut world, 1);
-    let refused = wire::link::SessionRefused {
+    let refused = wire_link::SessionRefused {
         connection: id,
-        code: wire::client::Code::Unavailable,
+        code: wire_base::code::Code::Unavailable,
         reason: "what it had not read is no longer kept".to_owned(),
     };
     from_router(&mut world, &[FromRouter::SessionRefused(refused)]);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::limits::{HELLO_MS_MAX, ROUTER_MS_MAX};
-use wire::client::Code;
-use wire::link::SessionRefused;
+use wire_base::code::Code;
+use wire_link::SessionRefused;
 
 #[test]
 fn hello_is_answered_by_welcome_once_the_router_agrees() {
@@ -448,5 +448,5 @@ fn the_end_of_a_connection_is_the_end_of_its_session() {
 }
 
 fn frame_of(text: &str) -> Vec<u8> {
-    crate::testing::frame(wire::ws::Opcode::Text, text.as_bytes())
+    crate::testing::frame(wire_ws::Opcode::Text, text.as_bytes())
 }

@@ -1,12 +1,12 @@
 //! Any facts in any order: the promises of the crate hold.
 
 use proptest::prelude::*;
-use wire::client::Code;
-use wire::link::{RejectedRecord, SentRecord, SessionRefused};
+use wire_base::code::Code;
+use wire_link::{RejectedRecord, SentRecord, SessionRefused};
 
 use super::*;
 use crate::testing::frame;
-use wire::ws::Opcode;
+use wire_ws::Opcode;
 
 #[derive(Clone, Debug)]
 enum Fact {

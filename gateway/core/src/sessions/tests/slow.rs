@@ -1,5 +1,5 @@
 use super::*;
-use wire::log::Status;
+use wire_base::status::Status;
 
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_TICK_BYTES_MAX};
 
@@ -97,7 +97,7 @@ fn updates_that_a_slow_reader_has_not_taken_give_way_to_newer_ones() {
     let id = live(&mut world, 1);
     world.client(id).room = 10;
     let update = |status, seq| {
-        FromRouter::StatusUpdate(wire::link::StatusUpdateRecord {
+        FromRouter::StatusUpdate(wire_link::StatusUpdateRecord {
             conversation: ConversationId::direct(user(1), user(2)),
             user: user(2),
             status,

@@ -340,7 +340,7 @@ fn refresh_with_a_bad_token_or_anothers_is_forbidden_and_changes_nothing() {
 
 #[test]
 fn a_binary_frame_is_1003_from_its_header_alone() {
-    let whole = crate::testing::frame(wire::ws::Opcode::Binary, b"{}");
+    let whole = crate::testing::frame(wire_ws::Opcode::Binary, b"{}");
     let mut fragment = whole.clone();
     fragment[0] &= 0x7f;
     for bytes in [&whole, &fragment, &whole[..6], &fragment[..6]] {
@@ -356,7 +356,7 @@ fn a_binary_frame_is_1003_from_its_header_alone() {
 fn pass_alive(world: &mut World<Sessions>, id: ConnectionHandle, mut ms: u64) {
     while ms > 10_000 {
         world.pass_ms(10_000);
-        world.send_bytes(id, &crate::testing::frame(wire::ws::Opcode::Pong, b""));
+        world.send_bytes(id, &crate::testing::frame(wire_ws::Opcode::Pong, b""));
         ms -= 10_000;
     }
     world.pass_ms(ms);

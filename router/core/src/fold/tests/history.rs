@@ -1,8 +1,9 @@
 //! Random logs of four users with few ids, so that sends repeat, conflict and cross.
 
 use proptest::prelude::*;
-use wire::ids::{ConversationId, MessageId, Offset, Position, Seq, SessionNumber};
-use wire::log::{AckInput, Delivered, DeviceInput, Input, LogRecord, Status, StatusInput};
+use router_records::log::{AckInput, Delivered, DeviceInput, Input, LogRecord, StatusInput};
+use wire_base::ids::{ConversationId, MessageId, Offset, Position, Seq, SessionNumber};
+use wire_base::status::Status;
 
 use crate::testing::{GENERATION, device, message_id_at, other_message_id, record, send, user};
 

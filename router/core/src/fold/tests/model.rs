@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use wire::client::Code;
-use wire::ids::{ConversationId, Offset, Position, Seq, UnixMs, UserId};
-use wire::log::{Input, LogRecord, SendInput, Status};
-use wire::row::{
+use router_records::log::{Input, LogRecord, SendInput};
+use router_records::row::{
     ConversationRow, DeviceRow, InboxRow, IndexRow, Members, MessageRow, ReceiptRow, UserConversationRow,
 };
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, Offset, Position, Seq, UnixMs, UserId};
+use wire_base::status::Status;
 
 use super::store::MapStore;
 use crate::dedupe::SendKey;

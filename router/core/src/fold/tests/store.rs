@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use wire::ids::{ConversationId, DeviceId, Position, Seq, UserId};
-use wire::row::{
+use router_records::row::{
     ConversationRow, DeviceRow, InboxRow, IndexRow, MessageRow, ReceiptRow, Row, UserConversationRow,
 };
+use wire_base::ids::{ConversationId, DeviceId, Position, Seq, UserId};
 
 use crate::dedupe::SendKey;
 use crate::fold::{Loaded, Lookup};

@@ -1,5 +1,5 @@
-use wire::ids::{ConnectionHandle, Position, SessionNumber, UnixMs};
-use wire::row::DeviceRow;
+use router_records::row::DeviceRow;
+use wire_base::ids::{ConnectionHandle, Position, SessionNumber, UnixMs};
 
 use super::*;
 use crate::testing::{GENERATION, device, position, user};

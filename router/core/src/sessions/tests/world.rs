@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
-use wire::ids::{
+use router_records::row::DeviceRow;
+use wire_base::ids::{
     ConnectionHandle, ConversationId, DeviceId, Offset, Position, Seq, SessionNumber, UnixMs, UserId,
 };
-use wire::link::{AckRecord, SessionOpen, SessionRef};
-use wire::row::DeviceRow;
+use wire_link::{AckRecord, SessionOpen, SessionRef};
 
 use crate::inbox::ReaderFacts;
 use crate::sessions::{

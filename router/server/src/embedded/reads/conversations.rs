@@ -5,16 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use router_backend::disk::Disk;
-use router_backend::store::{Store, StoreError};
 use router_core::prelog::Refusal;
 use router_core::receipts::{peer, unread};
 use router_core::sessions::LinkId;
+use router_storage::disk::Disk;
+use router_storage::store::{Store, StoreError};
 use uuid::Uuid;
-use wire::body::Content;
-use wire::client::Code;
-use wire::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
-use wire::link::{ConversationsPageRecord, ConversationsRecord, FromRouter, RequestId, SummaryRecord};
+use wire_base::body::Content;
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
+use wire_link::{ConversationsPageRecord, ConversationsRecord, FromRouter, RequestId, SummaryRecord};
 
 use super::history::json_bytes;
 use super::{OBJECT_BYTES, PAGE_BYTES_MAX, Read, Unanswered};

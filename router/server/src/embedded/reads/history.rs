@@ -1,11 +1,11 @@
 //! A page of a conversation, newest first.
 
-use router_backend::disk::Disk;
-use router_backend::store::Store;
 use router_core::receipts::peer;
 use router_core::sessions::{Entry, LinkId};
-use wire::ids::{Position, Seq};
-use wire::link::{FromRouter, HistoryPageRecord, HistoryRecord, MessageRecord};
+use router_storage::disk::Disk;
+use router_storage::store::Store;
+use wire_base::ids::{Position, Seq};
+use wire_link::{FromRouter, HistoryPageRecord, HistoryRecord, MessageRecord};
 
 use super::{NOT_A_MEMBER, OBJECT_BYTES, PAGE_BYTES_MAX, Unanswered};
 use crate::embedded::Router;

@@ -4,15 +4,15 @@ mod conversations;
 mod history;
 mod status;
 
-use router_backend::disk::Disk;
-use router_backend::store::{Store, StoreError};
 use router_core::prelog::Refusal;
 use router_core::sessions::LinkId;
-use wire::client::Code;
-use wire::ids::{ConversationId, UserId};
-use wire::limits::{CIPHERTEXT_BYTES_MAX, FRAME_BYTES_MAX, KIND_BYTES_MAX, MEDIA_URL_BYTES_MAX};
-use wire::link::{ConversationsRecord, FromRouter, HistoryRecord, RequestId, StatusRecord};
-use wire::row::ConversationRow;
+use router_records::row::ConversationRow;
+use router_storage::disk::Disk;
+use router_storage::store::{Store, StoreError};
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, UserId};
+use wire_base::limits::{CIPHERTEXT_BYTES_MAX, FRAME_BYTES_MAX, KIND_BYTES_MAX, MEDIA_URL_BYTES_MAX};
+use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, RequestId, StatusRecord};
 
 use super::{Fatal, Router};
 use conversations::Scan;

@@ -1,15 +1,15 @@
 //! A watermark that is to move: which message is meant, and may this user say so?
 
-use router_backend::disk::Disk;
-use router_backend::store::Store;
 use router_core::prelog::{NOT_RECEIVED, check_status, received};
 use router_core::receipts::peer;
 use router_core::sessions::LinkId;
-use wire::client::StatusOf;
-use wire::ids::{ConversationId, MessageId, Seq, UserId};
-use wire::link::{FromRouter, StatusRecord};
-use wire::log::{Input, LogRecord, StatusInput};
-use wire::row::MessageRow;
+use router_records::log::{Input, LogRecord, StatusInput};
+use router_records::row::MessageRow;
+use router_storage::disk::Disk;
+use router_storage::store::Store;
+use wire_base::ids::{ConversationId, MessageId, Seq, UserId};
+use wire_base::status::StatusOf;
+use wire_link::{FromRouter, StatusRecord};
 
 use super::Unanswered;
 use crate::embedded::Router;

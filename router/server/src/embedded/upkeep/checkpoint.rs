@@ -1,10 +1,10 @@
 //! Checkpoints: where the log stood at which time, what retention is counted by.
 
-use router_backend::disk::Disk;
-use router_backend::store::{Store, StoreError};
 use router_core::retention::{self, CHECKPOINT_MS};
-use wire::ids::{Offset, UnixMs};
-use wire::row::{CheckpointRow, Row};
+use router_records::row::{CheckpointRow, Row};
+use router_storage::disk::Disk;
+use router_storage::store::{Store, StoreError};
+use wire_base::ids::{Offset, UnixMs};
 
 use super::super::{Fatal, Router};
 use super::Upkeep;

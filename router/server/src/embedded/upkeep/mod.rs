@@ -7,11 +7,11 @@ mod trim;
 
 use std::collections::VecDeque;
 
-use router_backend::disk::Disk;
-use router_backend::store::Store;
 use router_core::time::Now;
-use wire::ids::{Offset, UnixMs};
-use wire::row::CheckpointRow;
+use router_records::row::CheckpointRow;
+use router_storage::disk::Disk;
+use router_storage::store::Store;
+use wire_base::ids::{Offset, UnixMs};
 
 use self::sweep::{SWEEP_CHECK_MS, Sweep};
 use self::trim::SegmentAge;

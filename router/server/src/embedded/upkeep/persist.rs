@@ -1,7 +1,7 @@
 //! Syncs of the store: when one begins, and what its end allows.
 
-use router_backend::disk::Disk;
-use router_backend::store::{Store, StoreError};
+use router_storage::disk::Disk;
+use router_storage::store::{Store, StoreError};
 
 use super::super::condition::Condition;
 use super::super::{Fatal, Router};

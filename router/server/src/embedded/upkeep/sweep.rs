@@ -1,9 +1,9 @@
 //! Rows past retention, deleted a slice at a time.
 
-use router_backend::disk::Disk;
-use router_backend::store::{IndexKey, Store, StoreError};
 use router_core::retention;
-use wire::ids::{ConversationId, Offset, Seq, UserId};
+use router_storage::disk::Disk;
+use router_storage::store::{IndexKey, Store, StoreError};
+use wire_base::ids::{ConversationId, Offset, Seq, UserId};
 
 use super::super::{Fatal, Router};
 

@@ -2,9 +2,9 @@
 //!
 //! Time alone makes them so: a log that is full of them takes no record that could be the occasion.
 
-use router_backend::disk::Disk;
-use router_backend::store::Store;
-use wire::ids::{Offset, UnixMs};
+use router_storage::disk::Disk;
+use router_storage::store::Store;
+use wire_base::ids::{Offset, UnixMs};
 
 use super::super::start::{StartError, record_at};
 use super::super::{Fatal, Router};

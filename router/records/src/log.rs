@@ -1,0 +1,98 @@
+//! Records of the router's log: the inputs of the folds, in the order that decides everything.
+
+mod layout;
+
+use wire_base::body::EncodedBody;
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId};
+use wire_base::status::Status;
+
+/// One log record: when it was appended, and what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Wall clock of the router that appended it. Log time is the running maximum of these.
+    pub time: UnixMs,
+    /// The fact.
+    pub input: Input,
+}
+
+/// What a record says. Unknown kind bytes are refused by the decoder: a fold must never skip a fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A message from one user to another.
+    Send(SendInput),
+    /// A device has everything up to a position.
+    Ack(AckInput),
+    /// A user has received or read everything up to a seq of a conversation.
+    Status(StatusInput),
+    /// A device said hello for the first time.
+    Device(DeviceInput),
+}
+
+/// See [`Input::Send`]. Content, rate and id limits were checked before the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendInput {
+    /// Who sent it.
+    pub sender: UserId,
+    /// From which device ([`DeviceId::API`] over HTTP); that device gets no echo.
+    pub sender_device: DeviceId,
+    /// The other user of the direct conversation; may be the sender.
+    pub receiver: UserId,
+    /// Idempotency key.
+    pub message_id: MessageId,
+    /// Content, media URL and kind.
+    pub body: EncodedBody,
+}
+
+/// See [`Input::Ack`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AckInput {
+    /// Whose inbox.
+    pub user: UserId,
+    /// Which reader of it.
+    pub device: DeviceId,
+    /// The session that acked; stored with the device so that the next one gets a higher number.
+    pub session: SessionNumber,
+    /// Everything up to here is on the device.
+    pub position: Position,
+    /// The highest message of others in each conversation that this ack newly covers.
+    pub delivered: Vec<Delivered>,
+}
+
+/// A message of another user that an ack covers: the highest of its conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// Its seq.
+    pub seq: Seq,
+    /// Its id, repeated in the `status_update`.
+    pub message_id: MessageId,
+}
+
+/// See [`Input::Status`]. Membership and bounds were checked before the log and are checked again by the fold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusInput {
+    /// Who received or read.
+    pub user: UserId,
+    /// The device that said so; it gets no `status_update` of its own read.
+    pub device: DeviceId,
+    /// Where.
+    pub conversation: ConversationId,
+    /// Which watermark.
+    pub status: Status,
+    /// Everything up to here.
+    pub seq: Seq,
+    /// The message of that seq.
+    pub message_id: MessageId,
+}
+
+/// See [`Input::Device`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInput {
+    /// Whose device.
+    pub user: UserId,
+    /// Which.
+    pub device: DeviceId,
+    /// Its first session.
+    pub session: SessionNumber,
+}

@@ -1,0 +1,296 @@
+//! The store, row by row.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Bound, ControlFlow};
+
+use router_records::row::{MessageRow, Row, key};
+use wire_base::ids::{ConversationId, Offset, Seq};
+
+use crate::store::{
+    CHECKPOINT_END_KEY, Direction, FLUSHED_KEY, IDENTITY_KEY, Identity, Kv, KvError, PRUNE_FLOOR_KEY,
+    StoreError, decode_offset,
+};
+
+/// A whole store, read to its last row.
+#[derive(Debug, Default)]
+pub struct StoreCheck {
+    /// Its generation; `None` in an empty store.
+    pub generation: Option<u32>,
+    /// The last record whose rows it holds.
+    pub flushed: Option<Offset>,
+    /// The offset below which inbox entries may be gone.
+    pub prune_floor: Offset,
+    /// Where a clean stop left a complete checkpoint.
+    pub checkpoint_end: Option<Offset>,
+    /// Its tables by name.
+    pub tables: BTreeMap<&'static str, TableCheck>,
+    /// What does not agree, the first hundred.
+    pub findings: Vec<String>,
+    /// How many findings there are.
+    pub findings_total: u64,
+}
+
+/// One table of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCheck {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+}
+
+/// Reads every row: whether it can be decoded, is not from beyond the flushed offset, and what it points at is there.
+///
+/// Errors: the engine's. What is wrong with the rows is in the findings.
+pub fn check_store(kv: &impl Kv) -> Result<StoreCheck, KvError> {
+    let mut check = StoreCheck::default();
+    check.read_own_rows(kv)?;
+    let mut last_message = None;
+    let mut pointers = Vec::new();
+    let mut after = vec![key::TABLE_META + 1];
+    loop {
+        let start = after.clone();
+        let mut rows = 0;
+        let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
+        kv.scan(range, Direction::Forward, &mut |key, value| {
+            check.take_pair(key, value, &mut last_message, &mut pointers);
+            rows += 1;
+            if rows < ROWS_AT_ONCE {
+                return ControlFlow::Continue(());
+            }
+            after = key.to_vec();
+            ControlFlow::Break(())
+        })?;
+        for pointer in pointers.drain(..) {
+            check.follow(kv, &pointer)?;
+        }
+        if rows < ROWS_AT_ONCE {
+            return Ok(check);
+        }
+    }
+}
+
+/// A row says that a message is there.
+struct Pointer {
+    from: &'static str,
+    conversation: ConversationId,
+    seq: Seq,
+    /// The record that made both.
+    offset: Offset,
+    /// It is kept as long as the pointer is.
+    is_kept: bool,
+}
+
+impl StoreCheck {
+    /// Returns whether there is nothing to find.
+    pub fn is_sound(&self) -> bool {
+        self.findings_total == 0
+    }
+
+    fn read_own_rows(&mut self, kv: &impl Kv) -> Result<(), KvError> {
+        match kv.get(&IDENTITY_KEY)?.map(|bytes| Identity::decode(&bytes)) {
+            Some(Ok(identity)) => self.generation = Some(identity.generation),
+            Some(Err(error)) => self.find(error.to_string()),
+            None => self.find("it has no generation: it was never opened".to_owned()),
+        }
+        self.flushed = self.offset(kv, FLUSHED_KEY)?;
+        self.prune_floor = self.offset(kv, PRUNE_FLOOR_KEY)?.unwrap_or_default();
+        self.checkpoint_end = self.offset(kv, CHECKPOINT_END_KEY)?;
+        Ok(())
+    }
+
+    fn offset(&mut self, kv: &impl Kv, key: [u8; 2]) -> Result<Option<Offset>, KvError> {
+        let decoded: Option<Result<_, StoreError>> = kv.get(&key)?.map(|bytes| decode_offset(&key, &bytes));
+        Ok(match decoded {
+            Some(Ok(offset)) => Some(offset),
+            Some(Err(error)) => {
+                self.find(error.to_string());
+                None
+            }
+            None => None,
+        })
+    }
+
+    fn count(&mut self, table: &'static str, key: &[u8], value: &[u8]) {
+        let table = self.tables.entry(table).or_default();
+        table.rows += 1;
+        table.bytes += (key.len() + value.len()) as u64;
+    }
+
+    fn find(&mut self, finding: String) {
+        self.findings_total += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+
+    fn take_pair(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        last: &mut Option<(ConversationId, Seq)>,
+        pointers: &mut Vec<Pointer>,
+    ) {
+        match Row::decode(key, value) {
+            Ok(row) => {
+                self.count(table_of(&row), key, value);
+                self.take_row(row, last, pointers);
+            }
+            Err(error) => {
+                self.count("unreadable", key, value);
+                self.find(format!(
+                    "a row of table {} cannot be read: {error}",
+                    key.first().unwrap_or(&0)
+                ));
+            }
+        }
+    }
+
+    fn take_row(&mut self, row: Row, last: &mut Option<(ConversationId, Seq)>, pointers: &mut Vec<Pointer>) {
+        match row {
+            Row::Message(row) => {
+                self.is_flushed("message", row.offset);
+                self.follows(&row, *last);
+                *last = Some((row.conversation, row.seq));
+            }
+            Row::Index(row) => {
+                self.is_flushed("outcome of a send", row.offset);
+                let (from, conversation, seq, offset) =
+                    ("outcome of a send", row.conversation, row.seq, row.offset);
+                pointers.push(Pointer {
+                    from,
+                    conversation,
+                    seq,
+                    offset,
+                    is_kept: false,
+                });
+            }
+            Row::Conversation(row) if row.last_seq > Seq(0) => {
+                self.is_flushed("conversation", row.last_offset);
+                let (from, conversation, seq, offset) =
+                    ("conversation", row.conversation, row.last_seq, row.last_offset);
+                pointers.push(Pointer {
+                    from,
+                    conversation,
+                    seq,
+                    offset,
+                    is_kept: true,
+                });
+            }
+            Row::Inbox(row) => {
+                let offset = row.position.offset;
+                self.is_flushed("inbox entry", offset);
+                let is_kept = offset >= self.prune_floor;
+                pointers.push(Pointer {
+                    from: "inbox entry",
+                    conversation: row.conversation,
+                    seq: row.seq,
+                    offset,
+                    is_kept,
+                });
+            }
+            Row::Receipt(row) if row.read > row.delivered => {
+                self.find(format!(
+                    "receipt of user {} in {}: read beyond delivered",
+                    row.user.get(),
+                    row.conversation
+                ));
+            }
+            Row::Conversation(_) | Row::Receipt(_) | Row::UserConversation(_) | Row::Device(_) => {}
+            // It names the record after the last one it is of.
+            Row::Checkpoint(row) => self.is_flushed("checkpoint", Offset(row.offset.0.saturating_sub(1))),
+        }
+    }
+
+    fn is_flushed(&mut self, what: &str, offset: Offset) {
+        if Some(offset) > self.flushed {
+            self.find(format!(
+                "a {what} is of offset {}, beyond the flushed offset",
+                offset.0
+            ));
+        }
+    }
+
+    /// Retention deletes from the oldest on, so that what is left of a conversation has no gap.
+    fn follows(&mut self, row: &MessageRow, last: Option<(ConversationId, Seq)>) {
+        if let Some((conversation, seq)) = last
+            && conversation == row.conversation
+            && row.seq != seq.next()
+        {
+            self.find(format!(
+                "conversation {conversation}: message {} follows {}",
+                row.seq.0, seq.0
+            ));
+        }
+    }
+
+    fn follow(&mut self, kv: &impl Kv, pointer: &Pointer) -> Result<(), KvError> {
+        let Pointer {
+            from,
+            conversation,
+            seq,
+            offset,
+            is_kept,
+        } = pointer;
+        let key = key::message(*conversation, *seq);
+        match kv.get(&key)?.map(|value| Row::decode(&key, &value)) {
+            Some(Ok(Row::Message(row))) if row.offset != *offset => {
+                let (found, expected) = (row.offset.0, offset.0);
+                self.find(format!(
+                    "{from}: message {} of {conversation} is of offset {found}, not {expected}",
+                    seq.0
+                ));
+            }
+            None if *is_kept => self.find(format!("{from}: message {} of {conversation} is missing", seq.0)),
+            // One that cannot be read was found already.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn table_of(row: &Row) -> &'static str {
+    match row {
+        Row::Message(_) => "messages",
+        Row::Index(_) => "outcomes",
+        Row::Conversation(_) => "conversations",
+        Row::Receipt(_) => "receipts",
+        Row::UserConversation(_) => "conversations of users",
+        Row::Inbox(_) => "inbox entries",
+        Row::Device(_) => "devices",
+        Row::Checkpoint(_) => "checkpoints",
+    }
+}
+
+impl fmt::Display for StoreCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.generation, self.flushed) {
+            (Some(generation), Some(flushed)) => {
+                writeln!(
+                    f,
+                    "store: generation {generation}, complete up to offset {}",
+                    flushed.0
+                )?;
+            }
+            (Some(generation), None) => writeln!(f, "store: generation {generation}, empty")?,
+            (None, _) => writeln!(f, "store: of no generation")?,
+        }
+        for (name, table) in &self.tables {
+            writeln!(f, "  {name}: {} rows, {} bytes", table.rows, table.bytes)?;
+        }
+        for finding in &self.findings {
+            writeln!(f, "  WRONG {finding}")?;
+        }
+        let hidden = self.findings_total - self.findings.len() as u64;
+        if hidden > 0 {
+            writeln!(f, "  and {hidden} more")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+const FINDINGS_MAX: usize = 100;
+/// Rows whose pointers are held before they are followed.
+const ROWS_AT_ONCE: usize = 10_000;

@@ -1,0 +1,345 @@
+//! The log itself: appending groups and deleting segments.
+
+use wire_base::ids::{Offset, UnixMs};
+
+use super::error::{AppendError, OpenError, ReadError};
+use super::format::{Contents, SegmentFooter, SegmentHeader, segment_name};
+use super::group::Group;
+use super::planned::PlannedLog;
+use super::read::Records;
+use super::recover::Recovery;
+use crate::disk::{Disk, DiskError, DiskFile};
+use crate::rng::Rng;
+
+/// How a log is kept.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Size at which a new segment starts. Unit: bytes; default 64 MiB. A larger group gets a segment of its own.
+    pub segment_bytes: u64,
+    /// Generation of the store that the log belongs to.
+    pub generation: u32,
+    /// Version of the folds that will read the records.
+    pub fold_version: u32,
+    /// A clean stop left the store complete up to `flushed`: another fold version may go on from there.
+    pub checkpoint_complete: bool,
+    /// Where segment salts come from: a random number, another one at each start.
+    pub salt_seed: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            generation: 0,
+            fold_version: 1,
+            checkpoint_complete: false,
+            salt_seed: 0,
+        }
+    }
+}
+
+/// What a log did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Groups appended.
+    pub groups: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of them, headers included.
+    pub bytes: u64,
+    /// Syncs of files and of the directory.
+    pub syncs: u64,
+    /// Segments started.
+    pub segments: u64,
+}
+
+/// One segment as callers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its file.
+    pub file: String,
+    /// Offset of its first record.
+    pub first: Offset,
+    /// Offset after its last record.
+    pub next: Offset,
+    /// Bytes up to the end of its last group.
+    pub bytes: u64,
+    /// Times of its first and its last record; `None` while it is empty, and where they are not known.
+    pub times: Option<(UnixMs, UnixMs)>,
+}
+
+impl SegmentInfo {
+    pub(super) fn of(segment: &Segment) -> Self {
+        Self {
+            file: segment.name.clone(),
+            first: segment.header.first,
+            next: segment.contents.next,
+            bytes: segment.contents.end,
+            times: segment.contents.times,
+        }
+    }
+}
+
+/// A log of records in segments, appended by group; see the module for layout and order of writes.
+///
+/// Shape: one writer, which owns the directory by lock; one reused buffer per caller ([`Group`]).
+#[derive(Debug)]
+pub struct SegmentedLog<D: Disk> {
+    disk: D,
+    config: LogConfig,
+    /// Oldest first; never empty; the last one is appended to.
+    segments: Vec<Segment>,
+    newest: D::File,
+    is_stopped: bool,
+    stats: LogStats,
+    _lock: D::Lock,
+}
+
+/// A segment whose groups are whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) name: String,
+    pub(crate) header: SegmentHeader,
+    pub(crate) contents: Contents,
+}
+
+impl<D: Disk> SegmentedLog<D> {
+    /// Opens the log of a directory, or starts one there, for a store that is complete up to `flushed` (the offset of
+    /// the last record whose rows it holds; `None` when it holds none).
+    ///
+    /// Of a sealed segment that the store holds it reads header and footer. Of any other one, and always of the newest, it
+    /// checks every group header, the last group, and the body of every group that is not in the store.
+    /// A damaged group is cut off only if it is what a crash leaves: its first offset is above `flushed`, and neither a
+    /// later group, nor a footer, nor a later segment exists. The last whole group is written again in place with the
+    /// bytes it has, and synced, before anything is handed out.
+    ///
+    /// Errors: any [`OpenError`] but `Disk` means that a person has to look; nothing was changed then. `Disk` may be
+    /// tried again: an interrupted start is started again from its beginning.
+    pub fn open(disk: D, config: LogConfig, flushed: Option<Offset>) -> Result<(Self, Recovery), OpenError> {
+        PlannedLog::read(disk, config, flushed)?.carry_out()
+    }
+
+    /// Returns the log of segments that are as they are to stay.
+    pub(super) fn of_segments(
+        disk: D,
+        config: LogConfig,
+        segments: Vec<Segment>,
+        lock: D::Lock,
+    ) -> Result<Self, OpenError> {
+        let newest = disk.open(&newest_of(&segments).name)?;
+        Ok(Self {
+            disk,
+            config,
+            segments,
+            newest,
+            is_stopped: false,
+            stats: LogStats::default(),
+            _lock: lock,
+        })
+    }
+
+    /// Appends a group and returns the offset of its first record; its record `i` has that offset plus `i`. Durable
+    /// when it returns. The group stays as it is.
+    ///
+    /// Errors: [`AppendError::NoSpace`] may be tried again with the same group; any other one stops the log.
+    /// Panics: on an empty group, and on one over [`super::GROUP_BYTES_MAX`].
+    pub fn append_group(&mut self, group: &mut Group) -> Result<Offset, AppendError> {
+        if self.is_stopped {
+            return Err(AppendError::Stopped);
+        }
+        let appended = self.try_append(group);
+        if let Err(AppendError::Failed(_)) = appended {
+            self.is_stopped = true;
+        }
+        appended
+    }
+
+    fn try_append(&mut self, group: &mut Group) -> Result<Offset, AppendError> {
+        let newest = newest_of(&self.segments);
+        let Contents { end, .. } = newest.contents;
+        if !newest.contents.is_empty() && end + group.bytes() as u64 > self.config.segment_bytes {
+            self.seal_segment()?;
+            self.start_segment()?;
+        }
+        let Segment { header, contents, .. } = newest_of(&self.segments);
+        let (next, end) = (contents.next, contents.end);
+        self.write_at_end(end, group.seal(next, header.salt))?;
+        let newest = self.segments.last_mut().expect("a log always has a segment");
+        newest.contents.take_group(group);
+        self.stats.groups += 1;
+        self.stats.records += group.len() as u64;
+        self.stats.bytes += group.bytes() as u64;
+        Ok(next)
+    }
+
+    /// Writes at the end of the newest segment and syncs; takes back what found no room.
+    fn write_at_end(&mut self, end: u64, bytes: &[u8]) -> Result<(), AppendError> {
+        match self.newest.write_at(end, bytes) {
+            Ok(()) => Ok(self.sync()?),
+            Err(DiskError::NoSpace { .. }) => {
+                self.take_back(end)?;
+                Err(AppendError::NoSpace)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Finds out whether the log could grow again: writes past its end, syncs, and takes that away.
+    ///
+    /// Order: of use after [`AppendError::NoSpace`], to resume before anyone dares to send. A crash in between leaves a
+    /// torn tail, which start cuts. Errors: as [`SegmentedLog::append_group`].
+    pub fn probe_space(&mut self) -> Result<(), AppendError> {
+        if self.is_stopped {
+            return Err(AppendError::Stopped);
+        }
+        let probed = self.try_probe();
+        self.is_stopped = matches!(probed, Err(AppendError::Failed(_)));
+        probed
+    }
+
+    fn try_probe(&mut self) -> Result<(), AppendError> {
+        let end = newest_of(&self.segments).contents.end;
+        let written = self.newest.write_at(end, &[PROBE_BYTE; PROBE_BYTES]);
+        if written.is_ok() {
+            self.sync()?;
+        }
+        self.take_back(end)?;
+        match written {
+            Ok(()) => Ok(()),
+            Err(DiskError::NoSpace { .. }) => Err(AppendError::NoSpace),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Cuts away what was written after `end`, durably, so that nothing ever follows a torn group.
+    fn take_back(&mut self, end: u64) -> Result<(), DiskError> {
+        self.newest.truncate(end)?;
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        self.stats.syncs += 1;
+        self.newest.sync_data()
+    }
+
+    /// Writes the footer of the newest segment, so that no start walks it once the store holds it.
+    fn seal_segment(&mut self) -> Result<(), AppendError> {
+        let Segment { header, contents, .. } = newest_of(&self.segments);
+        let footer = SegmentFooter {
+            salt: header.salt,
+            contents: *contents,
+        };
+        self.write_at_end(contents.end, &footer.encode())
+    }
+
+    fn start_segment(&mut self) -> Result<(), AppendError> {
+        let header = new_segment_header(&self.config, self.next());
+        self.stats.syncs += 2;
+        match create_segment(&self.disk, header) {
+            Ok((segment, file)) => {
+                self.segments.push(segment);
+                self.newest = file;
+                self.stats.segments += 1;
+                Ok(())
+            }
+            Err(DiskError::NoSpace { .. }) => {
+                // A smaller group may still fit the old segment, so that neither its footer nor a trace of the new one
+                // may stay.
+                match self.disk.remove(&segment_name(header.first)) {
+                    Ok(()) | Err(DiskError::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                self.stats.syncs += 1;
+                self.disk.sync_dir()?;
+                self.take_back(newest_of(&self.segments).contents.end)?;
+                Err(AppendError::NoSpace)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes the segments that hold only records below `offset`, never the newest, and returns how many.
+    ///
+    /// Order: the caller first makes sure that the store persisted past them. A crash in between leaves a log without
+    /// gaps: the oldest segment goes first, durably, before the next one.
+    pub fn delete_before(&mut self, offset: Offset) -> Result<u32, DiskError> {
+        let mut deleted = 0;
+        while self.segments.len() > 1 && self.segments[0].contents.next <= offset {
+            match self.disk.remove(&self.segments[0].name) {
+                // Gone already: an earlier call removed it, but its sync failed.
+                Ok(()) | Err(DiskError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.stats.syncs += 1;
+            self.disk.sync_dir()?;
+            self.segments.remove(0);
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
+    /// Returns the records from `offset` on, to the end of the log.
+    ///
+    /// Errors: [`ReadError::OutOfRange`] below the first offset and beyond the end.
+    pub fn read_from(&self, offset: Offset) -> Result<Records<'_, D>, ReadError> {
+        Records::new(&self.disk, &self.segments, offset)
+    }
+
+    /// Returns the first offset that the log holds.
+    pub fn first(&self) -> Offset {
+        self.segments[0].header.first
+    }
+
+    /// Returns the offset that the next record will get.
+    pub fn next(&self) -> Offset {
+        newest_of(&self.segments).contents.next
+    }
+
+    /// Returns the segments, oldest first.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentInfo> + '_ {
+        self.segments.iter().map(SegmentInfo::of)
+    }
+
+    /// Returns what was done since the log was opened.
+    pub fn stats(&self) -> LogStats {
+        self.stats
+    }
+}
+
+/// Creates a segment, durable when it returns.
+pub(super) fn create_segment<D: Disk>(
+    disk: &D,
+    header: SegmentHeader,
+) -> Result<(Segment, D::File), DiskError> {
+    let name = segment_name(header.first);
+    let file = disk.create(&name)?;
+    file.write_at(0, &header.encode())?;
+    file.sync_data()?;
+    disk.sync_dir()?;
+    Ok((
+        Segment {
+            name,
+            header,
+            contents: Contents::empty(header.first),
+        },
+        file,
+    ))
+}
+
+pub(super) fn new_segment_header(config: &LogConfig, first: Offset) -> SegmentHeader {
+    let salt = Rng::new(config.salt_seed ^ first.0.rotate_left(32)).next();
+    SegmentHeader {
+        generation: config.generation,
+        fold_version: config.fold_version,
+        salt,
+        first,
+    }
+}
+
+/// About one group under load; no byte that a header starts with, and none that a file system keeps as a hole.
+const PROBE_BYTES: usize = 64 * 1024;
+const PROBE_BYTE: u8 = 0x55;
+
+fn newest_of(segments: &[Segment]) -> &Segment {
+    segments.last().expect("a log always has a segment")
+}

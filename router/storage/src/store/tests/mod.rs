@@ -1,0 +1,204 @@
+//! Tests of the store: one contract for both engines, then what is particular to each.
+
+mod fjall;
+mod kv;
+mod memory;
+mod prune;
+mod rows;
+mod shortage;
+mod write_behind;
+
+use bytes::Bytes;
+use router_records::row::{
+    CheckpointRow, ConversationRow, DeviceRow, InboxRow, IndexRow, Members, MessageRow, ReceiptRow, Row,
+    UserConversationRow,
+};
+use wire_base::body::{Body, BodyHash, Content, EncodedBody};
+use wire_base::ids::{
+    ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs, UserId,
+};
+
+use super::*;
+
+/// An engine that can be opened again after its process ended.
+trait Engine {
+    type Kv: Kv;
+    fn new() -> Self;
+    fn open(&self) -> Self::Kv;
+}
+
+struct OnDisk(tempfile::TempDir);
+struct InMemory(MemoryKv);
+
+impl Engine for OnDisk {
+    type Kv = FjallKv;
+
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn open(&self) -> FjallKv {
+        FjallKv::open(self.0.path().join("store"), FjallConfig::default()).unwrap()
+    }
+}
+
+impl Engine for InMemory {
+    type Kv = MemoryKv;
+
+    fn new() -> Self {
+        Self(MemoryKv::seeded(1))
+    }
+
+    fn open(&self) -> MemoryKv {
+        self.0.restart();
+        self.0.clone()
+    }
+}
+
+/// Runs each generic test of a module on both engines.
+macro_rules! on_both_engines {
+    ($($test:ident),+ $(,)?) => {
+        mod on_disk {
+            $(#[test] fn $test() { super::$test::<super::super::OnDisk>(); })+
+        }
+        mod in_memory {
+            $(#[test] fn $test() { super::$test::<super::super::InMemory>(); })+
+        }
+    };
+}
+use on_both_engines;
+
+const GENERATION: u32 = 1_700_000_000;
+
+fn open_store<E: Engine>(engine: &E) -> KvStore<E::Kv> {
+    KvStore::open(engine.open(), GENERATION).unwrap()
+}
+
+fn user(number: u64) -> UserId {
+    UserId::new(number).unwrap()
+}
+
+fn device(number: u32) -> DeviceId {
+    DeviceId::new(number).unwrap()
+}
+
+fn conversation(number: u128) -> ConversationId {
+    ConversationId::new(uuid::Uuid::from_u128(number)).unwrap()
+}
+
+fn message_id(number: u128) -> MessageId {
+    MessageId::new(uuid::Uuid::from_u128(number)).unwrap()
+}
+
+fn position(generation: u32, offset: u64, index: u16) -> Position {
+    Position {
+        generation,
+        offset: Offset(offset),
+        index,
+    }
+}
+
+fn body(text: &str) -> EncodedBody {
+    Body {
+        content: Content::Text(text),
+        media_url: None,
+        kind: None,
+    }
+    .encode()
+}
+
+fn message_row(conversation_number: u128, seq: u64, offset: u64, text: &str) -> MessageRow {
+    MessageRow {
+        conversation: conversation(conversation_number),
+        seq: Seq(seq),
+        offset: Offset(offset),
+        message_id: message_id(u128::from(offset) + 1),
+        sender: user(1),
+        sender_device: DeviceId::API,
+        timestamp: UnixMs(1_000 + offset),
+        body: body(text),
+    }
+}
+
+fn index_row(message_number: u128, sender: u64, conversation_number: u128, offset: u64) -> IndexRow {
+    IndexRow {
+        message_id: message_id(message_number),
+        sender: user(sender),
+        conversation: conversation(conversation_number),
+        seq: Seq(9),
+        hash: BodyHash(77),
+        timestamp: UnixMs(5),
+        offset: Offset(offset),
+    }
+}
+
+fn inbox_row(user_number: u64, position: Position) -> InboxRow {
+    InboxRow {
+        user: user(user_number),
+        position,
+        conversation: conversation(1),
+        seq: Seq(2),
+        prev_seq: Seq(1),
+    }
+}
+
+fn device_row(user_number: u64, device_number: u32) -> DeviceRow {
+    DeviceRow {
+        user: user(user_number),
+        device: device(device_number),
+        acked: position(GENERATION, 4, 1),
+        session: SessionNumber(12),
+        last_seen: UnixMs(99),
+    }
+}
+
+fn conversation_row(number: u128, last_seq: u64) -> ConversationRow {
+    ConversationRow {
+        conversation: conversation(number),
+        members: Members::Direct {
+            low: user(1),
+            high: user(2),
+            low_sent: Seq(1),
+            high_sent: Seq(0),
+        },
+        last_seq: Seq(last_seq),
+        last_offset: Offset(last_seq * 10),
+        last_time: UnixMs(3),
+    }
+}
+
+fn receipt_row(conversation_number: u128, user_number: u64) -> ReceiptRow {
+    ReceiptRow {
+        conversation: conversation(conversation_number),
+        user: user(user_number),
+        delivered: Seq(5),
+        read: Seq(4),
+    }
+}
+
+fn user_conversation_row(user_number: u64, conversation_number: u128) -> UserConversationRow {
+    UserConversationRow {
+        user: user(user_number),
+        conversation: conversation(conversation_number),
+        peer: user(8),
+    }
+}
+
+fn checkpoint_row(time: u64, offset: u64) -> CheckpointRow {
+    CheckpointRow {
+        time: UnixMs(time),
+        offset: Offset(offset),
+    }
+}
+
+/// The rows of an engine as keys and values.
+fn dump(kv: &impl Kv) -> Vec<(Bytes, Bytes)> {
+    let mut pairs = Vec::new();
+    let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+    kv.scan(everything, Direction::Forward, &mut |key, value| {
+        pairs.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    pairs
+}

@@ -1,0 +1,378 @@
+//! Records and batches between a gateway worker (or the HTTP API) and a router.
+//!
+//! A batch is a run of length-prefixed records; [`codec`] is its byte layout. [`pipe`] carries the same bytes within
+//! one process. Records name connections by handle, so that a delivery needs no look-up, and are idempotent.
+
+pub mod codec;
+pub mod pipe;
+mod to_event;
+
+use wire_base::body::EncodedBody;
+use wire_base::code::Code;
+use wire_base::ids::{
+    ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId,
+};
+use wire_base::status::Status;
+use wire_base::status::StatusCommand;
+
+/// Version of these records; the hello of a link carries it and another one is refused.
+pub const LINK_VERSION: u16 = 1;
+/// Largest batch a side sends.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Largest record in it; pages of history and of conversations are cut to fit a WebSocket frame and stay far below.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+const _: () = assert!(wire_base::limits::BODY_BYTES_MAX <= RECORD_BYTES_MAX / 2); // A delivery: a body and its connections.
+const _: () = assert!(wire_base::limits::FRAME_BYTES_MAX <= RECORD_BYTES_MAX / 2); // A page: what fits a frame.
+
+/// Ties an answer to its question. Chosen by the client side of the link, opaque to the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What the client side of a link (gateway worker or HTTP API) says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToRouter {
+    /// First record of a link.
+    Hello(LinkHello),
+    /// A device connected, or (after a link broke) is announced again.
+    SessionOpen(SessionOpen),
+    /// A connection ended. Ignored unless it still holds that session.
+    SessionClose(SessionRef),
+    /// A message to be logged; answered by `Sent` or `Rejected`.
+    Send(SendRecord),
+    /// Everything up to the position is on the device. No answer.
+    Ack(AckRecord),
+    /// A watermark moves; answered by `Done` or `Failed`.
+    Status(StatusRecord),
+    /// Answered by `HistoryPage` or `Failed`.
+    History(HistoryRecord),
+    /// Answered by `ConversationsPage` or `Failed`.
+    Conversations(ConversationsRecord),
+}
+
+/// What the router says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromRouter {
+    /// The session stands; `Deliver`s follow, then `Synced`, then live.
+    SessionOpened(SessionOpened),
+    /// No session: the code goes into an `error`, and the client may try again. One that stands ends: close 4503.
+    SessionRefused(SessionRefused),
+    /// A newer connection of the device took over: close 4409.
+    SessionReplaced(SessionRef),
+    /// A send is durable and has its seq.
+    Sent(SentRecord),
+    /// A send is not.
+    Rejected(RejectedRecord),
+    /// One message for several connections of this link.
+    Deliver(Deliver),
+    /// The backlog of a session is over.
+    Synced(Synced),
+    /// A watermark moved; for several connections of this link.
+    StatusUpdate(StatusUpdateRecord),
+    /// Answer to `History`.
+    HistoryPage(HistoryPageRecord),
+    /// Answer to `Conversations`.
+    ConversationsPage(ConversationsPageRecord),
+    /// A status was taken.
+    Done(RequestId),
+    /// A status, history or conversations request failed.
+    Failed(FailedRecord),
+}
+
+/// Which kind of client a link has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LinkKind {
+    /// A gateway worker.
+    Gateway = 1,
+    /// The HTTP API.
+    Api = 2,
+    /// Another router.
+    Router = 3,
+}
+
+/// See [`ToRouter::Hello`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkHello {
+    /// [`LINK_VERSION`].
+    pub version: u16,
+    /// Who opens it.
+    pub kind: LinkKind,
+    /// Name of the gateway or router process.
+    pub node: String,
+    /// Start time of that process, in ms since 1970: a later one ends the sessions of the earlier.
+    pub epoch: u64,
+    /// Which worker of it.
+    pub worker: u16,
+}
+
+/// See [`ToRouter::SessionOpen`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionOpen {
+    /// Where to deliver.
+    pub connection: ConnectionHandle,
+    /// Who.
+    pub user: UserId,
+    /// Which device.
+    pub device: DeviceId,
+    /// `None` in a new session; its number when it is announced again after a broken link.
+    pub session: Option<SessionNumber>,
+    /// The cursor of hello (or, announced again, the last one acked): counts as an ack.
+    pub cursor: Option<Position>,
+    /// Announced again: the last position forwarded to the connection.
+    pub forwarded: Option<Position>,
+    /// Messages in flight without ack.
+    pub window: u16,
+}
+
+/// A session on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRef {
+    /// The connection.
+    pub connection: ConnectionHandle,
+    /// Who.
+    pub user: UserId,
+    /// Which device.
+    pub device: DeviceId,
+}
+
+/// See [`ToRouter::Send`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct SendRecord {
+    /// Repeated in the answer.
+    pub request: RequestId,
+    /// Who sends.
+    pub sender: UserId,
+    /// From which device; [`DeviceId::API`] over HTTP.
+    pub sender_device: DeviceId,
+    /// To whom.
+    pub receiver: UserId,
+    /// `None`: the router makes one.
+    pub message_id: Option<MessageId>,
+    /// What.
+    pub body: EncodedBody,
+}
+
+/// See [`ToRouter::Ack`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckRecord {
+    /// Whose inbox.
+    pub user: UserId,
+    /// Which reader.
+    pub device: DeviceId,
+    /// The session that acks; one that was replaced is ignored.
+    pub session: SessionNumber,
+    /// Everything up to here.
+    pub position: Position,
+}
+
+/// See [`ToRouter::Status`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRecord {
+    /// Repeated in the answer.
+    pub request: RequestId,
+    /// Who received or read.
+    pub user: UserId,
+    /// On which device; [`DeviceId::API`] over HTTP.
+    pub device: DeviceId,
+    /// Which watermark, up to where.
+    pub command: StatusCommand,
+}
+
+/// See [`ToRouter::History`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryRecord {
+    /// Repeated in the answer.
+    pub request: RequestId,
+    /// Who asks; must be a member.
+    pub user: UserId,
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Only older than this.
+    pub before: Option<Seq>,
+    /// 1 to 100.
+    pub limit: u32,
+}
+
+/// See [`ToRouter::Conversations`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationsRecord {
+    /// Repeated in the answer.
+    pub request: RequestId,
+    /// Whose inbox.
+    pub user: UserId,
+    /// 1 to 100.
+    pub limit: u32,
+    /// The `next` of the page before.
+    pub before: Option<String>,
+}
+
+/// See [`FromRouter::SessionOpened`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOpened {
+    /// The connection.
+    pub connection: ConnectionHandle,
+    /// Its number; acks carry it.
+    pub session: SessionNumber,
+    /// Head of the inbox: the start of live.
+    pub cursor: Position,
+    /// The cursor given was accepted.
+    pub resumed: bool,
+    /// Set when the cursor given is of no use: why, and where the backlog starts instead.
+    pub resync: Option<(String, Position)>,
+}
+
+/// See [`FromRouter::SessionRefused`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRefused {
+    /// The connection.
+    pub connection: ConnectionHandle,
+    /// Why.
+    pub code: Code,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// See [`FromRouter::Sent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentRecord {
+    /// Repeats the send's.
+    pub request: RequestId,
+    /// The sender's id, or the one the router made.
+    pub message_id: MessageId,
+    /// Where it went.
+    pub conversation: ConversationId,
+    /// The seq it got.
+    pub seq: Seq,
+    /// When.
+    pub timestamp: UnixMs,
+    /// It had been sent before.
+    pub duplicate: bool,
+}
+
+/// See [`FromRouter::Rejected`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// Repeats the send's.
+    pub request: RequestId,
+    /// Why.
+    pub code: Code,
+    /// Why, in words.
+    pub reason: String,
+    /// When to try again.
+    pub retry_after_ms: Option<u32>,
+}
+
+/// See [`FromRouter::Deliver`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deliver {
+    /// The message, once.
+    pub message: MessageRecord,
+    /// Every connection of this link that gets it now, and its place in that user's inbox.
+    pub to: Vec<(ConnectionHandle, Position)>,
+}
+
+/// A stored message as it travels to readers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MessageRecord {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Place in it.
+    pub seq: Seq,
+    /// The sender's id for it.
+    pub message_id: MessageId,
+    /// Who.
+    pub sender: UserId,
+    /// From which device.
+    pub sender_device: DeviceId,
+    /// When.
+    pub timestamp: UnixMs,
+    /// What.
+    pub body: EncodedBody,
+}
+
+/// See [`FromRouter::Synced`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synced {
+    /// The connection.
+    pub connection: ConnectionHandle,
+    /// Where the backlog ended.
+    pub cursor: Position,
+}
+
+/// See [`FromRouter::StatusUpdate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusUpdateRecord {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who received or read.
+    pub user: UserId,
+    /// Which watermark.
+    pub status: Status,
+    /// Everything up to here.
+    pub seq: Seq,
+    /// The message of that seq.
+    pub message_id: MessageId,
+    /// Connections of this link that are told.
+    pub to: Vec<ConnectionHandle>,
+}
+
+/// See [`FromRouter::HistoryPage`]. Split by bytes too, so that it fits a frame; then `more` is set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryPageRecord {
+    /// Repeats the question's.
+    pub request: RequestId,
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Newest first.
+    pub messages: Vec<MessageRecord>,
+    /// Older ones exist.
+    pub more: bool,
+    /// The peer's watermark.
+    pub delivered: Seq,
+    /// The peer's watermark.
+    pub read: Seq,
+}
+
+/// See [`FromRouter::ConversationsPage`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConversationsPageRecord {
+    /// Repeats the question's.
+    pub request: RequestId,
+    /// Newest activity first.
+    pub conversations: Vec<SummaryRecord>,
+    /// For the next page.
+    pub next: Option<String>,
+}
+
+/// One conversation of an inbox page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SummaryRecord {
+    /// Which.
+    pub conversation: ConversationId,
+    /// The other user.
+    pub peer: UserId,
+    /// The newest message; its text is shown, a ciphertext is not.
+    pub last_body: Option<EncodedBody>,
+    /// When.
+    pub last_time: UnixMs,
+    /// Newest seq.
+    pub last_seq: Seq,
+    /// Messages of others after the later of own read and own last send.
+    pub unread: u64,
+    /// The peer's watermark.
+    pub delivered: Seq,
+    /// The peer's watermark.
+    pub read: Seq,
+}
+
+/// See [`FromRouter::Failed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRecord {
+    /// Repeats the question's.
+    pub request: RequestId,
+    /// Why.
+    pub code: Code,
+    /// Why, in words.
+    pub reason: String,
+}
