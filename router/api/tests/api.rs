@@ -38,7 +38,7 @@ impl Service {
         let disk = SimDisk::seeded(1);
         let started = Instant::now();
         let store = KvStore::open(MemoryKv::seeded(1), 7).unwrap();
-        let (mut router, _) = Router::open(disk.clone(), store, config.clone(), 1, clocks(started)).unwrap();
+        let (mut router, _) = Router::open(disk.clone(), store, &config, 1, clocks(started)).unwrap();
         let (ours, theirs) = pipe(config.link_pipe_bytes);
         router.add_link(theirs);
         let router = spawn(router, started).unwrap();

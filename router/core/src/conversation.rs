@@ -2,6 +2,8 @@
 
 use router_records::log::SendInput;
 use router_records::row::{ConversationRow, IndexRow, Members, MessageRow, Row, UserConversationRow};
+use std::collections::BTreeSet;
+
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
 use wire_link::MessageRecord;
@@ -44,8 +46,8 @@ pub struct ConversationFold {
     /// Index rows, those that the store does not hold yet among them.
     outcomes: Cache<SendKey, IndexRow>,
     window: Window,
-    /// The send that the index does not have, for the record being prepared.
-    absent: Option<SendKey>,
+    /// Sends that the index does not have, for the records being prepared.
+    absent: BTreeSet<SendKey>,
     /// The last pair asked for: a record's conversation is computed once, not once a look-up.
     direct: Option<(UserId, UserId, ConversationId)>,
 }
@@ -57,7 +59,7 @@ impl ConversationFold {
             conversations: Cache::new(config.conversations_max),
             outcomes: Cache::new(config.outcomes_max),
             window: Window::new(config.window, evicted),
-            absent: None,
+            absent: BTreeSet::new(),
             direct: None,
         }
     }
@@ -76,7 +78,7 @@ impl ConversationFold {
         };
         // Nothing was sent before in a conversation without a state.
         let state = state.as_ref()?;
-        if self.outcomes.get(&key).is_some() || self.absent == Some(key) {
+        if self.outcomes.get(&key).is_some() || self.absent.contains(&key) {
             return None;
         }
         let is_done = offset <= state.last_offset;
@@ -94,7 +96,9 @@ impl ConversationFold {
     pub fn handle_index(&mut self, key: SendKey, row: Option<IndexRow>) {
         match row {
             Some(row) => self.outcomes.insert(key, row, None),
-            None => self.absent = Some(key),
+            None => {
+                self.absent.insert(key);
+            }
         }
     }
 
@@ -108,7 +112,7 @@ impl ConversationFold {
         effects: &mut Effects,
     ) -> Option<MessageRecord> {
         let key = self.key_of(send);
-        self.absent = None;
+        self.absent.remove(&key);
         let state = *self
             .conversations
             .touch(&key.conversation)

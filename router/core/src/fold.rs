@@ -17,7 +17,7 @@ use crate::receipts::{Mark, ReceiptFold};
 use crate::time::{LogTime, Stamp};
 
 /// What a fold needs from the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lookup {
     /// The state of a conversation.
     Conversation(ConversationId),
@@ -74,14 +74,13 @@ impl Default for FoldsConfig {
 ///
 /// Order: at start, [`observe`](Self::observe) the last 15 minutes of records whose effects are in the store; then for
 /// each record [`missing`](Self::missing) and [`handle_loaded`](Self::handle_loaded) until nothing is missing, and
-/// [`fold`](Self::fold). [`handle_applied`](Self::handle_applied) once a tick.
+/// [`fold`](Self::fold). [`evict`](Self::evict) once a step.
 #[derive(Debug)]
 pub struct Folds {
     conversations: ConversationFold,
     inboxes: InboxFold,
     receipts: ReceiptFold,
     log_time: LogTime,
-    applied: Option<Offset>,
 }
 
 impl Folds {
@@ -95,7 +94,6 @@ impl Folds {
             inboxes: InboxFold::new(config.inboxes, generation),
             receipts: ReceiptFold::new(config.receipts_max),
             log_time: LogTime::default(),
-            applied: None,
         }
     }
 
@@ -108,7 +106,7 @@ impl Folds {
         if let Input::Send(send) = &record.input {
             self.conversations.observe_send(stamp, send);
         }
-        self.handle_applied(offset);
+        self.evict(Some(offset));
     }
 
     /// Names something that the fold of this record needs and memory does not have; `None` when it can be folded.
@@ -125,7 +123,7 @@ impl Folds {
         }
     }
 
-    /// Takes what the store has. It stays in memory at least until [`handle_applied`](Self::handle_applied).
+    /// Takes what the store has. It stays in memory at least until [`evict`](Self::evict).
     pub fn handle_loaded(&mut self, loaded: Loaded) {
         match loaded {
             Loaded::Conversation(id, row) => self.conversations.handle_conversation(id, row),
@@ -156,13 +154,13 @@ impl Folds {
         }
     }
 
-    /// Learns that the effects of records up to `through` can be read back from the store, and cuts memory back to its
-    /// bounds. To be called also when nothing was applied, since look-ups fill memory too.
-    pub fn handle_applied(&mut self, through: Offset) {
-        self.applied = self.applied.max(Some(through));
-        self.conversations.evict(self.log_time.get(), self.applied);
-        self.inboxes.evict(self.applied);
-        self.receipts.evict(self.applied);
+    /// Cuts memory back to its bounds. The effects of records up to `readable` can be read back from the store, and no older
+    /// answer of it is under way. To be called also when nothing was applied, since look-ups fill memory too, and not
+    /// between the look-ups of a record and its fold.
+    pub fn evict(&mut self, readable: Option<Offset>) {
+        self.conversations.evict(self.log_time.get(), readable);
+        self.inboxes.evict(readable);
+        self.receipts.evict(readable);
     }
 
     /// Returns the time for a record that is about to be appended: the clock, but never before the newest record.

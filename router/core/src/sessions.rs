@@ -6,7 +6,6 @@ mod entry;
 mod hello;
 mod reader;
 mod table;
-mod turns;
 
 use std::collections::BTreeMap;
 
@@ -17,11 +16,11 @@ use wire_link::{AckRecord, SessionOpen, SessionOpened, SessionRef};
 
 pub use entry::Entry;
 
+use crate::fair_queue::FairQueue;
 use crate::inbox::ReaderFacts;
 use hello::Known;
 use reader::{Reader, Taken, merge};
 use table::Table;
-use turns::Turns;
 
 /// A link of this router, as its driver numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,13 +138,13 @@ pub struct Sessions {
     generation: u32,
     table: Table,
     /// Readers that want a page.
-    pages: Turns,
+    pages: FairQueue<u32>,
     /// Readers with an ack to be logged.
-    acks: Turns,
+    acks: FairQueue<u32>,
     /// Acks of sessions that ended before they were logged.
     closed_acks: BTreeMap<(UserId, DeviceId), AckInput>,
     /// Links that take nothing now, with their readers that want a page.
-    full_links: BTreeMap<LinkId, Turns>,
+    full_links: BTreeMap<LinkId, FairQueue<u32>>,
 }
 
 /// Conversations in one ack record; a reader with more gives several.
@@ -158,8 +157,8 @@ impl Sessions {
             config,
             generation,
             table: Table::default(),
-            pages: Turns::default(),
-            acks: Turns::default(),
+            pages: FairQueue::default(),
+            acks: FairQueue::default(),
             closed_acks: BTreeMap::new(),
             full_links: BTreeMap::new(),
         }
@@ -353,12 +352,10 @@ impl Sessions {
         }
     }
 
-    /// Returns whether a reader still waits for this page.
+    /// Returns whether a reader still waits for the page that was asked for.
     pub fn waits_for(&self, request: &PageRequest) -> bool {
         self.find(request.user, request.device)
-            .is_some_and(|(_, reader)| {
-                reader.is_reading && (reader.session, reader.scanned) == (request.session, request.after)
-            })
+            .is_some_and(|(_, reader)| reader.is_reading && reader.session == request.session)
     }
 
     /// Ends the session of a reader whose page cannot be had any more, and names its connection, which is to be closed:
@@ -374,7 +371,7 @@ impl Sessions {
     /// Takes a page: `entries` are all there are in (`request.after`, `through`]. `through` is the last of them when a
     /// bound cut the page, else the head of the inbox as it was read.
     ///
-    /// Returns what to send, or `None` when the reader is gone, was replaced, or its link filled up meanwhile.
+    /// Returns what to send, or `None` when the reader is gone, was replaced or moved on, or its link filled up meanwhile.
     pub fn handle_page(
         &mut self,
         request: &PageRequest,
@@ -389,7 +386,9 @@ impl Sessions {
         let is_full = self.full_links.contains_key(&reader.link);
         let reader = self.table.get_mut(slot)?;
         reader.is_reading = false;
-        let paged = (!is_full).then(|| {
+        // An ack may have moved it meanwhile; then it reads on from there.
+        let is_of_use = !is_full && reader.scanned == request.after;
+        let paged = is_of_use.then(|| {
             let steps = reader.read_page(entries, through, bytes_max);
             Paged {
                 link: reader.link,
@@ -426,7 +425,7 @@ impl Sessions {
 
     /// Returns how many sessions wait for a page, those of full links among them.
     pub fn behind(&self) -> usize {
-        self.pages.len() + self.full_links.values().map(Turns::len).sum::<usize>()
+        self.pages.len() + self.full_links.values().map(FairQueue::len).sum::<usize>()
     }
 
     /// Returns how many devices have an ack to be logged.

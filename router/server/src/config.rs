@@ -6,6 +6,9 @@ use router_core::conversation::ConversationConfig;
 use router_core::dedupe::WindowConfig;
 use router_core::fold::FoldsConfig;
 use router_core::inbox::InboxConfig;
+use router_core::node::{NodeConfig, UpkeepConfig};
+use router_core::prelog::SendRateConfig;
+use router_core::sessions::SessionsConfig;
 use serde::{Deserialize, Serialize};
 use wire_base::limits::{WINDOW_BYTES_MAX, WINDOW_MAX};
 use wire_link::BATCH_BYTES_MAX;
@@ -122,6 +125,11 @@ impl Default for RouterConfig {
     }
 }
 
+/// Rows that may wait for the store, about: a body keeps the link batch it came in. It bounds memory, and how long nobody
+/// feels that the store stands still. fjall stands still while it syncs its journal before it turns a memtable over: 0.26 s
+/// were seen with 64 MiB of it, at 30,000 messages/s.
+const UNAPPLIED_BYTES_MAX: usize = 32 << 20;
+
 /// A setting outside its bounds: the operator's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("router.{setting}: {reason}")]
@@ -234,6 +242,33 @@ impl RouterConfig {
                 users_max: self.users_cached_max,
             },
             receipts_max: self.receipts_cached_max,
+        }
+    }
+
+    /// Returns the bounds of the node.
+    pub(crate) fn node(&self) -> NodeConfig {
+        NodeConfig {
+            group_records_max: self.group_records_max,
+            group_bytes_max: self.group_bytes_max,
+            ack_linger_ms: self.ack_linger_ms.into(),
+            link_backlog_bytes: self.link_backlog_bytes,
+            link_records_per_step: self.link_records_per_tick,
+            pages_at_once: self.pages_per_tick,
+            unapplied_bytes_max: UNAPPLIED_BYTES_MAX,
+            send_rate: SendRateConfig {
+                per_s: self.sends_per_s(false),
+                burst: self.sends_burst,
+                ..SendRateConfig::default()
+            },
+            sessions: SessionsConfig::default(),
+            upkeep: UpkeepConfig {
+                retention_ms: u64::from(self.retention_days) * 24 * 3_600_000,
+                log_retention_ms: u64::from(self.log_retention_minutes) * 60_000,
+                dedupe_ms: u64::from(self.dedupe_minutes) * 60_000,
+                persist_interval_ms: self.store_persist_interval_ms.into(),
+                persist_bytes: self.store_persist_bytes,
+                sweep_rows_max: self.sweep_rows_max,
+            },
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use router_core::node::NodeStats;
 use wire_base::code::Code;
 
 /// One value of one series at the moment of a scrape.
@@ -158,10 +159,38 @@ impl Metrics {
 }
 
 impl Counters {
-    /// Counts a refused send.
-    pub(crate) fn reject(&self, code: Code) {
-        let index = Code::ALL.iter().position(|listed| *listed == code);
-        self.rejected[index.expect("ALL lists every code")].add(1);
+    /// Takes over what a node counted.
+    pub(crate) fn copy(&self, stats: &NodeStats) {
+        let pairs = [
+            (&self.sends, stats.sends),
+            (&self.duplicates, stats.duplicates),
+            (&self.log_full, stats.log_full),
+            (&self.acks, stats.acks),
+            (&self.deliveries, stats.deliveries),
+            (&self.status_updates, stats.status_updates),
+            (&self.status_updates_lost, stats.status_updates_lost),
+            (&self.backlog_pages, stats.backlog_pages),
+            (&self.history_pages, stats.history_pages),
+            (&self.link_refusals, stats.link_refusals),
+            (&self.link_faults, stats.link_faults),
+            (&self.store_reads, stats.store_reads),
+            (&self.store_errors, stats.store_errors),
+            (&self.clock_doubts, stats.clock_doubts),
+            (&self.store_persists, stats.store_persists),
+            (&self.sweep_steps, stats.sweep_steps),
+            (&self.store_lag, stats.store_lag),
+            (&self.links, stats.links),
+            (&self.sessions, stats.sessions),
+            (&self.sessions_behind, stats.sessions_behind),
+            (&self.acks_waiting, stats.acks_waiting),
+            (&self.link_backlog, stats.link_backlog),
+        ];
+        for (cell, value) in pairs {
+            cell.set(value);
+        }
+        for (cell, value) in self.rejected.iter().zip(stats.rejected) {
+            cell.set(value);
+        }
     }
 }
 
@@ -242,9 +271,12 @@ mod tests {
     fn a_clone_sees_what_was_counted() {
         let metrics = Metrics::default();
         let counters = metrics.counters();
-        counters.sends.add(2);
-        counters.sends.add(3);
-        counters.reject(Code::Conflict);
+        let mut stats = NodeStats {
+            sends: 5,
+            ..NodeStats::default()
+        };
+        stats.rejected[Code::ALL.iter().position(|code| *code == Code::Conflict).unwrap()] = 1;
+        counters.copy(&stats);
         let samples: BTreeMap<_, _> = metrics
             .clone()
             .samples()

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use router_core::time::Now;
 use router_server::config::RouterConfig;
-use router_server::embedded::{Fatal, Router, StartError, StartReport};
+use router_server::embedded::{Fatal, Inline, Router, StartError, StartReport};
 use router_server::health::Readiness;
 use router_server::metrics::Value;
 use router_storage::disk::{DiskError, SimDisk};
@@ -16,7 +16,7 @@ use wire_link::pipe::{Endpoint, pipe};
 
 use crate::watch::{Defect, Operation, Watch, WatchedDisk, WatchedKv};
 
-type SimRouter = Router<WatchedDisk, KvStore<WatchedKv>>;
+type SimRouter = Router<Inline<WatchedDisk, KvStore<WatchedKv>>>;
 
 /// One router on its simulated disk and store. Every changing call on either has a number, and the machine can be told
 /// at which one to go down.
@@ -99,7 +99,7 @@ impl Machine {
         let store = KvStore::open(WatchedKv::new(self.kv.clone(), self.watch.clone()), created)?;
         let disk = WatchedDisk::new(self.disk.clone(), self.watch.clone());
         let seed = self.seed.wrapping_mul(31).wrapping_add(self.starts);
-        Router::open(disk, store, self.config.clone(), seed, now)
+        Router::open(disk, store, &self.config, seed, now)
     }
 
     /// Opens a link and returns the client's end of it. Panics while the router is down.

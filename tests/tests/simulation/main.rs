@@ -17,6 +17,7 @@
 mod audit;
 mod broken;
 mod coverage;
+
 mod dense;
 mod finish;
 mod gateway;

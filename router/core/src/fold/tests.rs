@@ -114,7 +114,7 @@ impl Driver {
             self.folds.fold(offset, &log[at], &mut effects);
             // Memory is cut while the store is still behind.
             if let Some(applied) = range.start.checked_sub(1) {
-                self.folds.handle_applied(Offset(applied as u64));
+                self.folds.evict(Some(Offset(applied as u64)));
             }
         }
         self.store.apply(&effects.rows);
@@ -124,7 +124,7 @@ impl Driver {
         self.messages.extend(effects.messages);
         self.updates.extend(effects.updates);
         if let Some(last) = range.last() {
-            self.folds.handle_applied(Offset(last as u64));
+            self.folds.evict(Some(Offset(last as u64)));
         }
     }
 
@@ -137,7 +137,7 @@ impl Driver {
         let mut effects = Effects::default();
         self.folds.fold(Offset(offset), record, &mut effects);
         self.store.apply(&effects.rows);
-        self.folds.handle_applied(Offset(offset));
+        self.folds.evict(Some(Offset(offset)));
         effects
     }
 }

@@ -6,16 +6,16 @@ use router_core::clock::is_possible;
 use router_core::time::Now;
 use router_storage::disk::{Disk, DiskError, RealDisk, keep_private};
 use router_storage::log::OpenError;
-use router_storage::store::{FjallConfig, FjallKv, KvStore, StoreError, StoreGlance, WriteBehind};
+use router_storage::store::{FjallConfig, FjallKv, KvStore, StoreError, StoreGlance};
 use uuid::Uuid;
 use wire_base::ids::Offset;
 
 use super::start::{Held, Start};
-use super::{Router, StartError, StartReport};
+use super::{Inline, Router, StartError, StartReport};
 use crate::config::RouterConfig;
 
 /// The router of `serve`.
-pub type EmbeddedRouter = Router<RealDisk, WriteBehind<KvStore<FjallKv>>>;
+pub type EmbeddedRouter = Router<Inline<RealDisk, KvStore<FjallKv>>>;
 
 /// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport),
         memtable_bytes: config.store_memtable_bytes,
         ..FjallConfig::default()
     };
-    let start = match Start::judge(disk, held, config, seed, now) {
+    let start = match Start::judge(disk, held, &config, seed, now) {
         // The generation that was to be given to a new store is the log's at most by chance.
         Ok(start) if glance.generation.is_none() && start.has_log() => return Err(StartError::StoreGone),
         Err(StartError::Log(OpenError::Generation { .. })) if glance.generation.is_none() => {
@@ -65,8 +65,7 @@ fn open(config: RouterConfig, now: Now) -> Result<(EmbeddedRouter, StartReport),
     };
     let kv = FjallKv::open(store, engine).map_err(StoreError::from)?;
     let store = KvStore::open(kv, held.generation)?;
-    let store = WriteBehind::start(store).map_err(|error| StoreError::Failed(error.into()))?;
-    start.carry_out(store)
+    start.carry_out(store, &config)
 }
 
 /// Looks at the store of a directory that nobody uses. A store that has records needs a log, which is not begun beside it.

@@ -1,65 +1,42 @@
-//! The embedded driver: one thread, one log, one store, and the folds between them.
+//! The embedded driver: carries out what one [`Node`] intends, over one log, one store, and pipes.
 //!
-//! [`Router::tick`] does everything once and never waits, except for the disk. Its steps, and why in this order:
+//! [`Router::tick`] gives the node its facts (batches, what log and store report, the clocks) and takes its intentions. It
+//! decides nothing. Log and store work where [`Disks`] says: at once ([`Inline`], as at the start and in tests), or each on
+//! a thread of its own ([`Threads`]), so that the next group is received and checked while the last one is being synced.
 //!
-//! 1. **Receive** what the links have. What needs no log is answered here; reads wait for step 5.
-//! 2. **Append** one group of records: one write, one sync (`group`).
-//! 3. **Fold** them and **hand over** every row in one batch, together with the offset they reach (`commit`). The store on
-//!    disk has a thread of its own and may write the batch later; no read misses it.
-//! 4. Only then **publish**: answers to senders, live entries and status updates; then pages for sessions that are
-//!    behind (`sessions`).
-//! 5. **Read** history and conversations: whatever the same connection sent before is in them (`reads`).
-//! 6. **Flush** the batches; what a link has no room for stays as state (`links`).
-//! 7. **Upkeep**: sync the store, delete what is past retention, a slice at a time (`upkeep`).
+//! Reading order: this file; `log_worker` and `store_worker` do the work, `answers` reads the store; `start` makes the store
+//! hold what the log has; `thread` gives the driver its clock and its thread; `data_dir` and `check` know where files lie.
 //!
-//! A crash between any two steps is a crash: a start (`start`) reads the log from the last offset that the store has and
-//! folds the rest again, to the same rows. A disk that fails instead of crashing is a `condition`.
-//!
-//! [`spawn`] puts a thin shell around `tick`: clocks, and a thread to park. A simulation drives the same `tick` in virtual
-//! time.
+//! A crash between any two steps is a crash: a start reads the log from the last offset that the store has and folds
+//! the rest again, to the same rows.
 
+mod answers;
 mod check;
-mod clock;
-mod commit;
-mod condition;
 mod data_dir;
-mod group;
+mod disks;
 mod links;
-mod message_ids;
-mod reads;
-mod receive;
-mod rows;
-mod sessions;
+mod log_worker;
 mod start;
+mod store_worker;
 mod thread;
-mod upkeep;
 
 use std::sync::Arc;
 
-use router_core::clock::Clock;
-use router_core::fold::Folds;
-use router_core::prelog::SendRate;
-use router_core::sessions::{LinkId, Sessions};
+use router_core::node::{Condition, Intention, Node, Notice};
 use router_core::time::Now;
 use router_storage::disk::Disk;
-use router_storage::log::SegmentedLog;
 use router_storage::store::Store;
 use wire_link::pipe::{Endpoint, PipeWaker};
 
 pub use self::check::{CheckError, DataDirCheck, check_data_dir};
 pub use self::data_dir::{DataDirError, EmbeddedRouter, log_path, open_data_dir, store_path};
+pub use self::disks::{Disks, Done, Inline, Threads};
+pub use self::log_worker::{LogDone, LogJob};
 pub use self::start::{FOLD_VERSION, StartError, StartReport};
+pub use self::store_worker::{Rows, StoreDone, StoreJob};
 pub use self::thread::{RouterThread, clocks, spawn};
 
-use self::commit::Unapplied;
-use self::condition::Condition;
-use self::group::Forming;
-use self::links::{Flushed, Links};
-use self::message_ids::MessageIds;
-use self::sessions::Postponed;
-use self::start::unflushed;
-use self::upkeep::Upkeep;
-use crate::config::RouterConfig;
+use self::links::Links;
 use crate::health::{Health, Readiness};
 use crate::metrics::{Counters, Metrics};
 
@@ -67,40 +44,25 @@ use crate::metrics::{Counters, Metrics};
 ///
 /// Order: [`Router::open`], [`Router::add_link`] for each client, then [`Router::tick`] whenever a link has something and
 /// at the latest at [`Router::poll_timeout`].
-pub struct Router<D: Disk, S: Store> {
-    config: RouterConfig,
-    log: SegmentedLog<D>,
-    store: S,
-    folds: Folds,
-    sessions: Sessions,
-    send_rate: SendRate,
-    message_ids: MessageIds,
+pub struct Router<B> {
+    node: Node,
+    disks: B,
     links: Links,
-    /// The link that is read first in the next tick.
-    first_link: u32,
-    /// The group of this tick.
-    forming: Forming,
-    /// What is in the log and was not handed to the store: between two ticks only while the store fails.
-    unapplied: Unapplied,
-    /// Pages that the store could not give.
-    postponed: Postponed,
-    /// When acks are logged even if nothing else is, on the monotonic clock; `None` while none waits.
-    acks_due_ms: Option<u64>,
-    condition: Condition,
-    upkeep: Upkeep,
-    clock: Clock,
-    /// The clocks of this tick, the wall clock as far as it is believed.
-    now: Now,
-    health: Health,
+    health: StopSign,
     metrics: Metrics,
     counters: Arc<Counters>,
 }
+
+/// Says so when a router ends, however it does.
+struct StopSign(Health);
 
 /// What a tick leaves to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// There is more that needs no waiting: tick again at once.
     pub is_busy: bool,
+    /// Part of it is a report of the log or the store.
+    pub is_reported: bool,
 }
 
 /// Why a router cannot go on at all. It has told nobody anything since the cause, and does not any more.
@@ -114,11 +76,11 @@ pub enum Fatal {
     Crashed,
 }
 
-impl<D: Disk, S: Store> Router<D, S> {
+impl<B: Disks> Router<B> {
     /// Adds a client. The link lives until either side closes it.
     pub fn add_link(&mut self, endpoint: Endpoint) {
-        self.links.add(endpoint);
-        self.counters.links.set(self.links.open() as u64);
+        self.links.add(endpoint, &mut self.node);
+        self.publish_stats();
     }
 
     /// Sets what the links call when one of them needs a tick; at most once, after the last [`Router::add_link`].
@@ -128,7 +90,7 @@ impl<D: Disk, S: Store> Router<D, S> {
 
     /// Returns a handle that says whether messages are taken.
     pub fn health(&self) -> Health {
-        self.health.clone()
+        self.health.0.clone()
     }
 
     /// Returns a handle on the counters.
@@ -140,91 +102,168 @@ impl<D: Disk, S: Store> Router<D, S> {
     ///
     /// Errors: the router is over; drop it, which closes its links.
     pub fn tick(&mut self, now: Now) -> Result<Progress, Fatal> {
-        self.read_clock(now);
-        self.notice_store()?;
-        self.retry_condition()?;
-        let mut is_busy = self.receive()?;
-        self.commit()?;
-        is_busy |= self.pump_sessions()?;
-        is_busy |= self.serve_reads()?;
-        is_busy |= self.flush_links();
-        self.keep_up()?;
-        is_busy |= !self.forming.is_empty() && self.condition.takes_records();
-        self.set_acks_due();
-        self.publish_gauges();
-        Ok(Progress { is_busy })
+        self.node.handle_now(now);
+        let mut is_busy = self.links.receive(&mut self.node);
+        while let Some(done) = self.disks.poll_done() {
+            self.report(done);
+        }
+        is_busy |= self.node.advance();
+        self.carry_out();
+        if self.disks.is_crashed() {
+            return Err(Fatal::Crashed);
+        }
+        self.links.send(&mut self.node);
+        self.publish_stats();
+        let is_reported = self.disks.has_done();
+        is_busy |= is_reported || self.poll_timeout().is_some_and(|due_ms| due_ms <= now.mono_ms);
+        Ok(Progress { is_busy, is_reported })
+    }
+
+    /// Does what log and store were given, and syncs the store so that the next start has nothing to replay. Not needed for
+    /// safety.
+    pub fn close(self) {
+        let complete = self.node.complete_through();
+        self.disks.close(complete);
+    }
+
+    /// Returns whether nothing is under way that a stop would leave to the next start.
+    pub fn is_quiet(&self) -> bool {
+        self.node.is_quiet() && !self.disks.has_done()
     }
 
     /// Returns when a tick is due even if no link needs one, on the monotonic clock.
     pub fn poll_timeout(&self) -> Option<u64> {
-        let acks = self.acks_due_ms.filter(|_| self.condition.takes_records());
-        let pages = self.postponed.due_ms().filter(|_| self.unapplied.is_empty());
-        let dues = [
-            acks,
-            self.condition.retry_ms(),
-            pages,
-            self.upkeep.due_ms(),
-            self.clock_due_ms(),
-        ];
-        dues.into_iter().flatten().min()
+        self.node.poll_timeout()
     }
 
-    /// Syncs the store so that the next start has nothing to replay, and notes that it is complete, so that the next start
-    /// may be one of another fold version. Not needed for safety.
-    pub fn close(mut self) {
-        // After an append that failed, the log may hold more than it says.
-        let holds_all = self.unapplied.is_empty()
-            && self.condition.takes_records()
-            && unflushed(&self.store) == self.log.next();
-        let closed = if holds_all {
-            self.store.complete_checkpoint()
-        } else {
-            self.store.persist()
-        };
-        if let Err(error) = closed {
-            tracing::warn!(%error, "the store could not be synced; the next start replays the log");
+    /// Tells the node what came of a job.
+    fn report(&mut self, done: Done) {
+        match done {
+            Done::Log(LogDone::Appended { outcome, took, stats }) => {
+                if outcome.is_ok() {
+                    self.counters.commit.observe(took);
+                }
+                self.counters.groups.set(stats.groups);
+                self.counters.records.set(stats.records);
+                self.counters.log_bytes.set(stats.bytes);
+                self.counters.fsyncs.set(stats.syncs);
+                self.node.handle_appended(outcome);
+            }
+            Done::Log(LogDone::Probed(outcome)) => self.node.handle_log_probed(outcome),
+            Done::Log(LogDone::Trimmed { below, is_done }) => self.node.handle_trimmed(below, is_done),
+            Done::Store(StoreDone::Applied { through, bytes }) => self.node.handle_applied(through, bytes),
+            Done::Store(StoreDone::ApplyFailed(fault)) => self.node.handle_apply_failed(fault),
+            Done::Store(StoreDone::Retried(outcome)) => self.node.handle_store_retried(outcome),
+            Done::Store(StoreDone::Answered(id, answer)) => self.node.handle_answer(id, answer),
+            Done::Store(StoreDone::Persisted(outcome)) => self.node.handle_persisted(outcome),
+            Done::Store(StoreDone::Pruned(step, outcome)) => self.node.handle_pruned(step, outcome),
         }
     }
 
-    /// Gives the links what they have room for, and tells the sessions of those that filled or emptied.
-    fn flush_links(&mut self) -> bool {
-        let mut is_busy = false;
-        for id in (0..self.links.ids()).map(LinkId) {
-            match self.links.flush(id) {
-                Flushed::Same => {}
-                Flushed::Full => self.sessions.handle_link_full(id),
-                Flushed::Room => {
-                    self.sessions.handle_link_room(id);
-                    is_busy = true;
+    /// Gives the node's intentions to those who do them.
+    fn carry_out(&mut self) {
+        while let Some(intention) = self.node.poll_intention() {
+            match intention {
+                Intention::Append(group) => self.disks.submit_log(LogJob::Append(group)),
+                Intention::ProbeLog => self.disks.submit_log(LogJob::Probe),
+                Intention::Apply { rows, through, bytes } => {
+                    let rows = Rows { rows, through, bytes };
+                    self.disks.submit_store(StoreJob::Apply(rows));
                 }
-                Flushed::Freed => is_busy = true,
-                Flushed::Closed => self.end_link(id),
+                Intention::RetryStore => self.disks.submit_store(StoreJob::Retry),
+                Intention::Ask(ask) => self.disks.submit_store(StoreJob::Ask(ask)),
+                Intention::Persist => self.disks.submit_store(StoreJob::Persist),
+                Intention::Prune(step) => self.disks.submit_store(StoreJob::Prune(step)),
+                Intention::TrimLog { below } => self.disks.submit_log(LogJob::Trim { below }),
+                Intention::CloseLink(link) => self.links.close(link),
+                Intention::Note(notice) => self.note(&notice),
             }
         }
-        is_busy
     }
 
-    /// Ends the sessions of a link and closes it.
-    fn end_link(&mut self, id: LinkId) {
-        self.sessions.handle_link_down(id);
-        self.links.remove(id);
-        self.counters.links.set(self.links.open() as u64);
+    fn note(&self, notice: &Notice) {
+        match notice {
+            Notice::LinkUp(link, hello) => {
+                let (kind, node, worker) = (hello.kind, &hello.node, hello.worker);
+                tracing::info!(link = link.0, ?kind, node, worker, "link up");
+            }
+            Notice::LinkRefused(link, reason) => {
+                tracing::error!(link = link.0, reason, "a link is refused and closed");
+            }
+            Notice::ClockDoubted { said, expected } => tracing::warn!(
+                said_ms = said.0,
+                expected_ms = expected.0,
+                "the wall clock jumped; it is believed once it has stood by that for a minute"
+            ),
+            Notice::ClockBelieved(now) => tracing::warn!(now_ms = now.0, "the wall clock is believed again"),
+            Notice::ConditionChanged(condition) => {
+                let readiness = readiness(*condition);
+                tracing::warn!(%readiness, "readiness changed");
+                self.health.0.set(readiness);
+            }
+        }
     }
 
-    fn publish_gauges(&self) {
-        self.counters.sessions.set(self.sessions.len() as u64);
-        self.counters.sessions_behind.set(self.sessions.behind() as u64);
-        self.counters
-            .acks_waiting
-            .set(self.sessions.acks_waiting() as u64);
-        self.counters.link_backlog.set(self.links.waiting_bytes() as u64);
-        self.counters.store_lag.set(self.upkeep.lag(self.log.next()));
-        self.counters.ready.set(u64::from(self.health.is_ready()));
+    fn publish_stats(&self) {
+        let stats = self.node.stats();
+        self.counters.copy(&stats);
+        self.counters.ready.set(u64::from(self.health.0.is_ready()));
     }
 }
 
-impl<D: Disk, S: Store> Drop for Router<D, S> {
+impl<D: Disk, S: Store> Router<Inline<D, S>> {
+    /// Gives log and store a thread each, which wake `driver`.
+    ///
+    /// Errors: those of starting a thread.
+    pub fn with_threads(self, driver: std::thread::Thread) -> std::io::Result<Router<Threads>>
+    where
+        D: 'static,
+        D::File: 'static,
+        D::Lock: 'static,
+        S: Send + 'static,
+    {
+        self.try_with_disks(|inline| Threads::start(inline, driver))
+    }
+}
+
+impl<B: Disks> Router<B> {
+    /// Has the work on log and store done elsewhere from now on.
+    ///
+    /// Errors: those of `place`; the router is over then.
+    pub fn try_with_disks<C: Disks, E>(self, place: impl FnOnce(B) -> Result<C, E>) -> Result<Router<C>, E> {
+        let Self {
+            node,
+            disks,
+            links,
+            health,
+            metrics,
+            counters,
+        } = self;
+        Ok(Router {
+            node,
+            disks: place(disks)?,
+            links,
+            health,
+            metrics,
+            counters,
+        })
+    }
+}
+
+impl Drop for StopSign {
     fn drop(&mut self) {
-        self.health.set(Readiness::Stopped);
+        self.0.set(Readiness::Stopped);
+    }
+}
+
+fn readiness(condition: Condition) -> Readiness {
+    match condition {
+        Condition::Ready => Readiness::Ready,
+        Condition::ClockUnset { .. } => Readiness::ClockUnset,
+        Condition::LogFull { .. } => Readiness::LogFull,
+        Condition::StoreFull { .. } => Readiness::StoreFull,
+        Condition::StoreStopped { .. } => Readiness::StoreStopped,
+        Condition::LogFailed => Readiness::LogFailed,
+        Condition::StoreFailed => Readiness::StoreFailed,
     }
 }

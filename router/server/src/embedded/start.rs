@@ -12,10 +12,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use router_core::clock::Clock;
 use router_core::fold::Folds;
-use router_core::prelog::{SendRate, SendRateConfig};
-use router_core::sessions::{Sessions, SessionsConfig};
+use router_core::node::{Node, NodeStart};
 use router_core::time::Now;
 use router_records::log::LogRecord;
 use router_storage::disk::Disk;
@@ -24,17 +22,14 @@ use router_storage::store::{Store, StoreError};
 use wire_base::codec::DecodeError;
 use wire_base::ids::{Offset, UnixMs};
 
-use super::Router;
-use super::commit::Unapplied;
-use super::condition::Condition;
-use super::group::Forming;
+use super::disks::Inline;
 use super::links::Links;
-use super::message_ids::MessageIds;
-use super::sessions::Postponed;
-use super::upkeep::Upkeep;
+use super::log_worker::LogWorker;
+use super::store_worker::StoreWorker;
+use super::{Fatal, Router, StopSign};
 use crate::config::RouterConfig;
 use crate::health::{Health, Readiness};
-use crate::metrics::{Counters, Metrics};
+use crate::metrics::Metrics;
 
 /// Version of what the folds make of a record. Another one continues a log only where a clean stop left the store complete.
 pub const FOLD_VERSION: u32 = 1;
@@ -107,7 +102,7 @@ impl fmt::Display for StartReport {
     }
 }
 
-impl<D: Disk, S: Store> Router<D, S> {
+impl<D: Disk, S: Store> Router<Inline<D, S>> {
     /// Opens the log of a store and makes the store hold all of it. The router is ready then.
     ///
     /// `seed` is a random number, another one at each start. `config.sends_per_s` not set means the default.
@@ -115,16 +110,37 @@ impl<D: Disk, S: Store> Router<D, S> {
     pub fn open(
         disk: D,
         store: S,
-        config: RouterConfig,
+        config: &RouterConfig,
         seed: u64,
         now: Now,
     ) -> Result<(Self, StartReport), StartError> {
-        let held = Held {
-            generation: store.generation(),
-            flushed: store.flushed(),
-            checkpoint_end: store.checkpoint_end(),
-        };
-        Start::judge(disk, held, config, seed, now)?.carry_out(store)
+        let held = Held::of(&store);
+        Start::judge(disk, held, config, seed, now)?.carry_out(store, config)
+    }
+
+    /// Has the node fold what the store lacks. Nobody waits for answers any more, and nobody has a session yet.
+    fn replay(&mut self, from: Offset, now: Now) -> Result<u64, StartError> {
+        let mut first = from;
+        loop {
+            let records = self.disks.log.log().read_from(first)?.take(REPLAY_RECORDS);
+            let batch = records
+                .map(|read| Ok(decode(read)?.1))
+                .collect::<Result<Vec<_>, StartError>>()?;
+            if batch.is_empty() {
+                return Ok(first.0 - from.0);
+            }
+            let count = batch.len() as u64;
+            self.node.handle_consumed(first, batch);
+            first.0 += count;
+            while !self.node.is_quiet() {
+                let ticked = self.tick(now);
+                // A store that cannot be read or written is a reason not to start.
+                if let Some(error) = self.disks.store.take_error() {
+                    return Err(error.into());
+                }
+                ticked.map_err(|Fatal::Crashed| StartError::Store(StoreError::Crashed))?;
+            }
+        }
     }
 }
 
@@ -137,6 +153,14 @@ pub(super) struct Held {
 }
 
 impl Held {
+    fn of<S: Store>(store: &S) -> Self {
+        Self {
+            generation: store.generation(),
+            flushed: store.flushed(),
+            checkpoint_end: store.checkpoint_end(),
+        }
+    }
+
     /// Returns the first record that the store lacks.
     fn unflushed(self) -> Offset {
         self.flushed.map_or(Offset(0), |flushed| Offset(flushed.0 + 1))
@@ -147,8 +171,9 @@ impl Held {
 pub(super) struct Start<D: Disk> {
     log: PlannedLog<D>,
     held: Held,
-    replay: Replay,
-    config: RouterConfig,
+    /// They remember the last sends whose rows are in the store.
+    folds: Folds,
+    observed: u64,
     seed: u64,
     now: Now,
 }
@@ -160,7 +185,7 @@ impl<D: Disk> Start<D> {
     pub(super) fn judge(
         disk: D,
         held: Held,
-        config: RouterConfig,
+        config: &RouterConfig,
         seed: u64,
         now: Now,
     ) -> Result<Self, StartError> {
@@ -172,12 +197,12 @@ impl<D: Disk> Start<D> {
             salt_seed: seed,
         };
         let log = PlannedLog::read(disk, log_config, held.flushed)?;
-        let replay = Replay::observe(&log, held, &config, now)?;
+        let (folds, observed) = observe(&log, held, config, now)?;
         Ok(Self {
             log,
             held,
-            replay,
-            config,
+            folds,
+            observed,
             seed,
             now,
         })
@@ -189,20 +214,20 @@ impl<D: Disk> Start<D> {
     }
 
     /// Makes log and store what a running router needs. `store` is the one that was judged.
-    pub(super) fn carry_out<S: Store>(self, mut store: S) -> Result<(Router<D, S>, StartReport), StartError> {
+    pub(super) fn carry_out<S: Store>(
+        self,
+        mut store: S,
+        config: &RouterConfig,
+    ) -> Result<(Router<Inline<D, S>>, StartReport), StartError> {
         let Self {
             log,
             held,
-            mut replay,
-            config,
+            folds,
+            observed,
             seed,
             now,
         } = self;
-        let opened = Held {
-            generation: store.generation(),
-            flushed: store.flushed(),
-            checkpoint_end: store.checkpoint_end(),
-        };
+        let opened = Held::of(&store);
         if opened != held {
             let reason =
                 format!("opened, it is another one than it was when looked at: {opened:?}, not {held:?}");
@@ -210,141 +235,71 @@ impl<D: Disk> Start<D> {
         }
         store.persist()?; // The generation, before a log carries it.
         let (log, recovery) = log.carry_out()?;
+        let start = NodeStart {
+            folds,
+            generation: held.generation,
+            prune_floor: store.prune_floor(),
+            applied: held.flushed,
+            segments: segments(&log)?,
+            checkpoints: store.checkpoints()?,
+            seed,
+        };
         let metrics = Metrics::default();
-        let counters = metrics.counters();
-        let mut upkeep = Upkeep::new(&config, &store, now);
-        replay.run(&log, &mut store, &counters)?;
-        store.settle()?; // A store that cannot be written is a reason not to start.
-        let log_time = replay.folds.stamp(UnixMs(0));
-        let noted = upkeep.read_checkpoints(&store, log_time)?;
-        let clock = Clock::start(now, noted);
+        let mut router = Router {
+            node: Node::new(config.node(), start, now),
+            disks: Inline::new(LogWorker::new(log), StoreWorker::new(store)),
+            links: Links::default(),
+            health: StopSign(Health::starting()),
+            counters: metrics.counters(),
+            metrics,
+        };
         let report = StartReport {
-            generation: store.generation(),
-            observed: replay.observed,
-            replayed: replay.replayed,
+            generation: held.generation,
+            observed,
+            replayed: router.replay(held.unflushed(), now)?,
             recovery,
         };
-        counters.replayed.add(report.replayed);
-        counters.cut_groups.add(u64::from(report.recovery.cut.is_some()));
-
-        let health = Health::starting();
-        health.set(Readiness::Ready);
-        let send_rate = SendRateConfig {
-            per_s: config.sends_per_s(false),
-            burst: config.sends_burst,
-            ..SendRateConfig::default()
-        };
-        let mut router = Router {
-            sessions: Sessions::new(SessionsConfig::default(), store.generation()),
-            send_rate: SendRate::new(send_rate),
-            message_ids: MessageIds::seeded(seed),
-            links: Links::new(config.link_backlog_bytes, counters.clone()),
-            first_link: 0,
-            forming: Forming::default(),
-            unapplied: replay.unapplied,
-            folds: replay.folds,
-            postponed: Postponed::default(),
-            acks_due_ms: None,
-            condition: Condition::Ready,
-            upkeep,
-            now: clock.now(),
-            clock,
-            health,
-            metrics,
-            counters,
-            config,
-            log,
-            store,
-        };
-        router.check_clock();
+        router.counters.replayed.add(report.replayed);
+        router
+            .counters
+            .cut_groups
+            .add(u64::from(report.recovery.cut.is_some()));
+        router.health.0.set(Readiness::Ready);
+        router.node.begin(now);
+        router.carry_out();
         Ok((router, report))
     }
 }
 
-/// Reading the log from where memory of the last sends begins to its end.
-struct Replay {
-    folds: Folds,
-    unapplied: Unapplied,
-    /// The first record that the store lacks.
-    from: Offset,
-    observed: u64,
-    replayed: u64,
-}
-
-impl Replay {
-    /// Fills memory with the last sends that the store has, and reads what it lacks.
-    fn observe<D: Disk>(
-        log: &PlannedLog<D>,
-        held: Held,
-        config: &RouterConfig,
-        now: Now,
-    ) -> Result<Self, StartError> {
-        let unflushed = held.unflushed();
-        let from = match held.flushed {
-            Some(_) => observe_from(log, config)?.min(unflushed),
-            None => log.first(),
-        };
-        let evicted = match next_record(log.read_from(from)?)? {
-            _ if from == Offset(0) => UnixMs(0),
-            Some(record) => record.time,
-            // A segment was just begun and every older one deleted: of earlier sends memory knows nothing at all.
-            None => now.unix,
-        };
-        let mut replay = Self {
-            folds: Folds::new(config.folds(), held.generation, evicted),
-            unapplied: Unapplied::default(),
-            from: unflushed,
-            observed: 0,
-            replayed: 0,
-        };
-        for read in log.read_from(from)? {
-            let (offset, record) = decode(read)?;
-            if offset < unflushed {
-                replay.folds.observe(offset, &record);
-                replay.observed += 1;
-            }
+/// Returns folds that remember the last sends that the store has, and how many records were read for that. Reads also what the
+/// store lacks, to see that it can be understood.
+fn observe<D: Disk>(
+    log: &PlannedLog<D>,
+    held: Held,
+    config: &RouterConfig,
+    now: Now,
+) -> Result<(Folds, u64), StartError> {
+    let unflushed = held.unflushed();
+    let from = match held.flushed {
+        Some(_) => observe_from(log, config)?.min(unflushed),
+        None => log.first(),
+    };
+    let evicted = match next_record(log.read_from(from)?)? {
+        _ if from == Offset(0) => UnixMs(0),
+        Some(record) => record.time,
+        // A segment was just begun and every older one deleted: of earlier sends memory knows nothing at all.
+        None => now.unix,
+    };
+    let mut folds = Folds::new(config.folds(), held.generation, evicted);
+    let mut observed = 0;
+    for read in log.read_from(from)? {
+        let (offset, record) = decode(read)?;
+        if offset < unflushed {
+            folds.observe(offset, &record);
+            observed += 1;
         }
-        Ok(replay)
     }
-
-    fn run<D: Disk, S: Store>(
-        &mut self,
-        log: &SegmentedLog<D>,
-        store: &mut S,
-        counters: &Counters,
-    ) -> Result<(), StartError> {
-        let mut batch = Vec::new();
-        let mut batch_first = self.from;
-        for read in log.read_from(self.from)? {
-            let (offset, record) = decode(read)?;
-            if batch.len() == REPLAY_RECORDS {
-                self.apply(batch_first, &mut batch, store, counters)?;
-                batch_first = offset;
-            }
-            batch.push(record);
-        }
-        self.apply(batch_first, &mut batch, store, counters)
-    }
-
-    /// Writes what a batch of records makes. Nobody waits for answers any more, and nobody has a session yet.
-    fn apply<S: Store>(
-        &mut self,
-        first: Offset,
-        batch: &mut Vec<LogRecord>,
-        store: &mut S,
-        counters: &Counters,
-    ) -> Result<(), StartError> {
-        self.replayed += batch.len() as u64;
-        self.unapplied.begin(first, batch);
-        self.unapplied.apply(&mut self.folds, store, counters)?;
-        self.unapplied.end();
-        Ok(())
-    }
-}
-
-/// Returns the first record whose rows are not in the store.
-pub(super) fn unflushed<S: Store>(store: &S) -> Offset {
-    store.flushed().map_or(Offset(0), |flushed| Offset(flushed.0 + 1))
+    Ok((folds, observed))
 }
 
 /// Returns where the ids begin that memory may keep: the start of the last segment that began at least the span of dedupe
@@ -371,12 +326,17 @@ fn observe_from<D: Disk>(log: &PlannedLog<D>, config: &RouterConfig) -> Result<O
     Ok(fewest)
 }
 
-/// Returns a record of the log; `None` at its end.
-pub(super) fn record_at<D: Disk>(
-    log: &SegmentedLog<D>,
-    offset: Offset,
-) -> Result<Option<LogRecord>, StartError> {
-    next_record(log.read_from(offset)?)
+/// Returns every segment that has a record, by its first one and the log time of that.
+fn segments<D: Disk>(log: &SegmentedLog<D>) -> Result<Vec<(Offset, UnixMs)>, StartError> {
+    let mut segments = Vec::new();
+    for segment in log.segments() {
+        let time = match segment.times {
+            Some((oldest, _)) => Some(oldest),
+            None => next_record(log.read_from(segment.first)?)?.map(|record| record.time),
+        };
+        segments.extend(time.map(|time| (segment.first, time)));
+    }
+    Ok(segments)
 }
 
 fn next_record<D: Disk>(mut records: Records<'_, D>) -> Result<Option<LogRecord>, StartError> {
@@ -392,5 +352,5 @@ fn decode(read: Result<(Offset, Bytes), ReadError>) -> Result<(Offset, LogRecord
     Ok((offset, record))
 }
 
-/// Records folded into one batch of the store.
+/// Records folded at once.
 const REPLAY_RECORDS: usize = 1_024;

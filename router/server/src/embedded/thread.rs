@@ -11,7 +11,7 @@ use router_storage::disk::Disk;
 use router_storage::store::Store;
 use wire_base::ids::UnixMs;
 
-use super::Router;
+use super::{Disks, Inline, Router};
 
 /// A router on its thread; dropping it asks the thread to stop and does not wait.
 pub struct RouterThread {
@@ -30,7 +30,7 @@ pub fn clocks(started: Instant) -> Now {
 
 /// Runs a router on a thread of its own; all links must have been added. `started` is the origin of the monotonic
 /// clock that [`Router::open`] was given.
-pub fn spawn<D, S>(router: Router<D, S>, started: Instant) -> io::Result<RouterThread>
+pub fn spawn<D, S>(router: Router<Inline<D, S>>, started: Instant) -> io::Result<RouterThread>
 where
     D: Disk + 'static,
     D::File: 'static,
@@ -78,15 +78,28 @@ impl Drop for RouterThread {
     }
 }
 
-fn run<D: Disk, S: Store>(mut router: Router<D, S>, started: Instant, stop: &AtomicBool) {
+fn run<D, S>(router: Router<Inline<D, S>>, started: Instant, stop: &AtomicBool)
+where
+    D: Disk + 'static,
+    D::File: 'static,
+    D::Lock: 'static,
+    S: Store + Send + 'static,
+{
     let this = thread::current();
+    let mut router = match router.with_threads(this.clone()) {
+        Ok(router) => router,
+        Err(error) => {
+            tracing::error!(%error, "the router cannot start its threads");
+            return;
+        }
+    };
     // A park after an unpark returns at once, so a wake-up during a tick is not lost.
     router.set_waker(&(Arc::new(move || this.unpark()) as _));
     loop {
         let is_last = stop.load(Ordering::Acquire);
         let now = clocks(started);
         match router.tick(now) {
-            Ok(_) if is_last => return router.close(),
+            Ok(_) if is_last => return end(router, started),
             Ok(progress) if progress.is_busy => {}
             Ok(_) => match router.poll_timeout() {
                 Some(due_ms) => {
@@ -101,3 +114,18 @@ fn run<D: Disk, S: Store>(mut router: Router<D, S>, started: Instant, stop: &Ato
         }
     }
 }
+
+/// Lets what is under way come to its end, for a while, and closes.
+fn end<B: Disks>(mut router: Router<B>, started: Instant) {
+    let deadline = Instant::now() + QUIET_MAX;
+    while !router.is_quiet() && Instant::now() < deadline {
+        if router.tick(clocks(started)).is_err() {
+            return;
+        }
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    router.close();
+}
+
+/// How long a stop waits for the disks.
+const QUIET_MAX: Duration = Duration::from_secs(5);

@@ -1,15 +1,16 @@
 //! A store whose thread writes later, as the one on disk does: what is answered does not depend on when.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use router_core::time::Now;
 use router_server::config::RouterConfig;
-use router_server::embedded::Router;
+use router_server::embedded::{Router, Threads};
 use router_server::health::Readiness;
 use router_storage::disk::SimDisk;
-use router_storage::store::{
-    Batch, Direction, KeyRange, Kv, KvError, KvFault, KvStore, MemoryKv, Visit, WriteBehind,
-};
+use router_storage::store::{Batch, Direction, KeyRange, Kv, KvError, KvFault, KvStore, MemoryKv, Visit};
 use wire_base::code::Code;
 use wire_base::ids::{ConnectionHandle, DeviceId, UnixMs};
 use wire_link::codec::{BatchWriter, decode_from_router};
@@ -23,9 +24,10 @@ use crate::world::{body, direct, page_texts, text_of, user};
 
 /// A router over what outlives it, and a gateway's end of a link.
 struct Late<K: Kv + Send + 'static = MemoryKv> {
-    router: Router<SimDisk, WriteBehind<KvStore<K>>>,
+    router: Router<Threads>,
     gateway: Endpoint,
     now: Now,
+    store: PhantomData<K>,
 }
 
 impl<K: Kv + Clone + Send + 'static> Late<K> {
@@ -41,10 +43,16 @@ impl<K: Kv + Clone + Send + 'static> Late<K> {
             unix: UnixMs(1_800_000_000_000),
         };
         let (gateway, theirs) = pipe(config.link_pipe_bytes);
-        let store = WriteBehind::start(KvStore::open(kv.clone(), 7).unwrap()).unwrap();
-        let (mut router, _) = Router::open(disk.clone(), store, config, seed, now).unwrap();
+        let store = KvStore::open(kv.clone(), 7).unwrap();
+        let (router, _) = Router::open(disk.clone(), store, &config, seed, now).unwrap();
+        let mut router = router.with_threads(thread::current()).unwrap();
         router.add_link(theirs);
-        let mut late = Self { router, gateway, now };
+        let mut late = Self {
+            router,
+            gateway,
+            now,
+            store: PhantomData,
+        };
         let hello = LinkHello {
             version: LINK_VERSION,
             kind: LinkKind::Gateway,
@@ -56,13 +64,41 @@ impl<K: Kv + Clone + Send + 'static> Late<K> {
         late
     }
 
+    /// Ticks as log and store report, until there is an answer, or nothing more to come.
     fn ask(&mut self, question: &ToRouter) -> Option<FromRouter> {
         let mut batch = BatchWriter::new();
         batch.push_to_router(question);
         self.gateway.try_send(batch.take()).unwrap();
-        while self.router.tick(self.now).unwrap().is_busy {}
-        let answer = self.gateway.try_recv().unwrap()?;
-        decode_from_router(answer).next().map(Result::unwrap)
+        let mut answer = None;
+        self.tick_until("an answer, or rest", |late, is_at_rest| {
+            answer = late.gateway.try_recv().unwrap();
+            answer.is_some() || is_at_rest
+        });
+        decode_from_router(answer?).next().map(Result::unwrap)
+    }
+
+    /// Ticks until it is `done`, which is told whether nothing is under way.
+    fn tick_until(&mut self, what: &str, mut done: impl FnMut(&mut Self, bool) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let is_busy = self.router.tick(self.now).unwrap().is_busy;
+            let is_at_rest = !is_busy && self.router.is_quiet();
+            if done(self, is_at_rest) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never came: {what}");
+            if !is_busy {
+                thread::park_timeout(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Ticks until the router is in a state, as its thread does: no sooner than it says, and it says when.
+    fn wait_for(&mut self, readiness: Readiness) {
+        self.tick_until(&readiness.to_string(), |late, _| {
+            late.now.mono_ms = late.router.poll_timeout().unwrap_or(0).max(late.now.mono_ms);
+            late.router.health().readiness() == readiness
+        });
     }
 
     /// Returns what the router said since.
@@ -156,9 +192,8 @@ fn messages_whose_rows_find_no_room_later_come_when_there_is_room() {
     assert_eq!(late.send("b"), Err(Code::Unavailable));
     assert_eq!(late.router.health().readiness(), Readiness::StoreFull);
     kv.fail_applies(None);
-    late.now.mono_ms += 2_000;
+    late.wait_for(Readiness::Ready);
     assert_eq!(late.history(), Ok(vec!["a".into()]));
-    assert_eq!(late.router.health().readiness(), Readiness::Ready);
     assert_eq!(late.send("c"), Ok(2));
 }
 
@@ -170,10 +205,10 @@ fn a_look_up_that_the_full_store_refuses_does_not_keep_it_full() {
     assert_eq!(late.send("a"), Ok(1));
     // Of a conversation that is not in memory: its state is looked up before anything is handed over.
     assert_eq!(late.send_to(3, "b"), Err(Code::Unavailable));
+    late.wait_for(Readiness::StoreFull);
     kv.fail_applies(None);
-    late.now.mono_ms += 2_000;
+    late.wait_for(Readiness::Ready);
     assert!(late.send_to(3, "c").is_ok());
-    assert_eq!(late.router.health().readiness(), Readiness::Ready);
 }
 
 #[test]
@@ -183,15 +218,9 @@ fn a_store_that_fills_up_while_nobody_writes_is_noticed_and_recovers_by_itself()
     kv.fail_applies(Some(KvFault::NoSpace));
     assert_eq!(late.send("a"), Ok(1));
     assert_eq!(late.history(), Err(Code::Unavailable));
-    late.router.tick(late.now).unwrap();
-    assert_eq!(late.router.health().readiness(), Readiness::StoreFull);
+    late.wait_for(Readiness::StoreFull);
     kv.fail_applies(None);
-    for _ in 0..100 {
-        // As its thread does: no sooner than it says, and it says when.
-        late.now.mono_ms = late.router.poll_timeout().unwrap().max(late.now.mono_ms);
-        late.router.tick(late.now).unwrap();
-    }
-    assert_eq!(late.router.health().readiness(), Readiness::Ready);
+    late.wait_for(Readiness::Ready);
     assert_eq!(late.history(), Ok(vec!["a".into()]));
 }
 
@@ -208,11 +237,7 @@ fn a_store_that_stopped_is_opened_again_by_itself_and_lacks_nothing() {
     assert_eq!(late.history(), Err(Code::Unavailable));
     assert_eq!(late.router.health().readiness(), Readiness::StoreStopped);
     kv.fail_applies(None);
-    for _ in 0..100 {
-        late.now.mono_ms = late.router.poll_timeout().unwrap().max(late.now.mono_ms);
-        late.router.tick(late.now).unwrap();
-    }
-    assert_eq!(late.router.health().readiness(), Readiness::Ready);
+    late.wait_for(Readiness::Ready);
     assert_eq!(late.history(), Ok(vec!["a".into()]));
     assert_eq!(late.send("c"), Ok(2));
 }
@@ -229,13 +254,9 @@ fn a_log_that_has_room_again_is_not_enough_while_the_store_has_stopped() {
     // Nobody writes to the store, so that nobody knows.
     kv.fail_applies(Some(KvFault::Stopped));
     disk.set_space_left(None);
-    late.now.mono_ms += 2_000;
-    late.router.tick(late.now).unwrap();
-    assert_eq!(late.router.health().readiness(), Readiness::StoreStopped);
+    late.wait_for(Readiness::StoreStopped);
     kv.fail_applies(None);
-    late.now.mono_ms += 2_000;
-    late.router.tick(late.now).unwrap();
-    assert_eq!(late.router.health().readiness(), Readiness::Ready);
+    late.wait_for(Readiness::Ready);
     assert_eq!(late.send("c"), Ok(2));
 }
 
@@ -245,15 +266,11 @@ fn while_the_store_is_full_hello_is_for_known_devices_that_are_in_memory() {
     let mut late = Late::start(&SimDisk::seeded(8), &kv, 1);
     assert!(matches!(late.open(2, 1), Some(FromRouter::SessionOpened(_))));
     late.close(2, 1);
-    assert!(
-        late.history().is_err(),
-        "which waits until the store has the device"
-    );
+    late.tick_until("rest", |_, is_at_rest| is_at_rest);
     kv.fail_applies(Some(KvFault::NoSpace));
     assert_eq!(late.send("a"), Ok(1));
     assert_eq!(late.history(), Err(Code::Unavailable));
-    late.router.tick(late.now).unwrap();
-    assert_eq!(late.router.health().readiness(), Readiness::StoreFull);
+    late.wait_for(Readiness::StoreFull);
     for (user, slot) in [(9, 2), (2, 3)] {
         let is_known = user == 2;
         match late.open(user, slot) {
@@ -266,9 +283,13 @@ fn while_the_store_is_full_hello_is_for_known_devices_that_are_in_memory() {
     }
     assert!(late.hear().is_empty(), "its backlog waits");
     kv.fail_applies(None);
-    late.now.mono_ms += 2_000;
-    while late.router.tick(late.now).unwrap().is_busy {}
-    let texts: Vec<_> = late.hear().iter().filter_map(text_delivered).collect();
+    let mut texts = Vec::new();
+    late.wait_for(Readiness::Ready);
+    late.tick_until("the backlog", |late, _| {
+        late.now.mono_ms = late.router.poll_timeout().unwrap_or(0).max(late.now.mono_ms);
+        texts.extend(late.hear().iter().filter_map(text_delivered));
+        !texts.is_empty()
+    });
     assert_eq!(texts, ["a"]);
 }
 
@@ -294,8 +315,7 @@ fn a_store_that_cannot_be_written_is_not_started_on() {
         mono_ms: 1,
         unix: UnixMs(1_800_000_000_000),
     };
-    let store = WriteBehind::start(store).unwrap();
-    assert!(Router::open(disk, store, RouterConfig::default(), 2, now).is_err());
+    assert!(Router::open(disk, store, &RouterConfig::default(), 2, now).is_err());
 }
 
 #[test]

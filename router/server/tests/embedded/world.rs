@@ -2,7 +2,7 @@
 
 use router_core::time::Now;
 use router_server::config::RouterConfig;
-use router_server::embedded::{Fatal, Progress, Router, StartError, StartReport};
+use router_server::embedded::{Fatal, Inline, Progress, Router, StartError, StartReport};
 use router_server::metrics::{Metrics, Value};
 use router_storage::disk::SimDisk;
 use router_storage::store::{KvStore, MemoryKv};
@@ -22,7 +22,7 @@ use wire_link::{
     SessionOpen, SessionOpened, SessionRef, StatusRecord, StatusUpdateRecord, ToRouter,
 };
 
-pub(crate) type SimRouter = Router<SimDisk, KvStore<MemoryKv>>;
+pub(crate) type SimRouter = Router<Inline<SimDisk, KvStore<MemoryKv>>>;
 
 /// Everything outside the router: disk, store, clock, and the other ends of its links.
 pub(crate) struct World {
@@ -102,13 +102,7 @@ impl World {
     pub(crate) fn start(&mut self) -> Result<StartReport, StartError> {
         self.starts += 1;
         let store = KvStore::open(self.kv.clone(), (self.now.unix.0 / 1000) as u32)?;
-        let (router, report) = Router::open(
-            self.disk.clone(),
-            store,
-            self.config.clone(),
-            self.starts,
-            self.now,
-        )?;
+        let (router, report) = Router::open(self.disk.clone(), store, &self.config, self.starts, self.now)?;
         self.router = Some(router);
         Ok(report)
     }
@@ -212,9 +206,26 @@ impl World {
         self.links[link.0] = None;
     }
 
+    /// Ticks until log and store have reported what the first tick gave them.
     pub(crate) fn try_tick(&mut self) -> Result<Progress, Fatal> {
         let now = self.now;
-        let progress = self.router().tick(now);
+        let mut progress = self.router().tick(now);
+        while let Ok(Progress {
+            is_reported: true, ..
+        }) = progress
+        {
+            progress = self.router().tick(now);
+        }
+        for link in 0..self.links.len() {
+            self.listen(Link(link));
+        }
+        progress
+    }
+
+    /// Ticks once, and leaves what log and store report for the next time.
+    pub(crate) fn step(&mut self) -> Progress {
+        let now = self.now;
+        let progress = self.router().tick(now).unwrap();
         for link in 0..self.links.len() {
             self.listen(Link(link));
         }

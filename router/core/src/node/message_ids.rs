@@ -35,14 +35,14 @@ impl MessageIds {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::BTreeSet;
 
     use super::*;
 
     #[test]
     fn ids_differ_and_carry_their_time() {
         let mut ids = MessageIds::seeded(7);
-        let made: HashSet<_> = (0..10_000).map(|_| ids.next(UnixMs(1_700_000_000_123))).collect();
+        let made: BTreeSet<_> = (0..10_000).map(|_| ids.next(UnixMs(1_700_000_000_123))).collect();
         assert_eq!(made.len(), 10_000);
         assert!(made.iter().all(|id| id.unix_ms() == Some(1_700_000_000_123)));
     }

@@ -1,0 +1,256 @@
+//! What a node wants done, and what it asks of the store.
+
+use std::collections::BTreeMap;
+
+use router_records::row::{ConversationRow, IndexRow, MessageRow, ReceiptRow, Row};
+use wire_base::ids::{ConversationId, MessageId, Offset, Position, Seq, UnixMs, UserId};
+use wire_link::{LinkHello, MessageRecord};
+
+use super::condition::Condition;
+use super::group::Group;
+use super::questions::Stage;
+use super::upkeep::Prune;
+use crate::fold::{Loaded, Lookup};
+use crate::sessions::{LinkId, PageRequest};
+
+/// Something for the driver to do.
+#[derive(Debug)]
+pub enum Intention {
+    /// Append a group to the log, durably. Answered by [`super::Node::handle_appended`]; one at a time.
+    Append(Group),
+    /// Look whether the log takes groups again. Answered by [`super::Node::handle_log_probed`].
+    ProbeLog,
+    /// Write rows, and that everything up to `through` is in the store, as one. Answered by [`super::Node::handle_applied`].
+    Apply {
+        /// In order: of two rows with one key the later one holds.
+        rows: Vec<Row>,
+        /// The last record that made some of them.
+        through: Offset,
+        /// About what they take, to be returned with the answer.
+        bytes: usize,
+    },
+    /// Try again to write what could not be written. Answered by [`super::Node::handle_store_retried`].
+    RetryStore,
+    /// Make everything that was applied durable. Answered by [`super::Node::handle_persisted`].
+    Persist,
+    /// Delete rows past retention. Answered by [`super::Node::handle_pruned`].
+    Prune(Prune),
+    /// Delete segments of the log. Answered by [`super::Node::handle_trimmed`].
+    TrimLog {
+        /// The first record that must stay.
+        below: Offset,
+    },
+    /// Read the store. Answered by [`super::Node::handle_answer`].
+    Ask(Ask),
+    /// Close a link; the node has forgotten it.
+    CloseLink(LinkId),
+    /// Tell the operator.
+    Note(Notice),
+}
+
+/// A question to the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// Ties the answer to it.
+    pub id: AskId,
+    /// Every row made by records up to here must be seen; `None`: nothing was ever folded.
+    pub after: Option<Offset>,
+    /// What is asked.
+    pub question: Question,
+}
+
+/// Names a question until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AskId(pub u64);
+
+/// What can be asked of the store. Nothing here decides: rows are read, and the node judges them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// Something that a fold or a hello needs: [`Answer::Loaded`].
+    Lookup(Lookup),
+    /// Entries of an inbox with their messages: [`Answer::Inbox`].
+    Inbox {
+        /// Whose.
+        user: UserId,
+        /// Entries after this,
+        after: Position,
+        /// at most so many,
+        limit: usize,
+        /// until their bodies have this many bytes as text, but at least one.
+        bytes_max: usize,
+        /// The message of an entry up to here may be gone; such an entry is passed over.
+        oldest: Position,
+    },
+    /// Messages of a conversation, newest first, without anything else: [`Answer::Messages`].
+    Messages {
+        /// Which.
+        conversation: ConversationId,
+        /// Only older than this.
+        before: Option<Seq>,
+        /// At most so many,
+        limit: usize,
+        /// and bodies of at most this many bytes together, but at least one message.
+        bytes_max: usize,
+    },
+    /// The same with the state and the watermarks of the conversation: [`Answer::History`].
+    History {
+        /// Which.
+        conversation: ConversationId,
+        /// Only older than this.
+        before: Option<Seq>,
+        /// At most so many,
+        limit: usize,
+        /// and bodies of at most this many bytes together, but at least one message.
+        bytes_max: usize,
+    },
+    /// Messages that were sent under an id, from whomever and wherever: [`Answer::Named`].
+    Named {
+        /// The id.
+        message_id: MessageId,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Conversations of a user by id, with their states: [`Answer::Conversations`].
+    Conversations {
+        /// Whose.
+        user: UserId,
+        /// Those after this.
+        after: Option<ConversationId>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// State, newest message and watermarks of some conversations: [`Answer::Summaries`].
+    Summaries(Vec<ConversationId>),
+}
+
+/// What the store has; the variants are those of [`Question`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// To [`Question::Lookup`].
+    Loaded(Loaded),
+    /// To [`Question::Inbox`].
+    Inbox(InboxPage),
+    /// To [`Question::Messages`], newest first.
+    Messages(Vec<MessageRow>),
+    /// To [`Question::History`].
+    History {
+        /// The conversation's state.
+        state: Option<ConversationRow>,
+        /// Watermarks of its members.
+        receipts: Vec<ReceiptRow>,
+        /// Newest first.
+        messages: Vec<MessageRow>,
+        /// Older ones exist.
+        more: bool,
+    },
+    /// To [`Question::Named`].
+    Named(Vec<NamedMessage>),
+    /// To [`Question::Conversations`], by id.
+    Conversations(Vec<UserConversation>),
+    /// To [`Question::Summaries`], in its order.
+    Summaries(Vec<Summary>),
+}
+
+/// Entries of an inbox, oldest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InboxPage {
+    /// Positions and messages.
+    pub entries: Vec<(Position, MessageRecord)>,
+    /// Everything there is up to here is in the page, or gone: the last entry, or the end of the inbox as it was read.
+    pub through: Option<Position>,
+}
+
+/// A message by its id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedMessage {
+    /// Its place.
+    pub index: IndexRow,
+    /// State of its conversation.
+    pub state: Option<ConversationRow>,
+}
+
+/// A conversation that a user takes part in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserConversation {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Its state.
+    pub state: Option<ConversationRow>,
+}
+
+/// What a list shows of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Its state.
+    pub state: Option<ConversationRow>,
+    /// Its newest message; `None` when that is past retention.
+    pub last: Option<MessageRow>,
+    /// Watermarks of its members.
+    pub receipts: Vec<ReceiptRow>,
+}
+
+/// What an operator may want to read in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A client said hello.
+    LinkUp(LinkId, LinkHello),
+    /// A client does not keep to the protocol of links, and is closed.
+    LinkRefused(LinkId, String),
+    /// The node takes messages again, or no longer.
+    ConditionChanged(Condition),
+    /// The wall clock jumped; it is believed once it has stood by that for a while.
+    ClockDoubted {
+        /// What it says.
+        said: UnixMs,
+        /// What is believed.
+        expected: UnixMs,
+    },
+    /// The wall clock is believed again, and says this.
+    ClockBelieved(UnixMs),
+}
+
+/// What an answer is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// Folds, or sessions to be opened.
+    Lookup(Lookup),
+    /// A session that is behind.
+    Page(PageRequest),
+    /// A client's question.
+    Question(LinkId, Stage),
+}
+
+/// The questions under way.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    next: u64,
+    open: BTreeMap<AskId, (Option<Offset>, Purpose)>,
+}
+
+impl Asks {
+    /// Returns the question to be asked, and remembers what for.
+    pub(super) fn ask(&mut self, after: Option<Offset>, purpose: Purpose, question: Question) -> Intention {
+        let id = AskId(self.next);
+        self.next += 1;
+        self.open.insert(id, (after, purpose));
+        Intention::Ask(Ask { id, after, question })
+    }
+
+    /// Takes out what a question was asked for; `None` when it was answered already.
+    pub(super) fn take(&mut self, id: AskId) -> Option<Purpose> {
+        self.open.remove(&id).map(|(_, purpose)| purpose)
+    }
+
+    /// Returns whether none is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Returns the offset below which no answer to a question under way is: what was written later must stay in memory,
+    /// or an old answer would take its place.
+    pub(super) fn oldest(&self) -> Option<Option<Offset>> {
+        self.open.values().map(|(after, _)| *after).min()
+    }
+}

@@ -1,0 +1,138 @@
+//! What leaves once records are folded: answers, deliveries, status updates.
+
+use wire_link::{Deliver, FromRouter, RequestId, SentRecord, StatusUpdateRecord};
+
+use super::Node;
+use super::condition::UNAVAILABLE;
+use super::group::ReplyTo;
+use super::links::UpdateFate;
+use crate::effects::{NewMessage, SendOutcome, StatusUpdate};
+use crate::prelog::Refusal;
+use crate::sessions::{Entry, LinkId};
+
+impl Node {
+    /// Lets out what was folded in this step.
+    pub(super) fn publish(&mut self) {
+        let mut effects = std::mem::take(&mut self.pending.effects);
+        let mut replies = std::mem::take(&mut self.pending.replies);
+        self.stats.sends += effects.messages.len() as u64;
+        let mut outcomes = effects.outcomes.iter().peekable();
+        for (offset, reply_to) in replies.drain(..) {
+            let outcome = outcomes
+                .next_if(|(of, _)| *of == offset)
+                .map(|(_, outcome)| outcome);
+            self.reply(reply_to, outcome);
+        }
+        for message in effects.messages.drain(..) {
+            self.publish_message(message);
+        }
+        for update in effects.updates.drain(..) {
+            self.publish_update(&update);
+        }
+        effects.clear();
+        self.pending.effects = effects; // For its memory.
+        self.pending.replies = replies;
+    }
+
+    fn reply(&mut self, reply_to: ReplyTo, outcome: Option<&SendOutcome>) {
+        match (reply_to, outcome) {
+            (ReplyTo::Send(link, request), Some(outcome)) => self.reply_outcome(link, request, outcome),
+            // Every new record has an outcome; should one have none, then not knowing is the truth.
+            (ReplyTo::Send(link, request), None) => self.reject(link, request, &UNAVAILABLE),
+            (ReplyTo::Status(link, request, user), _) => {
+                self.links.push(link, &FromRouter::Done(request));
+                self.questions.finish(link, user);
+            }
+            (ReplyTo::Nobody, _) => {}
+        }
+    }
+
+    fn reply_outcome(&mut self, link: LinkId, request: RequestId, outcome: &SendOutcome) {
+        match *outcome {
+            SendOutcome::Sent {
+                message_id,
+                conversation,
+                seq,
+                timestamp,
+                duplicate,
+            } => {
+                self.stats.duplicates += u64::from(duplicate);
+                let sent = SentRecord {
+                    request,
+                    message_id,
+                    conversation,
+                    seq,
+                    timestamp,
+                    duplicate,
+                };
+                self.links.push(link, &FromRouter::Sent(sent));
+            }
+            SendOutcome::Rejected { code, reason } => {
+                let refusal = Refusal {
+                    code,
+                    reason,
+                    retry_after_ms: None,
+                };
+                self.reject(link, request, &refusal);
+            }
+        }
+    }
+
+    /// Gives a message to every session that is up to date: one record a link, naming all its connections.
+    fn publish_message(&mut self, message: NewMessage) {
+        let mut deliveries = std::mem::take(&mut self.pages.deliveries);
+        let NewMessage { message, entries } = message;
+        for (user, position) in entries {
+            self.sessions
+                .handle_entry(user, &Entry::new(position, &message), &mut deliveries);
+        }
+        deliveries.sort_by_key(|delivery| delivery.link);
+        for of_link in deliveries.chunk_by(|a, b| a.link == b.link) {
+            let to = of_link
+                .iter()
+                .map(|delivery| (delivery.connection, delivery.position))
+                .collect();
+            let message = message.clone();
+            self.deliver(of_link[0].link, Deliver { message, to });
+        }
+        deliveries.clear();
+        self.pages.deliveries = deliveries; // For its memory.
+    }
+
+    /// Queues a delivery; a link that it fills gets no more.
+    pub(super) fn deliver(&mut self, link: LinkId, deliver: Deliver) {
+        self.stats.deliveries += deliver.to.len() as u64;
+        self.links.push(link, &FromRouter::Deliver(deliver));
+        if self.links.has_become_full(link) {
+            self.sessions.handle_link_full(link);
+        }
+    }
+
+    fn publish_update(&mut self, update: &StatusUpdate) {
+        let mut connections: Vec<_> = update
+            .peer
+            .into_iter()
+            .flat_map(|peer| self.sessions.connections(peer, None))
+            .collect();
+        if update.except.is_some() {
+            connections.extend(self.sessions.connections(update.user, update.except));
+        }
+        connections.sort_by_key(|(link, _)| *link);
+        for of_link in connections.chunk_by(|a, b| a.0 == b.0) {
+            let record = StatusUpdateRecord {
+                conversation: update.conversation,
+                user: update.user,
+                status: update.status,
+                seq: update.seq,
+                message_id: update.message_id,
+                to: of_link.iter().map(|(_, connection)| *connection).collect(),
+            };
+            let told = of_link.len() as u64;
+            match self.links.push_update(of_link[0].0, record) {
+                UpdateFate::Sent => self.stats.status_updates += told,
+                UpdateFate::Lost => self.stats.status_updates_lost += told,
+                UpdateFate::Held => {}
+            }
+        }
+    }
+}

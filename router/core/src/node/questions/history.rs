@@ -1,0 +1,61 @@
+//! A page of a conversation, newest first.
+
+use wire_link::{FromRouter, HistoryPageRecord, HistoryRecord};
+
+use super::{NOT_A_MEMBER, PAGE_BYTES_MAX, Stage, Step, UNREADABLE, json_bytes, message_record, watermarks};
+use crate::node::{Answer, Node, Question};
+use crate::prelog::Refusal;
+use crate::receipts::peer;
+
+impl Node {
+    pub(super) fn begin_history(&mut self, record: HistoryRecord) -> Step {
+        let question = Question::History {
+            conversation: record.conversation,
+            before: record.before,
+            limit: record.limit as usize,
+            bytes_max: PAGE_BYTES_MAX,
+        };
+        Step::Ask(Stage::History(record), question)
+    }
+
+    pub(super) fn answer_history(&mut self, record: &HistoryRecord, answer: Answer) -> Result<Step, Refusal> {
+        let Answer::History {
+            state,
+            receipts,
+            messages: rows,
+            mut more,
+        } = answer
+        else {
+            return Err(UNREADABLE);
+        };
+        let HistoryRecord {
+            request,
+            user,
+            conversation,
+            ..
+        } = *record;
+        let state = self.state_of(conversation, state);
+        let peer = state.and_then(|state| peer(&state, user)).ok_or(NOT_A_MEMBER)?;
+        let mut messages = Vec::with_capacity(rows.len());
+        let mut bytes = 0;
+        for row in rows {
+            let message = message_record(row);
+            bytes += json_bytes(&message);
+            if bytes > PAGE_BYTES_MAX && !messages.is_empty() {
+                more = true;
+                break;
+            }
+            messages.push(message);
+        }
+        let (delivered, read) = watermarks(&receipts, peer);
+        self.stats.history_pages += 1;
+        Ok(Step::Answer(FromRouter::HistoryPage(HistoryPageRecord {
+            request,
+            conversation,
+            messages,
+            more,
+            delivered,
+            read,
+        })))
+    }
+}

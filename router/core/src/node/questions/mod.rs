@@ -1,0 +1,325 @@
+//! Questions of clients: each user's in order, and none answered ahead of what its link had brought before.
+
+mod conversations;
+mod history;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use router_records::row::{ConversationRow, MessageRow, ReceiptRow};
+use wire_base::code::Code;
+use wire_base::ids::{ConversationId, Position, Seq, UserId};
+use wire_base::limits::{CIPHERTEXT_BYTES_MAX, FRAME_BYTES_MAX, KIND_BYTES_MAX, MEDIA_URL_BYTES_MAX};
+use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, MessageRecord, RequestId, StatusRecord};
+
+use super::condition::{Condition, StoreFault};
+use super::intention::Purpose;
+use super::{Answer, Node, Question};
+use crate::fair_queue::FairQueue;
+use crate::prelog::Refusal;
+use crate::sessions::{Entry, LinkId};
+use conversations::Scan;
+use status::StatusStage;
+
+/// Questions that wait for their turn, and the users whose question is under way.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    links: BTreeMap<LinkId, OfLink>,
+    turns: FairQueue<LinkId>,
+    /// Questions to the store that are not answered.
+    under_way: usize,
+}
+
+#[derive(Debug, Default)]
+struct OfLink {
+    queued: VecDeque<Queued>,
+    /// A question of theirs is under way: the next one waits, so that it sees what this one did.
+    busy: BTreeSet<UserId>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    /// Every group before this one must be folded: it may hold what the same client sent before.
+    after_group: u64,
+    asked: Asked,
+}
+
+/// What a client asked.
+#[derive(Debug)]
+enum Asked {
+    Status(StatusRecord),
+    History(HistoryRecord),
+    Conversations(ConversationsRecord),
+}
+
+/// How far a question is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    Status(StatusRecord, StatusStage),
+    History(HistoryRecord),
+    Scan(Box<Scan>),
+    Summaries(Box<Scan>),
+}
+
+/// What a step of a question leads to.
+enum Step {
+    /// The store is asked.
+    Ask(Stage, Question),
+    /// The answer.
+    Answer(FromRouter),
+    /// The record goes into the log, and the answer follows once it is folded.
+    Logged,
+}
+
+impl Asked {
+    fn request(&self) -> RequestId {
+        match self {
+            Self::Status(record) => record.request,
+            Self::History(record) => record.request,
+            Self::Conversations(record) => record.request,
+        }
+    }
+
+    fn user(&self) -> UserId {
+        match self {
+            Self::Status(record) => record.user,
+            Self::History(record) => record.user,
+            Self::Conversations(record) => record.user,
+        }
+    }
+}
+
+impl Stage {
+    fn of(&self) -> (RequestId, UserId) {
+        match self {
+            Self::Status(record, _) => (record.request, record.user),
+            Self::History(record) => (record.request, record.user),
+            Self::Scan(scan) | Self::Summaries(scan) => (scan.request(), scan.user()),
+        }
+    }
+}
+
+impl Questions {
+    /// Returns whether a link may bring another question.
+    pub(super) fn may_queue(&self, link: LinkId) -> bool {
+        self.links
+            .get(&link)
+            .is_none_or(|of| of.queued.len() + of.busy.len() < QUESTIONS_PER_LINK_MAX)
+    }
+
+    /// Forgets a link; what it has under way is answered to nobody.
+    pub(super) fn remove_link(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        self.turns.remove(link);
+    }
+
+    /// Learns that a user's question is answered.
+    pub(super) fn finish(&mut self, link: LinkId, user: UserId) {
+        if let Some(of) = self.links.get_mut(&link) {
+            of.busy.remove(&user);
+            if !of.queued.is_empty() {
+                self.turns.insert(link);
+            }
+        }
+    }
+
+    fn push(&mut self, link: LinkId, after_group: u64, asked: Asked) {
+        let of = self.links.entry(link).or_default();
+        of.queued.push_back(Queued { after_group, asked });
+        self.turns.insert(link);
+    }
+
+    /// Takes the first question of a link that waits for nothing, and marks its user busy.
+    fn pop(&mut self, link: LinkId, open_group: u64) -> Option<Asked> {
+        let OfLink { queued, busy } = self.links.get_mut(&link)?;
+        let mut waiting = BTreeSet::new();
+        let at = queued.iter().position(|queued| {
+            let user = queued.asked.user();
+            let may = queued.after_group <= open_group && !busy.contains(&user) && !waiting.contains(&user);
+            waiting.insert(user);
+            may
+        })?;
+        let asked = queued.remove(at)?.asked;
+        busy.insert(asked.user());
+        Some(asked)
+    }
+}
+
+impl Node {
+    pub(super) fn queue_status(&mut self, link: LinkId, record: StatusRecord) {
+        self.queue_question(link, Asked::Status(record));
+    }
+
+    pub(super) fn queue_history(&mut self, link: LinkId, record: HistoryRecord) {
+        self.queue_question(link, Asked::History(record));
+    }
+
+    pub(super) fn queue_conversations(&mut self, link: LinkId, record: ConversationsRecord) {
+        self.queue_question(link, Asked::Conversations(record));
+    }
+
+    fn queue_question(&mut self, link: LinkId, asked: Asked) {
+        let after_group = self.next_group();
+        self.questions.push(link, after_group, asked);
+    }
+
+    /// Begins questions, links in turn, as many as may be under way; answers let others begin.
+    pub(super) fn serve_questions(&mut self) {
+        // While records wait for a store that fails, nobody is answered as if they were not there; nor does anybody wait.
+        let is_stuck = !self.pending.is_empty()
+            && matches!(
+                self.condition,
+                Condition::StoreFull { .. } | Condition::StoreStopped { .. } | Condition::StoreFailed
+            );
+        let mut passed_over = 0;
+        while passed_over < self.questions.turns.len() && self.questions.under_way < self.config.pages_at_once
+        {
+            let Some(link) = self.questions.turns.pop() else {
+                break;
+            };
+            let open_group = if is_stuck {
+                u64::MAX
+            } else {
+                self.oldest_open_group()
+            };
+            let asked = match self.links.may_owe(link) {
+                true => self.questions.pop(link, open_group),
+                false => None,
+            };
+            match asked {
+                Some(asked) if is_stuck => {
+                    let (request, user) = (asked.request(), asked.user());
+                    self.fail(link, request, &UNREADABLE);
+                    self.questions.finish(link, user);
+                    passed_over = 0;
+                }
+                Some(asked) => {
+                    self.begin_question(link, asked);
+                    passed_over = 0;
+                }
+                None => passed_over += 1,
+            }
+            if self
+                .questions
+                .links
+                .get(&link)
+                .is_some_and(|of| !of.queued.is_empty())
+            {
+                self.questions.turns.insert(link);
+            }
+        }
+    }
+
+    fn begin_question(&mut self, link: LinkId, asked: Asked) {
+        let (request, user) = (asked.request(), asked.user());
+        let step = match asked {
+            Asked::Status(record) => self.begin_status(link, record),
+            Asked::History(record) => Ok(self.begin_history(record)),
+            Asked::Conversations(record) => self.begin_conversations(record),
+        };
+        self.take_step(link, request, user, step);
+    }
+
+    /// Takes what the store answered to a question of a client.
+    pub(super) fn handle_question_answered(
+        &mut self,
+        link: LinkId,
+        stage: Stage,
+        answer: Result<Answer, StoreFault>,
+    ) {
+        self.questions.under_way -= 1;
+        let (request, user) = stage.of();
+        let step = match answer {
+            Ok(answer) => self.continue_question(link, stage, answer),
+            Err(_) => {
+                self.stats.store_errors += 1;
+                Err(UNREADABLE)
+            }
+        };
+        self.take_step(link, request, user, step);
+    }
+
+    fn continue_question(&mut self, link: LinkId, stage: Stage, answer: Answer) -> Result<Step, Refusal> {
+        match stage {
+            Stage::Status(record, stage) => self.continue_status(link, record, stage, answer),
+            Stage::History(record) => self.answer_history(&record, answer),
+            Stage::Scan(scan) => self.continue_scan(scan, answer),
+            Stage::Summaries(scan) => self.answer_conversations(&scan, answer),
+        }
+    }
+
+    fn take_step(&mut self, link: LinkId, request: RequestId, user: UserId, step: Result<Step, Refusal>) {
+        match step {
+            Ok(Step::Ask(stage, question)) => {
+                self.questions.under_way += 1;
+                self.ask(Purpose::Question(link, stage), question);
+            }
+            Ok(Step::Answer(record)) => {
+                self.links.push(link, &record);
+                self.questions.finish(link, user);
+            }
+            Ok(Step::Logged) => {}
+            Err(refusal) => {
+                self.fail(link, request, &refusal);
+                self.questions.finish(link, user);
+            }
+        }
+    }
+
+    /// Returns the state of a conversation: what memory has is newer than what was read.
+    fn state_of(&self, id: ConversationId, read: Option<ConversationRow>) -> Option<ConversationRow> {
+        match self.folds.conversation(id) {
+            Some(row) => row.copied(),
+            None => read,
+        }
+    }
+}
+
+/// Returns the watermarks of a member among those of a conversation.
+fn watermarks(receipts: &[ReceiptRow], user: UserId) -> (Seq, Seq) {
+    let row = receipts.iter().find(|row| row.user == user);
+    row.map_or((Seq(0), Seq(0)), |row| (row.delivered, row.read))
+}
+
+/// Returns a stored message as it travels.
+pub fn message_record(row: MessageRow) -> MessageRecord {
+    MessageRecord {
+        conversation: row.conversation,
+        seq: row.seq,
+        message_id: row.message_id,
+        sender: row.sender,
+        sender_device: row.sender_device,
+        timestamp: row.timestamp,
+        body: row.body,
+    }
+}
+
+/// Returns what a message takes as JSON, at most.
+fn json_bytes(message: &MessageRecord) -> usize {
+    OBJECT_BYTES + Entry::new(Position::default(), message).bytes as usize
+}
+
+/// Questions of one link that wait or are under way; over it nothing more is taken from the link.
+const QUESTIONS_PER_LINK_MAX: usize = 256;
+
+/// What the messages of one page may take as JSON. A page holds at least one message, which may be larger, and has a
+/// few fields of its own.
+const PAGE_BYTES_MAX: usize = 96 * 1024;
+/// What a message or a summary takes as JSON beside its content, its media URL and its kind, at most.
+const OBJECT_BYTES: usize = 384;
+/// The largest message alone in a page: ciphertext in base64, and media URL and kind of characters that are escaped.
+const LARGEST_MESSAGE_BYTES: usize =
+    CIPHERTEXT_BYTES_MAX.div_ceil(3) * 4 + (MEDIA_URL_BYTES_MAX + KIND_BYTES_MAX) * 6 + OBJECT_BYTES;
+const _: () = assert!(PAGE_BYTES_MAX + OBJECT_BYTES <= FRAME_BYTES_MAX);
+const _: () = assert!(LARGEST_MESSAGE_BYTES + OBJECT_BYTES <= FRAME_BYTES_MAX);
+
+const UNREADABLE: Refusal = Refusal {
+    code: Code::Unavailable,
+    reason: "the store cannot be read now; try again",
+    retry_after_ms: None,
+};
+const NOT_A_MEMBER: Refusal = Refusal {
+    code: Code::Forbidden,
+    reason: "conversation_id: not a conversation of this user",
+    retry_after_ms: None,
+};

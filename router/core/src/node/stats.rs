@@ -1,0 +1,63 @@
+//! What a node counts: plain numbers that a driver copies out.
+
+use wire_base::code::Code;
+
+/// Numbers of a node since it started. Those that [`super::Node::stats`] fills in are gauges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeStats {
+    /// Messages given a seq.
+    pub sends: u64,
+    /// Sends answered with the seq of an earlier one.
+    pub duplicates: u64,
+    /// Sends refused, by code, in the order of [`Code::ALL`].
+    pub rejected: [u64; Code::ALL.len()],
+    /// Acks given to the log.
+    pub acks: u64,
+    /// Times that the log had no room.
+    pub log_full: u64,
+    /// Messages handed to sessions, each connection counted.
+    pub deliveries: u64,
+    /// Status updates handed to sessions, each connection counted.
+    pub status_updates: u64,
+    /// Status updates lost because a link stood still.
+    pub status_updates_lost: u64,
+    /// Pages of stored messages read for sessions that catch up.
+    pub backlog_pages: u64,
+    /// Pages of history and of conversations answered.
+    pub history_pages: u64,
+    /// Batches that a link had no room for.
+    pub link_refusals: u64,
+    /// Links closed because their client broke the format.
+    pub link_faults: u64,
+    /// Look-ups that missed memory and went to the store.
+    pub store_reads: u64,
+    /// Reads and writes that the store failed.
+    pub store_errors: u64,
+    /// Times that the wall clock was not believed.
+    pub clock_doubts: u64,
+    /// Syncs of the store.
+    pub store_persists: u64,
+    /// Steps of deleting what is past retention.
+    pub sweep_steps: u64,
+    /// Records that are in the log and not surely in the store: what a start after a crash replays.
+    pub store_lag: u64,
+    /// Links open.
+    pub links: u64,
+    /// Sessions open.
+    pub sessions: u64,
+    /// Sessions that wait for a page, those of links that stand still among them.
+    pub sessions_behind: u64,
+    /// Devices whose ack waits to be logged.
+    pub acks_waiting: u64,
+    /// Bytes that wait for room in links.
+    pub link_backlog: u64,
+    /// Bytes of rows that the store has not taken yet.
+    pub unapplied_bytes: u64,
+}
+
+impl NodeStats {
+    pub(super) fn count_rejected(&mut self, code: Code) {
+        let index = Code::ALL.iter().position(|listed| *listed == code);
+        self.rejected[index.expect("ALL lists every code")] += 1;
+    }
+}

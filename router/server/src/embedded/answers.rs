@@ -1,0 +1,146 @@
+//! What a store answers to the questions of a node: rows read and put together, nothing judged.
+
+use router_core::fold::{Loaded, Lookup};
+use router_core::node::{
+    Answer, InboxPage, NamedMessage, Question, Summary, UserConversation, message_record,
+};
+use router_core::sessions::Entry;
+use router_records::row::{Members, ReceiptRow};
+use router_storage::store::{Store, StoreError};
+use wire_base::ids::{ConversationId, Position, UserId};
+
+/// Answers a question.
+///
+/// Order: every row that the question must see was applied.
+/// Errors: those of the store; nothing was read then.
+pub(super) fn answer<S: Store>(store: &S, question: &Question) -> Result<Answer, StoreError> {
+    Ok(match *question {
+        Question::Lookup(lookup) => Answer::Loaded(load(store, lookup)?),
+        Question::Inbox {
+            user,
+            after,
+            limit,
+            bytes_max,
+            oldest,
+        } => Answer::Inbox(inbox(store, user, after, limit, bytes_max, oldest)?),
+        Question::Messages {
+            conversation,
+            before,
+            limit,
+            bytes_max,
+        } => Answer::Messages(
+            store
+                .messages_before(conversation, before, limit, bytes_max)?
+                .rows,
+        ),
+        Question::History {
+            conversation,
+            before,
+            limit,
+            bytes_max,
+        } => {
+            let page = store.messages_before(conversation, before, limit, bytes_max)?;
+            Answer::History {
+                state: store.conversation(conversation)?,
+                receipts: receipts(store, conversation)?,
+                messages: page.rows,
+                more: page.more,
+            }
+        }
+        Question::Named { message_id, limit } => {
+            let found = store.index_by_message(message_id, limit)?;
+            let named = found.into_iter().map(|index| {
+                let state = store.conversation(index.conversation)?;
+                Ok(NamedMessage { index, state })
+            });
+            Answer::Named(named.collect::<Result<_, StoreError>>()?)
+        }
+        Question::Conversations { user, after, limit } => {
+            let found = store.user_conversations(user, after, limit)?;
+            let conversations = found.into_iter().map(|row| {
+                let conversation = row.conversation;
+                let state = store.conversation(conversation)?;
+                Ok(UserConversation { conversation, state })
+            });
+            Answer::Conversations(conversations.collect::<Result<_, StoreError>>()?)
+        }
+        Question::Summaries(ref conversations) => {
+            let summaries = conversations.iter().map(|id| summary(store, *id));
+            Answer::Summaries(summaries.collect::<Result<_, StoreError>>()?)
+        }
+    })
+}
+
+fn load<S: Store>(store: &S, lookup: Lookup) -> Result<Loaded, StoreError> {
+    Ok(match lookup {
+        Lookup::Conversation(id) => Loaded::Conversation(id, store.conversation(id)?),
+        Lookup::Index(key) => Loaded::Index(key, store.index(key.message_id, key.sender, key.conversation)?),
+        Lookup::Receipt(conversation, user) => {
+            Loaded::Receipt(conversation, user, store.receipt(conversation, user)?)
+        }
+        Lookup::User(user) => Loaded::User {
+            user,
+            devices: store.devices(user)?,
+            head: store.inbox_last(user)?.map(|row| row.position),
+        },
+    })
+}
+
+fn inbox<S: Store>(
+    store: &S,
+    user: UserId,
+    after: Position,
+    limit: usize,
+    bytes_max: usize,
+    oldest: Position,
+) -> Result<InboxPage, StoreError> {
+    let mut page = InboxPage::default();
+    let mut bytes = 0;
+    for row in store.inbox_after(user, after, limit)? {
+        page.through = Some(row.position);
+        // The newest entry of an inbox is kept past retention, as its head; its message may be gone.
+        if row.position <= oldest {
+            continue;
+        }
+        let message = store
+            .message(row.conversation, row.seq)?
+            .ok_or_else(|| StoreError::Damaged {
+                key: format!("message {} {}", row.conversation, row.seq.0),
+                reason: "an inbox points to it and it is not there".into(),
+            })?;
+        let message = message_record(message);
+        bytes += Entry::new(row.position, &message).bytes as usize;
+        page.entries.push((row.position, message));
+        if bytes >= bytes_max {
+            break;
+        }
+    }
+    Ok(page)
+}
+
+fn summary<S: Store>(store: &S, conversation: ConversationId) -> Result<Summary, StoreError> {
+    let state = store.conversation(conversation)?;
+    let last = match &state {
+        Some(state) => store.message(conversation, state.last_seq)?,
+        None => None,
+    };
+    Ok(Summary {
+        conversation,
+        state,
+        last,
+        receipts: receipts(store, conversation)?,
+    })
+}
+
+/// Returns the watermarks of every member of a conversation that the store knows.
+fn receipts<S: Store>(store: &S, conversation: ConversationId) -> Result<Vec<ReceiptRow>, StoreError> {
+    let Some(state) = store.conversation(conversation)? else {
+        return Ok(Vec::new());
+    };
+    let Members::Direct { low, high, .. } = state.members;
+    let mut receipts = Vec::new();
+    for user in std::iter::once(low).chain((low != high).then_some(high)) {
+        receipts.extend(store.receipt(conversation, user)?);
+    }
+    Ok(receipts)
+}

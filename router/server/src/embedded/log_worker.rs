@@ -1,0 +1,118 @@
+//! The log at work: appends groups and says what came of it. Runs on a thread of its own, or inline.
+
+use std::time::{Duration, Instant};
+
+use router_core::node::{Appended, Group, LogFault};
+use router_storage::disk::{Disk, DiskError};
+use router_storage::log::{self, AppendError, LogStats, SegmentedLog};
+use wire_base::ids::Offset;
+
+/// Something for the log to do.
+#[derive(Debug)]
+pub enum LogJob {
+    /// See [`router_core::node::Intention::Append`].
+    Append(Group),
+    /// See [`router_core::node::Intention::ProbeLog`].
+    Probe,
+    /// See [`router_core::node::Intention::TrimLog`].
+    Trim {
+        /// The first record that stays.
+        below: Offset,
+    },
+}
+
+/// What came of a [`LogJob`].
+#[derive(Debug)]
+pub enum LogDone {
+    /// A group is in the log, or not.
+    Appended {
+        /// Where it stands.
+        outcome: Result<Appended, LogFault>,
+        /// From its first byte to the end of its sync.
+        took: Duration,
+        /// Counts since the start.
+        stats: LogStats,
+    },
+    /// Whether there is room again.
+    Probed(Result<(), LogFault>),
+    /// Segments are deleted, or not.
+    Trimmed {
+        /// The first record that stays.
+        below: Offset,
+        /// They are.
+        is_done: bool,
+    },
+}
+
+/// A log with its buffer.
+pub(super) struct LogWorker<D: Disk> {
+    log: SegmentedLog<D>,
+    frame: log::Group,
+    /// The simulated machine went down.
+    is_crashed: bool,
+}
+
+impl<D: Disk> LogWorker<D> {
+    pub(super) fn new(log: SegmentedLog<D>) -> Self {
+        Self {
+            log,
+            frame: log::Group::new(),
+            is_crashed: false,
+        }
+    }
+
+    pub(super) fn log(&self) -> &SegmentedLog<D> {
+        &self.log
+    }
+
+    pub(super) fn is_crashed(&self) -> bool {
+        self.is_crashed
+    }
+
+    pub(super) fn run(&mut self, job: LogJob) -> LogDone {
+        match job {
+            LogJob::Append(group) => {
+                let started = Instant::now();
+                self.frame.clear();
+                group.records().for_each(|record| self.frame.push_bytes(record));
+                let appended = self.log.append_group(&mut self.frame);
+                let took = started.elapsed();
+                let stats = self.log.stats();
+                let newest = self.log.segments().last().map(|segment| segment.first);
+                let outcome = self.judge(appended).map(|first| Appended {
+                    first,
+                    log_bytes: stats.bytes,
+                    is_new_segment: newest == Some(first),
+                });
+                LogDone::Appended { outcome, took, stats }
+            }
+            LogJob::Probe => {
+                let probed = self.log.probe_space();
+                LogDone::Probed(self.judge(probed))
+            }
+            LogJob::Trim { below } => {
+                let trimmed = self.log.delete_before(below);
+                if let Err(error) = &trimmed {
+                    self.is_crashed |= error.is_crash();
+                    tracing::warn!(%error, "old segments of the log could not be deleted");
+                }
+                let is_done = trimmed.is_ok();
+                LogDone::Trimmed { below, is_done }
+            }
+        }
+    }
+
+    fn judge<T>(&mut self, outcome: Result<T, AppendError>) -> Result<T, LogFault> {
+        outcome.map_err(|error| match error {
+            AppendError::NoSpace => LogFault::NoSpace,
+            AppendError::Failed(DiskError::Crashed) => {
+                self.is_crashed = true;
+                LogFault::Failed
+            }
+            AppendError::Failed(_) | AppendError::Stopped => {
+                tracing::error!(%error, "nothing is acknowledged until restart");
+                LogFault::Failed
+            }
+        })
+    }
+}
