@@ -63,8 +63,8 @@ pub trait Application {
     /// Acts on every deadline of an open connection that has passed.
     fn handle_deadline(&mut self, _: &mut Connections<Self::Session>, _: ConnectionHandle, _: Now) {}
 
-    /// Takes news of a link.
-    fn handle_link(&mut self, _: &mut Connections<Self::Session>, _: LinkId, _: LinkNews, _: Now) {}
+    /// Takes an event of a link.
+    fn handle_link(&mut self, _: &mut Connections<Self::Session>, _: LinkId, _: LinkEvent, _: Now) {}
 
     /// Takes back a batch that a link had no room for.
     fn handle_link_refused(&mut self, _: &mut Connections<Self::Session>, _: LinkId, _: Bytes) {}
@@ -102,7 +102,7 @@ pub struct Accepted<S> {
 
 /// What became of a link.
 #[derive(Clone, Debug)]
-pub enum LinkNews {
+pub enum LinkEvent {
     /// It stands.
     Up,
     /// A batch came.

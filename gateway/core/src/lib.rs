@@ -48,7 +48,7 @@ pub use connections::Connections;
 pub use disconnect::{Disconnect, Reason, Side};
 pub use echo::{Echo, EchoConfig};
 pub use hub::Hub;
-pub use output::{Buffer, LinkId, Output, Reading};
+pub use output::{LinkId, Output, Reading, SendBuf};
 pub use sessions::{Auth, Session, Sessions, SessionsConfig};
 pub use stats::{Metric, Stats};
 pub use time::Now;

@@ -8,7 +8,7 @@ use wire_base::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX};
 use wire_client::json::{BATCH_CLOSE, BATCH_OPEN, BATCH_SEPARATOR};
 use wire_ws::{HEADER_BYTES_MAX, Opcode, encode_frame, encode_header};
 
-use crate::output::Buffer;
+use crate::output::SendBuf;
 use crate::time::{Now, Stamp};
 
 /// The outbox of one connection.
@@ -17,7 +17,7 @@ use crate::time::{Now, Stamp};
 #[derive(Default)]
 pub(crate) struct Outbox {
     /// What the socket did not take; goes first.
-    rest: Option<Buffer>,
+    rest: Option<SendBuf>,
     /// Frames behind it.
     bytes: Vec<u8>,
     /// The frame at the end of `bytes` that still takes objects.
@@ -36,7 +36,7 @@ pub(crate) struct Outbox {
 
 /// What [`Outbox::take`] took.
 pub(crate) struct Taken {
-    pub(crate) bytes: Buffer,
+    pub(crate) bytes: SendBuf,
     /// Frames completed since the last time.
     pub(crate) frames: u32,
     /// Those of them that are batches.
@@ -75,7 +75,7 @@ impl Outbox {
     /// Returns the bytes that wait, the header of an open frame included.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.rest.as_ref().map_or(0, Buffer::len) + self.bytes.len()
+        self.rest.as_ref().map_or(0, SendBuf::len) + self.bytes.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -84,7 +84,7 @@ impl Outbox {
 
     /// Returns the bytes of an earlier send that came back.
     pub(crate) fn rest_bytes(&self) -> usize {
-        self.rest.as_ref().map_or(0, Buffer::len)
+        self.rest.as_ref().map_or(0, SendBuf::len)
     }
 
     /// Returns the frames queued since the last send.
@@ -217,7 +217,7 @@ impl Outbox {
         self.end_frame();
         self.is_lingering = false;
         let bytes = match self.rest.take() {
-            None => Buffer::Owned(std::mem::take(&mut self.bytes)),
+            None => SendBuf::Owned(std::mem::take(&mut self.bytes)),
             Some(rest) => {
                 self.retried_bytes = rest.len() + self.bytes.len();
                 self.join(rest)
@@ -231,18 +231,18 @@ impl Outbox {
     }
 
     /// Puts what waits behind `rest`.
-    fn join(&mut self, rest: Buffer) -> Buffer {
+    fn join(&mut self, rest: SendBuf) -> SendBuf {
         if self.bytes.is_empty() {
             return rest;
         }
         let mut joined = Vec::with_capacity(rest.len() + self.bytes.len());
         joined.extend_from_slice(rest.as_slice());
         joined.append(&mut self.bytes);
-        Buffer::Owned(joined)
+        SendBuf::Owned(joined)
     }
 
     /// Takes back what the socket did not take, and waits for it.
-    pub(crate) fn handle_rest(&mut self, rest: Buffer, now: Now) {
+    pub(crate) fn handle_rest(&mut self, rest: SendBuf, now: Now) {
         debug_assert!(self.rest.is_none(), "one unfinished send at a time");
         if rest.len() != self.retried_bytes {
             self.progress = Stamp::of(now);

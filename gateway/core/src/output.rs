@@ -17,7 +17,7 @@ pub enum Output {
         /// Where to.
         id: ConnectionHandle,
         /// Whole frames, or the rest of an earlier send and what follows it.
-        bytes: Buffer,
+        bytes: SendBuf,
     },
     /// End the stream to the peer, and go on reading.
     ShutdownWrite(ConnectionHandle),
@@ -38,14 +38,14 @@ pub enum Output {
 
 /// Bytes to send: of one connection, or shared.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Buffer {
+pub enum SendBuf {
     /// To be recycled when it is sent.
     Owned(Vec<u8>),
     /// Part of a buffer that others may hold.
     Shared(Bytes),
 }
 
-impl Buffer {
+impl SendBuf {
     /// Returns the bytes.
     pub fn as_slice(&self) -> &[u8] {
         match self {
@@ -65,7 +65,7 @@ impl Buffer {
     }
 }
 
-impl fmt::Debug for Buffer {
+impl fmt::Debug for SendBuf {
     /// Prints the length only: content belongs to users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {

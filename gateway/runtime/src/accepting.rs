@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
-use crate::desk::Desk;
 use crate::reactor::{ACCEPT_PAUSE, ReactorConfig, SocketId};
+use crate::socket_core::SocketCore;
 
 /// The listeners of a reactor.
 pub(crate) struct Listeners {
@@ -61,12 +61,12 @@ impl Listeners {
         self.listeners.len()
     }
 
-    /// Accepts what waits, within the budget of one wait and the room of the desk; `watch` registers each connection
+    /// Accepts what waits, within the budget of one wait and the room there is; `watch` registers each connection
     /// with the engine.
     pub(crate) fn accept(
         &mut self,
-        desk: &mut Desk,
-        mut watch: impl FnMut(&Desk, SocketId) -> io::Result<()>,
+        core: &mut SocketCore,
+        mut watch: impl FnMut(&SocketCore, SocketId) -> io::Result<()>,
     ) {
         if self.again.is_some_and(|at| Instant::now() < at) {
             return;
@@ -74,36 +74,36 @@ impl Listeners {
         self.again = None;
         let mut budget = self.accepts_per_wait;
         for listener in &mut self.listeners {
-            while budget > 0 && listener.is_ready && desk.has_room() {
+            while budget > 0 && listener.is_ready && core.has_room() {
                 match accept(&listener.socket) {
                     Ok(Some(fd)) => {
                         budget -= 1;
-                        let id = desk.accepted(fd);
-                        if let Err(error) = watch(desk, id) {
-                            desk.forget(id);
-                            desk.accept_failed(error);
+                        let id = core.accepted(fd);
+                        if let Err(error) = watch(core, id) {
+                            core.forget(id);
+                            core.accept_failed(error);
                         }
                     }
                     Ok(None) => listener.is_ready = false,
                     Err(error) => {
-                        desk.accept_failed(error);
+                        core.accept_failed(error);
                         self.again = Some(Instant::now() + ACCEPT_PAUSE);
                         return;
                     }
                 }
             }
         }
-        let is_full = self.are_ready() && !desk.has_room();
+        let is_full = self.are_ready() && !core.has_room();
         if is_full && !self.is_full {
-            desk.stats.accept_pauses += 1;
+            core.stats.accept_pauses += 1;
         }
         self.is_full = is_full;
     }
 
     /// Returns how long the kernel may wait: not at all while there are connections to accept, and not beyond the rest
     /// after a failure.
-    pub(crate) fn sleep_max(&self, desk: &Desk, timeout: Option<Duration>) -> Option<Duration> {
-        if !self.are_ready() || !desk.has_room() {
+    pub(crate) fn sleep_max(&self, core: &SocketCore, timeout: Option<Duration>) -> Option<Duration> {
+        if !self.are_ready() || !core.has_room() {
             return timeout;
         }
         let pause = self

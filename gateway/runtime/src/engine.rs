@@ -217,7 +217,7 @@ mod tests {
 
     impl AnyReactor {
         fn user_timeout_and_nodelay(&self, id: SocketId) -> (Option<Duration>, bool) {
-            let socket = either!(self, r => r.desk().sockets.get(id)).unwrap();
+            let socket = either!(self, r => r.core().sockets.get(id)).unwrap();
             let fd = socket.fd();
             let options = SockRef::from(&fd);
             (
@@ -228,7 +228,7 @@ mod tests {
 
         /// Neither inherited by child processes nor able to block the worker.
         fn is_private_and_nonblocking(&self, id: SocketId) -> bool {
-            let socket = either!(self, r => r.desk().sockets.get(id)).unwrap();
+            let socket = either!(self, r => r.core().sockets.get(id)).unwrap();
             rustix::io::fcntl_getfd(socket.fd())
                 .unwrap()
                 .contains(rustix::io::FdFlags::CLOEXEC)
@@ -238,7 +238,7 @@ mod tests {
         }
 
         fn binds_without_port(&self, id: SocketId) -> bool {
-            let socket = either!(self, r => r.desk().sockets.get(id)).unwrap();
+            let socket = either!(self, r => r.core().sockets.get(id)).unwrap();
             let (mut value, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
             // SAFETY: the pointers describe `value` and `length`, which outlive the call.
             let result = unsafe {

@@ -3,7 +3,7 @@
 //! Reading order:
 //! 1. [`reactor`]: the contract of an I/O engine: [`Reactor`], [`Event`], [`SendBuf`].
 //! 2. [`engine`]: how one is chosen and opened: [`open`].
-//! 3. `desk` and `accepting`: what both engines do alike; `sockets`: what they keep per connection, 12 bytes.
+//! 3. `socket_core` and `accepting`: what both engines do alike; `sockets`: what they keep per connection, 12 bytes.
 //! 4. [`uring`] and [`poll`]: the two engines. [`probe`]: whether the first works here.
 //! 5. [`waker`] and [`mod@mailbox`]: how threads reach a worker. [`worker`], [`listen`], [`descriptors`],
 //!    [`clock`]: what a driver needs besides.
@@ -22,13 +22,13 @@ mod accepting;
 mod buffers;
 pub mod clock;
 pub mod descriptors;
-mod desk;
 pub mod engine;
 pub mod listen;
 pub mod mailbox;
 pub mod poll;
 pub mod probe;
 pub mod reactor;
+mod socket_core;
 mod sockets;
 pub mod uring;
 pub mod waker;

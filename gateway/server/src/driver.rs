@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_core::{Application, Buffer, Hub, LinkId, Now, Output, Reading};
-use runtime::{Clock, Event, Mailbox, Reactor, SendBuf, SocketId, Waker};
+use gateway_core::{Application, Hub, LinkId, Now, Output, Reading};
+use runtime::{Clock, Event, Mailbox, Reactor, SocketId, Waker};
 use wire_auth::Verifier;
 use wire_base::ids::{ConnectionHandle, UnixMs};
 use wire_link::pipe::{Endpoint, SendError};
@@ -372,16 +372,16 @@ fn socket(id: ConnectionHandle) -> SocketId {
     }
 }
 
-fn to_reactor(buffer: Buffer) -> SendBuf {
+fn to_reactor(buffer: gateway_core::SendBuf) -> runtime::SendBuf {
     match buffer {
-        Buffer::Owned(bytes) => SendBuf::Owned(bytes),
-        Buffer::Shared(bytes) => SendBuf::Shared(bytes),
+        gateway_core::SendBuf::Owned(bytes) => runtime::SendBuf::Owned(bytes),
+        gateway_core::SendBuf::Shared(bytes) => runtime::SendBuf::Shared(bytes),
     }
 }
 
-fn from_reactor(buffer: SendBuf) -> Buffer {
+fn from_reactor(buffer: runtime::SendBuf) -> gateway_core::SendBuf {
     match buffer {
-        SendBuf::Owned(bytes) => Buffer::Owned(bytes),
-        SendBuf::Shared(bytes) => Buffer::Shared(bytes),
+        runtime::SendBuf::Owned(bytes) => gateway_core::SendBuf::Owned(bytes),
+        runtime::SendBuf::Shared(bytes) => gateway_core::SendBuf::Shared(bytes),
     }
 }

@@ -130,7 +130,7 @@ impl<S> Conn<S> {
 
     /// Notes a sign of life of the client.
     #[inline]
-    pub(crate) fn hear(&mut self, now: Now) {
+    pub(crate) fn touch(&mut self, now: Now) {
         self.quiet_since = Stamp::of(now);
         self.pings_missed = 0;
     }

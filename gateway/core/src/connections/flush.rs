@@ -6,7 +6,7 @@ use super::{Connections, Pauses, Phase};
 use crate::disconnect::Reason;
 use crate::limits::{OUTBOX_FAREWELL_BYTES_MAX, PROGRESS_MS_MAX};
 use crate::outbox::Outbox;
-use crate::output::{Buffer, Output};
+use crate::output::{Output, SendBuf};
 use crate::time::Now;
 
 impl<S> Connections<S> {
@@ -46,7 +46,7 @@ impl<S> Connections<S> {
     }
 
     /// Takes back what a socket did not take.
-    pub(crate) fn handle_send_short(&mut self, id: ConnectionHandle, rest: Buffer, now: Now) {
+    pub(crate) fn handle_send_short(&mut self, id: ConnectionHandle, rest: SendBuf, now: Now) {
         let Some(conn) = self.get_mut(id).filter(|_| !rest.is_empty()) else {
             return;
         };
@@ -65,7 +65,7 @@ impl<S> Connections<S> {
     pub(crate) fn handle_writable(&mut self, id: ConnectionHandle, now: Now) {
         let Some(conn) = self.get_mut(id) else { return };
         if conn.outbox.as_deref().is_some_and(Outbox::is_blocked) {
-            conn.hear(now);
+            conn.touch(now);
         }
         if let Some(outbox) = conn.outbox.as_deref_mut() {
             outbox.handle_writable();

@@ -218,7 +218,7 @@ impl<S> Connections<S> {
         conn.pauses.remove(pause);
         if conn.pauses.is_empty() {
             // The client could not be heard meanwhile.
-            conn.hear(now);
+            conn.touch(now);
             conn.partial_since = conn.quiet_since;
             if conn.reader.is_partial() {
                 self.wheel.set_earlier(id.slot, now.mono_ms + MESSAGE_MS_MAX);

@@ -11,13 +11,13 @@ use wire_auth::Verifier;
 use wire_base::ids::ConnectionHandle;
 use wire_ws::Rules;
 
-use crate::application::{Application, LinkNews};
+use crate::application::{Application, LinkEvent};
 use crate::budget::MemoryBudget;
 use crate::config::HubConfig;
 use crate::connections::{Connections, Phase};
 use crate::disconnect::Reason;
 use crate::limits::DISCARD_BYTES_MAX;
-use crate::output::{Buffer, LinkId, Output, Reading};
+use crate::output::{LinkId, Output, Reading, SendBuf};
 use crate::stats::Stats;
 use crate::time::Now;
 
@@ -65,7 +65,7 @@ impl<A: Application> Hub<A> {
         let Some(conn) = self.connections.get_mut(id) else {
             return Reading::Stopped;
         };
-        conn.hear(now);
+        conn.touch(now);
         let phase = conn.phase;
         self.connections.stats.received_bytes += bytes.len() as u64;
         match phase {
@@ -99,7 +99,7 @@ impl<A: Application> Hub<A> {
     }
 
     /// Takes back what a socket did not take of a send. Nothing more is sent on it until it is writable.
-    pub fn handle_send_short(&mut self, id: ConnectionHandle, rest: Buffer, now: Now) {
+    pub fn handle_send_short(&mut self, id: ConnectionHandle, rest: SendBuf, now: Now) {
         self.connections.handle_send_short(id, rest, now);
     }
 
@@ -110,12 +110,12 @@ impl<A: Application> Hub<A> {
 
     /// Takes a new link to a router.
     pub fn handle_link_up(&mut self, link: LinkId, now: Now) {
-        self.handle_link(link, LinkNews::Up, now);
+        self.handle_link(link, LinkEvent::Up, now);
     }
 
     /// Takes a batch of records from a router.
     pub fn handle_link_batch(&mut self, link: LinkId, batch: Bytes, now: Now) {
-        self.handle_link(link, LinkNews::Batch(batch), now);
+        self.handle_link(link, LinkEvent::Batch(batch), now);
     }
 
     /// Takes back a batch that a link had no room for. It is sent again, before any other, once there is room.
@@ -126,12 +126,12 @@ impl<A: Application> Hub<A> {
 
     /// Takes the news that a link which refused a batch has room.
     pub fn handle_link_room(&mut self, link: LinkId, now: Now) {
-        self.handle_link(link, LinkNews::Room, now);
+        self.handle_link(link, LinkEvent::Room, now);
     }
 
     /// Takes the end of a link.
     pub fn handle_link_down(&mut self, link: LinkId, now: Now) {
-        self.handle_link(link, LinkNews::Down, now);
+        self.handle_link(link, LinkEvent::Down, now);
     }
 
     /// Takes the key that tokens are checked with from now on.
@@ -221,9 +221,9 @@ impl<A: Application> Hub<A> {
         MemoryBudget::of::<A::Session>(&self.connections.config)
     }
 
-    fn handle_link(&mut self, link: LinkId, news: LinkNews, now: Now) {
+    fn handle_link(&mut self, link: LinkId, event: LinkEvent, now: Now) {
         self.application
-            .handle_link(&mut self.connections, link, news, now);
+            .handle_link(&mut self.connections, link, event, now);
         self.settle(now);
     }
 

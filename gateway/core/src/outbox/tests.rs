@@ -128,7 +128,7 @@ fn what_came_back_goes_before_what_was_queued_meanwhile() {
     let Taken { bytes, .. } = outbox.take();
     outbox.push_object(b"2");
     let mut sent = bytes.as_slice()[..2].to_vec();
-    outbox.handle_rest(Buffer::Owned(bytes.as_slice()[2..].to_vec()), NOW);
+    outbox.handle_rest(SendBuf::Owned(bytes.as_slice()[2..].to_vec()), NOW);
     assert!(outbox.is_blocked());
     outbox.push_object(b"3");
     outbox.handle_writable();
@@ -142,14 +142,14 @@ fn a_retry_that_comes_back_whole_is_no_progress() {
     let mut outbox = Outbox::default();
     outbox.push_object(b"1234");
     outbox.take();
-    outbox.handle_rest(Buffer::Owned(vec![0; 5]), at(100));
+    outbox.handle_rest(SendBuf::Owned(vec![0; 5]), at(100));
     outbox.handle_writable();
     let rest = outbox.take().bytes;
     outbox.handle_rest(rest, at(200));
     assert_eq!(outbox.progress(), Stamp::of(at(100)));
     outbox.handle_writable();
     outbox.take();
-    outbox.handle_rest(Buffer::Owned(vec![0; 4]), at(300));
+    outbox.handle_rest(SendBuf::Owned(vec![0; 4]), at(300));
     assert_eq!(outbox.progress(), Stamp::of(at(300)));
 }
 
@@ -158,7 +158,7 @@ fn dropping_what_is_unsent_keeps_the_frame_that_was_begun() {
     let mut outbox = Outbox::default();
     outbox.push_object(b"1");
     let bytes = outbox.take().bytes;
-    outbox.handle_rest(Buffer::Owned(bytes.as_slice()[1..].to_vec()), NOW);
+    outbox.handle_rest(SendBuf::Owned(bytes.as_slice()[1..].to_vec()), NOW);
     outbox.push_object(b"2");
     assert!(outbox.drop_unsent() > 0);
     outbox.push_object(b"3");

@@ -14,9 +14,9 @@ use crate::disconnect::Reason;
 use crate::limits::{BUSY_RETRY_MS, CONNECTION_PENDING_MAX};
 use crate::time::Now;
 
-/// A command under way: who said it, and what its answer repeats.
+/// A command under way: who gave it, and what its answer repeats.
 #[derive(Clone, Copy)]
-struct Said {
+struct CommandContext {
     connection: ConnectionHandle,
     id: Option<u32>,
     kind: Kind,
@@ -57,7 +57,7 @@ impl Sessions {
         let Some(stage) = connections.session(id).map(|session| session.stage) else {
             return;
         };
-        let said = Said {
+        let context = CommandContext {
             connection: id,
             id: request.id,
             kind: kind_of(&request.command),
@@ -65,11 +65,11 @@ impl Sessions {
         match request.command {
             Command::Hello(hello) => self.hello(connections, id, request.id, &hello, now),
             _ if stage == Stage::Hello => connections.close(id, Reason::CommandBeforeHello, now),
-            _ if stage == Stage::Refused => self.answer_no_session(connections, said, now),
-            Command::Send(send) => self.send(connections, said, send, now),
+            _ if stage == Stage::Refused => self.answer_no_session(connections, context, now),
+            Command::Send(send) => self.send(connections, context, send, now),
             Command::Ack(position) => self.ack(connections, id, position),
             Command::Status(command) => {
-                self.ask(connections, said, now, |request, session| {
+                self.ask(connections, context, now, |request, session| {
                     let (user, device) = (session.user()?, session.device()?);
                     Some(ToRouter::Status(StatusRecord {
                         request,
@@ -80,7 +80,7 @@ impl Sessions {
                 });
             }
             Command::History(history) => {
-                self.ask(connections, said, now, |request, session| {
+                self.ask(connections, context, now, |request, session| {
                     Some(ToRouter::History(HistoryRecord {
                         request,
                         user: session.user()?,
@@ -91,7 +91,7 @@ impl Sessions {
                 });
             }
             Command::Conversations(page) => {
-                self.ask(connections, said, now, |request, session| {
+                self.ask(connections, context, now, |request, session| {
                     let before = page.before.map(str::to_owned);
                     let user = session.user()?;
                     Some(ToRouter::Conversations(ConversationsRecord {
@@ -114,17 +114,23 @@ impl Sessions {
                     now,
                 );
             }
-            Command::Typing(_) => self.answer_unsupported(connections, said, "type: typing", now),
-            Command::Presence(_) => self.answer_unsupported(connections, said, "type: presence", now),
+            Command::Typing(_) => self.answer_unsupported(connections, context, "type: typing", now),
+            Command::Presence(_) => self.answer_unsupported(connections, context, "type: presence", now),
         }
     }
 
-    fn send(&mut self, connections: &mut Connections<Session>, said: Said, send: Send<'_>, now: Now) {
+    fn send(
+        &mut self,
+        connections: &mut Connections<Session>,
+        context: CommandContext,
+        send: Send<'_>,
+        now: Now,
+    ) {
         let Target::User(receiver) = send.to else {
-            self.answer_unsupported(connections, said, "group_id: groups", now);
+            self.answer_unsupported(connections, context, "group_id: groups", now);
             return;
         };
-        self.ask(connections, said, now, |request, session| {
+        self.ask(connections, context, now, |request, session| {
             Some(ToRouter::Send(SendRecord {
                 request,
                 sender: session.user()?,
@@ -158,17 +164,17 @@ impl Sessions {
     fn ask(
         &mut self,
         connections: &mut Connections<Session>,
-        said: Said,
+        context: CommandContext,
         now: Now,
         record: impl FnOnce(RequestId, &Session) -> Option<ToRouter>,
     ) {
-        let Said { connection, id, kind } = said;
+        let CommandContext { connection, id, kind } = context;
         if !self.uplink.is_up() {
             let refused = Refused {
                 code: Code::Unavailable,
                 reason: "no router",
             };
-            self.answer_refused(connections, said, refused, None, now);
+            self.answer_refused(connections, context, refused, None, now);
             return;
         }
         if !self.uplink.has_room() || self.pending.is_full() {
@@ -177,7 +183,7 @@ impl Sessions {
                 code: Code::Busy,
                 reason: "too many requests wait for the router",
             };
-            self.answer_refused(connections, said, refused, Some(BUSY_RETRY_MS), now);
+            self.answer_refused(connections, context, refused, Some(BUSY_RETRY_MS), now);
             return;
         }
         let Some(session) = connections.session_mut(connection) else {
@@ -208,26 +214,31 @@ impl Sessions {
     /// Answers a command that was sent behind a hello which the router refused.
     ///
     /// Order: does not count as a bad request, since the client could not know.
-    fn answer_no_session(&mut self, connections: &mut Connections<Session>, said: Said, now: Now) {
+    fn answer_no_session(
+        &mut self,
+        connections: &mut Connections<Session>,
+        context: CommandContext,
+        now: Now,
+    ) {
         let refused = Refused {
             code: Code::BadRequest,
             reason: "no session: hello was refused",
         };
-        self.answer_refused(connections, said, refused, None, now);
+        self.answer_refused(connections, context, refused, None, now);
         connections.stats.bad_commands += 1;
     }
 
     fn answer_unsupported(
         &mut self,
         connections: &mut Connections<Session>,
-        said: Said,
+        context: CommandContext,
         what: &str,
         now: Now,
     ) {
         let reason = format!("{what} not supported by this version");
         self.answer_refused(
             connections,
-            said,
+            context,
             Refused {
                 code: Code::BadRequest,
                 reason: &reason,
@@ -240,18 +251,18 @@ impl Sessions {
     fn answer_refused(
         &mut self,
         connections: &mut Connections<Session>,
-        said: Said,
+        context: CommandContext,
         refused: Refused<'_>,
         retry_after_ms: Option<u32>,
         now: Now,
     ) {
-        match said.kind {
+        match context.kind {
             Kind::Send(message_id) => {
-                let rejected = refused.rejected(said.id, message_id, retry_after_ms);
-                self.send_rejected(connections, said.connection, rejected, now);
+                let rejected = refused.rejected(context.id, message_id, retry_after_ms);
+                self.send_rejected(connections, context.connection, rejected, now);
             }
             Kind::Page | Kind::Other => {
-                self.send_error(connections, said.connection, refused.failure(said.id), now)
+                self.send_error(connections, context.connection, refused.failure(context.id), now)
             }
         }
     }
@@ -265,14 +276,14 @@ impl Sessions {
         now: Now,
     ) {
         self.end_request(connections, &request, now);
-        let said = Said {
+        let context = CommandContext {
             connection: request.connection,
             id: request.id,
             kind: request.kind,
         };
         self.answer_refused(
             connections,
-            said,
+            context,
             Refused {
                 code: Code::Unavailable,
                 reason,
@@ -304,7 +315,7 @@ impl Sessions {
         };
         self.answer_refused(
             connections,
-            Said {
+            CommandContext {
                 connection: id,
                 id: bad.id,
                 kind,

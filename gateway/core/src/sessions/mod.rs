@@ -26,7 +26,7 @@ use wire_client::{Event, Failure, Rejected};
 use wire_ws::Rules;
 use wire_ws::upgrade::{Refusal, Request};
 
-use crate::application::{Accepted, Application, LinkNews};
+use crate::application::{Accepted, Application, LinkEvent};
 use crate::connections::{Connections, SlowReaders};
 use crate::disconnect::Reason;
 use crate::output::LinkId;
@@ -225,17 +225,17 @@ impl Application for Sessions {
         &mut self,
         connections: &mut Connections<Session>,
         link: LinkId,
-        news: LinkNews,
+        event: LinkEvent,
         now: Now,
     ) {
-        match news {
-            LinkNews::Up => self.handle_link_up(connections, link, now),
-            LinkNews::Batch(batch) if self.uplink.is(link) => {
+        match event {
+            LinkEvent::Up => self.handle_link_up(connections, link, now),
+            LinkEvent::Batch(batch) if self.uplink.is(link) => {
                 self.handle_batch(connections, link, batch, now)
             }
-            LinkNews::Room if self.uplink.is(link) => self.handle_link_room(connections, now),
-            LinkNews::Down if self.uplink.is(link) => self.handle_link_down(connections, now),
-            LinkNews::Batch(_) | LinkNews::Room | LinkNews::Down => {}
+            LinkEvent::Room if self.uplink.is(link) => self.handle_link_room(connections, now),
+            LinkEvent::Down if self.uplink.is(link) => self.handle_link_down(connections, now),
+            LinkEvent::Batch(_) | LinkEvent::Room | LinkEvent::Down => {}
         }
         self.update_gauges(connections);
     }

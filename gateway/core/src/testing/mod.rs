@@ -15,7 +15,7 @@ pub(crate) use router::{Router, batch};
 use crate::application::Application;
 use crate::config::HubConfig;
 use crate::hub::Hub;
-use crate::output::{Buffer, LinkId, Output, Reading};
+use crate::output::{LinkId, Output, Reading, SendBuf};
 use crate::time::Now;
 
 /// What a driver reads at once.
@@ -162,7 +162,7 @@ impl<A: Application> World<A> {
                         "a send while an earlier one is unfinished"
                     );
                     client.take(bytes.as_slice());
-                    if let Buffer::Owned(buffer) = bytes {
+                    if let SendBuf::Owned(buffer) = bytes {
                         self.hub.recycle(buffer);
                     }
                 }
@@ -202,7 +202,7 @@ impl<A: Application> World<A> {
             if let Some(rest) = client.rest.take() {
                 client.is_full = true;
                 self.hub
-                    .handle_send_short(id, Buffer::Shared(rest.into()), self.now);
+                    .handle_send_short(id, SendBuf::Shared(rest.into()), self.now);
             }
             let client = self.client(id);
             if client.is_full && client.room > 0 {

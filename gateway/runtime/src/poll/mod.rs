@@ -16,15 +16,15 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
 use crate::accepting::Listeners;
-use crate::desk::{Desk, Readiness, Sent};
 use crate::engine::Engine;
 use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+use crate::socket_core::{Readiness, Sent, SocketCore};
 use crate::sockets::Flag;
 use crate::waker::Waker;
 
 /// A [`Reactor`] on epoll.
 pub struct PollReactor {
-    desk: Desk,
+    core: SocketCore,
     epoll: OwnedFd,
     /// Where the kernel writes what is ready; empty between waits.
     batch: Vec<epoll::Event>,
@@ -38,16 +38,16 @@ const LISTENER_SLOT_FIRST: u32 = u32::MAX - (1 << 16);
 impl PollReactor {
     /// Opens the engine for the calling thread.
     pub fn open(config: &ReactorConfig) -> io::Result<Self> {
-        let desk = Desk::new(config)?;
+        let core = SocketCore::new(config)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,
-            desk.waker.as_fd(),
+            core.waker.as_fd(),
             EventData::new_u64(WAKER_KEY),
             EventFlags::IN | EventFlags::ET,
         )?;
         Ok(Self {
-            desk,
+            core,
             epoll,
             batch: Vec::with_capacity(config.events_per_wait.max(1)),
             listeners: Listeners::new(config),
@@ -55,8 +55,8 @@ impl PollReactor {
     }
 
     #[cfg(test)]
-    pub(crate) fn desk(&self) -> &Desk {
-        &self.desk
+    pub(crate) fn core(&self) -> &SocketCore {
+        &self.core
     }
 
     fn handle(&mut self, event: epoll::Event) {
@@ -71,8 +71,8 @@ impl PollReactor {
             }
             return;
         }
-        let Some(id) = self.desk.sockets.find(slot, generation, u32::MAX) else {
-            self.desk.stats.completions_stale += 1;
+        let Some(id) = self.core.sockets.find(slot, generation, u32::MAX) else {
+            self.core.stats.completions_stale += 1;
             return;
         };
         let readiness = Readiness {
@@ -82,19 +82,19 @@ impl PollReactor {
             hang_up: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
         };
         let connecting = self
-            .desk
+            .core
             .sockets
             .get(id)
             .is_some_and(|socket| socket.has(Flag::Connecting));
-        if !connecting || (readiness.writable && self.desk.finish_connect(id)) {
-            self.desk.ready(id, readiness);
+        if !connecting || (readiness.writable && self.core.finish_connect(id)) {
+            self.core.ready(id, readiness);
         }
     }
 }
 
 impl Reactor for PollReactor {
     fn add_listener(&mut self, listener: TcpListener) -> io::Result<()> {
-        self.desk.prepare_listener(&listener)?;
+        self.core.prepare_listener(&listener)?;
         let slot = LISTENER_SLOT_FIRST + self.listeners.len() as u32;
         epoll::add(
             &self.epoll,
@@ -107,69 +107,69 @@ impl Reactor for PollReactor {
     }
 
     fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
-        let id = self.desk.connect(local, peer)?;
-        let watched = match self.desk.sockets.get(id) {
+        let id = self.core.connect(local, peer)?;
+        let watched = match self.core.sockets.get(id) {
             Some(socket) => watch(&self.epoll, socket.fd(), id),
             None => Ok(()),
         };
         if watched.is_err() {
-            self.desk.forget(id);
+            self.core.forget(id);
         }
         watched.map(|()| id)
     }
 
     fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
-        self.desk.recv(id, buf)
+        self.core.recv(id, buf)
     }
 
     fn send(&mut self, id: SocketId, buf: SendBuf) {
-        let Some(buf) = self.desk.admit_send(id, buf) else {
+        let Some(buf) = self.core.admit_send(id, buf) else {
             return;
         };
-        let Some(socket) = self.desk.sockets.get(id) else {
+        let Some(socket) = self.core.sockets.get(id) else {
             return;
         };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let outcome = rustix::io::retry_on_intr(|| send(socket.fd(), buf.as_slice(), flags));
         // A short count has filled the socket, so the kernel reports the edge when there is room, as after EAGAIN.
-        match self.desk.finish_send(id, buf, outcome) {
+        match self.core.finish_send(id, buf, outcome) {
             Sent::Whole | Sent::Short | Sent::Failed => {}
         }
     }
 
     fn shutdown_write(&mut self, id: SocketId) {
-        self.desk.shutdown_write(id);
+        self.core.shutdown_write(id);
     }
 
     fn close(&mut self, id: SocketId) {
         // Leaves the epoll set by itself: nobody else holds the socket.
-        self.desk.forget(id);
+        self.core.forget(id);
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.desk.stats.waits += 1;
-        let mut sleep_max = if self.desk.events.is_empty() {
-            self.listeners.sleep_max(&self.desk, timeout)
+        self.core.stats.waits += 1;
+        let mut sleep_max = if self.core.events.is_empty() {
+            self.listeners.sleep_max(&self.core, timeout)
         } else {
             Some(Duration::ZERO)
         };
-        if sleep_max != Some(Duration::ZERO) && !self.desk.waker.fall_asleep() {
+        if sleep_max != Some(Duration::ZERO) && !self.core.waker.fall_asleep() {
             sleep_max = Some(Duration::ZERO);
         }
         let timespec = sleep_max.and_then(|sleep| Timespec::try_from(sleep).ok());
-        self.desk.stats.enters += 1;
+        self.core.stats.enters += 1;
         let outcome = epoll::wait(
             &self.epoll,
             rustix::buffer::spare_capacity(&mut self.batch),
             timespec.as_ref(),
         );
-        self.desk.wake_up();
+        self.core.wake_up();
         match outcome {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let batch = std::mem::take(&mut self.batch);
-        self.desk.stats.completions += batch.len() as u64;
+        self.core.stats.completions += batch.len() as u64;
         for event in &batch {
             self.handle(*event);
         }
@@ -177,7 +177,7 @@ impl Reactor for PollReactor {
         self.batch.clear();
         let epoll = &self.epoll;
         self.listeners
-            .accept(&mut self.desk, |desk, id| match desk.sockets.get(id) {
+            .accept(&mut self.core, |core, id| match core.sockets.get(id) {
                 Some(socket) => watch(epoll, socket.fd(), id),
                 None => Ok(()),
             });
@@ -185,19 +185,19 @@ impl Reactor for PollReactor {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        self.desk.poll_event()
+        self.core.poll_event()
     }
 
     fn waker(&self) -> Waker {
-        self.desk.waker.clone()
+        self.core.waker.clone()
     }
 
     fn take_buffer(&mut self) -> Vec<u8> {
-        self.desk.spare.take()
+        self.core.spare.take()
     }
 
     fn stats(&self) -> ReactorStats {
-        self.desk.stats()
+        self.core.stats()
     }
 
     fn engine(&self) -> Engine {

@@ -26,9 +26,9 @@ use self::outgoing::Outgoing;
 use self::ring::Ring;
 use self::tag::{COUNT_MASK, Operation, Tag};
 use crate::accepting::Listeners;
-use crate::desk::{Desk, Readiness, Sent};
 use crate::engine::Engine;
 use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+use crate::socket_core::{Readiness, Sent, SocketCore};
 use crate::sockets::Flag;
 use crate::waker::Waker;
 
@@ -37,7 +37,7 @@ pub use crate::probe::UringRefusal;
 
 /// A [`Reactor`] on io_uring.
 pub struct UringReactor {
-    // Before the desk: the kernel lets go of the sockets first, so that closing them ends their streams.
+    // Before the sockets: the kernel lets go of the sockets first, so that closing them ends their streams.
     ring: Ring,
     outgoing: Outgoing,
     /// Requests that completions asked for, pushed before the next enter.
@@ -47,7 +47,7 @@ pub struct UringReactor {
     broken: Option<io::Error>,
     /// An enter failed for good: what is queued must not run any more, since what it names may be somebody else's by then.
     is_broken: bool,
-    desk: Desk,
+    core: SocketCore,
 }
 
 /// One attempt, without waiting, over all bytes, without a signal: the kernel decides such a send while it consumes the
@@ -65,7 +65,7 @@ impl UringReactor {
     /// Opens the engine for the calling thread, without proving that everything works: see [`crate::probe`].
     pub fn open(config: &ReactorConfig) -> Result<Self, UringRefusal> {
         let ring = Ring::open(config)?;
-        let desk = Desk::new(config).map_err(UringRefusal::from_setup)?;
+        let core = SocketCore::new(config).map_err(UringRefusal::from_setup)?;
         let mut to_arm = VecDeque::new();
         to_arm.push_back(Tag::new(Operation::Wake, 0, 0));
         Ok(Self {
@@ -75,7 +75,7 @@ impl UringReactor {
             listeners: Listeners::new(config),
             broken: None,
             is_broken: false,
-            desk,
+            core,
         })
     }
 
@@ -85,12 +85,12 @@ impl UringReactor {
     }
 
     #[cfg(test)]
-    pub(crate) fn desk(&self) -> &Desk {
-        &self.desk
+    pub(crate) fn core(&self) -> &SocketCore {
+        &self.core
     }
 
     fn is_sending(&self, id: SocketId) -> bool {
-        self.desk
+        self.core
             .sockets
             .get(id)
             .is_some_and(|socket| socket.has(Flag::Sending))
@@ -102,7 +102,7 @@ impl UringReactor {
     /// Makes room for `entries` requests; `false` when the ring is broken, which the next `wait` reports.
     fn make_room(&mut self, entries: usize) -> bool {
         while !self.ring.has_room(entries) {
-            self.desk.stats.sq_full += 1;
+            self.core.stats.sq_full += 1;
             self.submit();
             if self.broken.is_some() {
                 return false;
@@ -121,7 +121,7 @@ impl UringReactor {
 
     /// Enters the kernel; a want of memory is waited out, since nothing else can be done without any.
     fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
-        self.desk.stats.enters += 1;
+        self.core.stats.enters += 1;
         match self
             .ring
             .enter(want, timeout)
@@ -130,7 +130,7 @@ impl UringReactor {
             Ok(()) => Ok(()),
             Err((Some(libc::EBUSY), _)) => Ok(()), // The caller reaps, and the next enter goes on.
             Err((Some(libc::EAGAIN | libc::ENOMEM), _)) => {
-                self.desk.stats.submits_partial += 1;
+                self.core.stats.submits_partial += 1;
                 thread::sleep(MEMORY_PAUSE);
                 Ok(())
             }
@@ -153,7 +153,7 @@ impl UringReactor {
             if !self.ring.is_overflown() {
                 break;
             }
-            self.desk.stats.cq_overflows += 1;
+            self.core.stats.cq_overflows += 1;
             if let Err(error) = self.enter(0, None) {
                 self.broken = Some(error);
                 return; // The outcome of sends is unknown: their buffers stay.
@@ -161,18 +161,18 @@ impl UringReactor {
         }
         let consumed = self.ring.consumed();
         while let Some(sent) = self.outgoing.pop_done(consumed) {
-            if let Some(socket) = self.desk.sockets.get_mut(sent.id) {
+            if let Some(socket) = self.core.sockets.get_mut(sent.id) {
                 socket.clear(Flag::Sending);
             }
             if let Some(buf) = sent.buf {
-                self.desk.spare.put(buf);
+                self.core.spare.put(buf);
             }
         }
     }
 
     /// Handles one completion. Never submits: what it leads to is put on `to_arm`.
     fn handle(&mut self, completion: &cqueue::Entry) {
-        self.desk.stats.completions += 1;
+        self.core.stats.completions += 1;
         let Some(tag) = Tag::decode(completion.user_data()) else {
             return;
         };
@@ -207,7 +207,7 @@ impl UringReactor {
         let Some(id) = self.find(tag) else { return };
         match outcome {
             Ok(mask) => {
-                self.desk.ready(
+                self.core.ready(
                     id,
                     Readiness {
                         readable: mask & libc::POLLIN as u32 != 0,
@@ -219,7 +219,7 @@ impl UringReactor {
                     self.arm_again(tag);
                 }
             }
-            Err(errno) => self.desk.failed(id, errno.into()),
+            Err(errno) => self.core.failed(id, errno.into()),
         }
     }
 
@@ -227,7 +227,7 @@ impl UringReactor {
         let Some(id) = self.find(tag) else { return };
         match outcome {
             // Also in error: who waits to write learns that from the next send.
-            Ok(_) => self.desk.ready(
+            Ok(_) => self.core.ready(
                 id,
                 Readiness {
                     readable: false,
@@ -235,18 +235,18 @@ impl UringReactor {
                     hang_up: false,
                 },
             ),
-            Err(errno) => self.desk.failed(id, errno.into()),
+            Err(errno) => self.core.failed(id, errno.into()),
         }
     }
 
     fn handle_connect(&mut self, tag: Tag, outcome: Result<u32, Errno>) {
         let Some(id) = self.find(tag) else { return };
         match outcome {
-            Ok(_) if self.desk.finish_connect(id) => {
+            Ok(_) if self.core.finish_connect(id) => {
                 self.to_arm.push_back(Tag::of_socket(Operation::PollRead, id))
             }
             Ok(_) => {}
-            Err(errno) => self.desk.failed(id, errno.into()),
+            Err(errno) => self.core.failed(id, errno.into()),
         }
     }
 
@@ -258,7 +258,7 @@ impl UringReactor {
             return;
         };
         match self
-            .desk
+            .core
             .finish_send(id, buf, outcome.map(|taken| taken as usize))
         {
             Sent::Short => self.to_arm.push_back(Tag::of_socket(Operation::PollWrite, id)),
@@ -268,16 +268,16 @@ impl UringReactor {
 
     fn handle_close(&mut self, tag: Tag, outcome: Result<u32, Errno>) {
         match outcome {
-            Err(Errno::CANCELED) => self.desk.sockets.close_retired(tag.slot),
-            Ok(_) | Err(_) => drop(self.desk.sockets.release(tag.slot)),
+            Err(Errno::CANCELED) => self.core.sockets.close_retired(tag.slot),
+            Ok(_) | Err(_) => drop(self.core.sockets.release(tag.slot)),
         }
     }
 
     /// Returns the socket a completion is about, unless it was closed meanwhile.
     fn find(&mut self, tag: Tag) -> Option<SocketId> {
-        let found = self.desk.sockets.find(tag.slot, tag.count, COUNT_MASK);
+        let found = self.core.sockets.find(tag.slot, tag.count, COUNT_MASK);
         if found.is_none() {
-            self.desk.stats.completions_stale += 1;
+            self.core.stats.completions_stale += 1;
         }
         found
     }
@@ -285,7 +285,7 @@ impl UringReactor {
     /// Arms a multishot request again that the kernel has ended, as it does when the completion queue overflows. The
     /// new one reports what is ready by then, so nothing is missed.
     fn arm_again(&mut self, tag: Tag) {
-        self.desk.stats.rearms += 1;
+        self.core.stats.rearms += 1;
         self.to_arm.push_back(tag);
     }
 
@@ -313,9 +313,9 @@ impl UringReactor {
     fn arm(&mut self) {
         while let Some(tag) = self.to_arm.pop_front() {
             let fd = match tag.operation {
-                Operation::Wake => self.desk.waker.as_fd().as_raw_fd(),
-                _ => match self.desk.sockets.find(tag.slot, tag.count, COUNT_MASK) {
-                    Some(id) => self.desk.sockets.get(id).map_or(-1, |socket| socket.raw_fd()),
+                Operation::Wake => self.core.waker.as_fd().as_raw_fd(),
+                _ => match self.core.sockets.find(tag.slot, tag.count, COUNT_MASK) {
+                    Some(id) => self.core.sockets.get(id).map_or(-1, |socket| socket.raw_fd()),
                     None => continue,
                 },
             };
@@ -339,19 +339,19 @@ impl UringReactor {
 
 impl Reactor for UringReactor {
     fn add_listener(&mut self, listener: TcpListener) -> io::Result<()> {
-        self.desk.prepare_listener(&listener)?;
+        self.core.prepare_listener(&listener)?;
         self.listeners.add(listener);
         Ok(())
     }
 
     fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
-        let id = self.desk.connect(local, peer)?;
+        let id = self.core.connect(local, peer)?;
         self.to_arm.push_back(Tag::of_socket(Operation::Connect, id));
         Ok(id)
     }
 
     fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
-        self.desk.recv(id, buf)
+        self.core.recv(id, buf)
     }
 
     fn send(&mut self, id: SocketId, buf: SendBuf) {
@@ -359,13 +359,13 @@ impl Reactor for UringReactor {
             // If the first comes back short, the second must not be tried.
             self.submit();
         }
-        let Some(buf) = self.desk.admit_send(id, buf) else {
+        let Some(buf) = self.core.admit_send(id, buf) else {
             return;
         };
         if !self.make_room(1) {
             return;
         }
-        let Some(socket) = self.desk.sockets.get_mut(id) else {
+        let Some(socket) = self.core.sockets.get_mut(id) else {
             return;
         };
         socket.set(Flag::Sending);
@@ -385,20 +385,20 @@ impl Reactor for UringReactor {
         if self.is_sending(id) {
             self.submit();
         }
-        self.desk.shutdown_write(id);
+        self.core.shutdown_write(id);
     }
 
     fn close(&mut self, id: SocketId) {
         let room = self.make_room(3); // A link does not reach across two submissions.
-        let other = self.desk.sockets.get(id).and_then(|socket| {
+        let other = self.core.sockets.get(id).and_then(|socket| {
             let connecting = socket.has(Flag::Connecting).then_some(Operation::Connect);
             connecting.or(socket.has(Flag::Blocked).then_some(Operation::PollWrite))
         });
-        let Some(fd) = self.desk.sockets.retire(id) else {
+        let Some(fd) = self.core.sockets.retire(id) else {
             return;
         };
         if !room {
-            return self.desk.sockets.close_retired(id.slot);
+            return self.core.sockets.close_retired(id.slot);
         }
         // By name, not by descriptor: the kernel finds a name in a hash table, and walks all that is pending for a
         // descriptor, so that closing many sockets at once took time in the square of their number.
@@ -419,29 +419,29 @@ impl Reactor for UringReactor {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.desk.stats.waits += 1;
+        self.core.stats.waits += 1;
         self.arm();
         self.arm_listeners();
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
-        let sleep_max = if self.desk.events.is_empty() {
-            self.listeners.sleep_max(&self.desk, timeout)
+        let sleep_max = if self.core.events.is_empty() {
+            self.listeners.sleep_max(&self.core, timeout)
         } else {
             Some(Duration::ZERO)
         };
-        let outcome = if sleep_max != Some(Duration::ZERO) && self.desk.waker.fall_asleep() {
+        let outcome = if sleep_max != Some(Duration::ZERO) && self.core.waker.fall_asleep() {
             self.enter(1, sleep_max)
         } else if self.ring.needs_enter() {
             self.enter(0, None)
         } else {
             Ok(())
         };
-        self.desk.wake_up();
+        self.core.wake_up();
         outcome?;
         self.reap();
         let to_arm = &mut self.to_arm;
-        self.listeners.accept(&mut self.desk, |_, id| {
+        self.listeners.accept(&mut self.core, |_, id| {
             to_arm.push_back(Tag::of_socket(Operation::PollRead, id));
             Ok(())
         });
@@ -449,19 +449,19 @@ impl Reactor for UringReactor {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        self.desk.poll_event()
+        self.core.poll_event()
     }
 
     fn waker(&self) -> Waker {
-        self.desk.waker.clone()
+        self.core.waker.clone()
     }
 
     fn take_buffer(&mut self) -> Vec<u8> {
-        self.desk.spare.take()
+        self.core.spare.take()
     }
 
     fn stats(&self) -> ReactorStats {
-        self.desk.stats()
+        self.core.stats()
     }
 
     fn engine(&self) -> Engine {

@@ -163,7 +163,7 @@ fn hello_is_the_first_record_of_every_link_and_many_sessions_follow_in_batches()
 }
 
 #[test]
-fn news_of_a_link_that_is_not_the_one_are_without_effect() {
+fn events_of_a_link_that_is_not_the_one_are_without_effect() {
     let mut world = dev();
     let id = live(&mut world, 1);
     let other = LinkId(99);

@@ -16,7 +16,7 @@ use crate::sockets::{Flag, Sockets};
 use crate::waker::Waker;
 
 /// The half of a reactor that does not depend on how the kernel is asked.
-pub(crate) struct Desk {
+pub(crate) struct SocketCore {
     pub(crate) sockets: Sockets,
     pub(crate) events: VecDeque<Event>,
     pub(crate) spare: SpareBuffers,
@@ -45,7 +45,7 @@ pub(crate) enum Sent {
     Failed,
 }
 
-impl Desk {
+impl SocketCore {
     pub(crate) fn new(config: &ReactorConfig) -> io::Result<Self> {
         Ok(Self {
             sockets: Sockets::default(),
