@@ -7,7 +7,7 @@ use wire_ws::Violation;
 pub enum Side {
     /// The client or its user.
     Client,
-    /// What lies between.
+    /// The path between client and gateway.
     Network,
     /// This process or its operator.
     Gateway,
@@ -35,7 +35,7 @@ impl Side {
 pub struct Disconnect {
     /// Code of the close frame; `None` where none is sent, or where it repeats the client's.
     pub code: Option<u16>,
-    /// Who is at fault.
+    /// The side at fault, a label of the metric.
     pub side: Side,
     /// The client may come back by itself.
     pub may_reconnect: bool,

@@ -14,7 +14,7 @@ pub struct LinkId(pub u32);
 pub enum Output {
     /// Send these bytes. What the socket does not take comes back by `handle_send_short`.
     Send {
-        /// Where to.
+        /// The connection.
         id: ConnectionHandle,
         /// Whole frames, or the rest of an earlier send and what follows it.
         bytes: SendBuf,
@@ -27,7 +27,7 @@ pub enum Output {
     ResumeReading(ConnectionHandle),
     /// Send a batch of records to the router. A full pipe: `handle_link_refused`.
     Link {
-        /// Where to.
+        /// The router's link.
         link: LinkId,
         /// At most `wire_link::BATCH_BYTES_MAX`.
         batch: Bytes,

@@ -20,7 +20,7 @@ pub struct Metric {
     pub labels: &'static [(&'static str, &'static str)],
     /// Counter or gauge.
     pub kind: Kind,
-    /// What it counts.
+    /// One sentence: what is counted, for `# HELP`.
     pub help: &'static str,
     /// The number.
     pub value: u64,

@@ -104,7 +104,7 @@ pub enum Event {
     Failed {
         /// The socket.
         id: SocketId,
-        /// Why.
+        /// The socket's error, as the kernel gave it.
         error: io::Error,
     },
     /// A connection could not be accepted, mostly because descriptors ran out. The reactor tries again after

@@ -38,7 +38,7 @@ pub enum BodyError {
     /// `too_long`.
     #[error("{field}: at most {max} {unit}")]
     TooLong {
-        /// Which field.
+        /// Its name in the protocol.
         field: &'static str,
         /// Its bound.
         max: usize,

@@ -41,9 +41,9 @@ impl Status {
 /// A watermark that a client moves: the `status` command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusCommand {
-    /// Which watermark.
+    /// The watermark.
     pub status: Status,
-    /// Up to where.
+    /// The last message it covers.
     pub of: StatusOf,
 }
 

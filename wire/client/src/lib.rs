@@ -16,7 +16,7 @@ use wire_base::status::StatusCommand;
 pub struct Request<'a> {
     /// Repeated in answers.
     pub id: Option<u32>,
-    /// What is asked.
+    /// The command, its fields checked against their bounds.
     pub command: Command<'a>,
 }
 
@@ -74,7 +74,7 @@ pub enum Target {
 pub struct Send<'a> {
     /// Missing: the server makes one, and no dedupe is possible.
     pub message_id: Option<MessageId>,
-    /// To whom.
+    /// The user or group it is for.
     pub to: Target,
     /// Ciphertext arrives as base64, so this view owns it once decoded.
     pub body: SendBody<'a>,
@@ -120,7 +120,7 @@ impl PartialEq for SendBody<'_> {
 /// See [`Command::Typing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Typing {
-    /// To whom it is shown.
+    /// The user or group it is shown to.
     pub to: Target,
     /// `start` or `stop`.
     pub active: bool,
@@ -138,7 +138,7 @@ pub struct Presence {
 /// See [`Command::History`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct History {
-    /// Which conversation.
+    /// The conversation asked for.
     pub conversation: ConversationId,
     /// Only older than this.
     pub before: Option<Seq>,
@@ -172,7 +172,7 @@ pub enum Event<'a> {
     Synced(Position),
     /// The cursor given is of no use; the backlog starts at `oldest`.
     Resync {
-        /// Why, in words.
+        /// One sentence for people.
         reason: &'a str,
         /// The oldest entry kept.
         oldest: Position,
@@ -187,7 +187,7 @@ pub enum Event<'a> {
         after_ms: u32,
         /// and up to this much longer, at random.
         jitter_ms: u32,
-        /// Why, in words.
+        /// One sentence for people.
         reason: &'a str,
     },
     /// Answer to `ping`.
@@ -210,9 +210,9 @@ pub struct Welcome<'a> {
     pub server_time: UnixMs,
     /// Session number, in hex.
     pub session_id: &'a str,
-    /// Who this is.
+    /// The session's user.
     pub user: UserId,
-    /// Which device.
+    /// The session's device.
     pub device: DeviceId,
     /// Name of the gateway.
     pub gateway: &'a str,
@@ -246,11 +246,11 @@ pub struct Sent {
     pub id: Option<u32>,
     /// The sender's id, or the one the server made.
     pub message_id: MessageId,
-    /// Where it went.
+    /// The conversation it belongs to.
     pub conversation: ConversationId,
     /// The seq it got.
     pub seq: Seq,
-    /// When.
+    /// When the server took it, in ms since 1970.
     pub timestamp: UnixMs,
     /// It had been sent before; seq and timestamp are the first ones.
     pub duplicate: bool,
@@ -263,11 +263,11 @@ pub struct Rejected<'a> {
     pub id: Option<u32>,
     /// Repeats the command's.
     pub message_id: Option<MessageId>,
-    /// Why.
+    /// What a program can act upon.
     pub code: Code,
-    /// Why, in words that name the field.
+    /// One sentence for people that names the field.
     pub reason: &'a str,
-    /// When to try again.
+    /// Wait at least so many ms before a repetition.
     pub retry_after_ms: Option<u32>,
 }
 
@@ -276,9 +276,9 @@ pub struct Rejected<'a> {
 pub struct Failure<'a> {
     /// Repeats the command's.
     pub id: Option<u32>,
-    /// Why.
+    /// What a program can act upon.
     pub code: Code,
-    /// Why, in words that name the field.
+    /// One sentence for people that names the field.
     pub reason: &'a str,
 }
 
@@ -289,30 +289,30 @@ pub struct Message<'a> {
     pub cursor: Option<Position>,
     /// The sender's id for it.
     pub message_id: MessageId,
-    /// Where.
+    /// The conversation it belongs to.
     pub conversation: ConversationId,
     /// Place in the conversation.
     pub seq: Seq,
-    /// Who.
+    /// The user who wrote it.
     pub sender: UserId,
-    /// From which device; 0 over HTTP.
+    /// The device it was written on; 0 over HTTP.
     pub sender_device: DeviceId,
     /// Present in groups.
     pub group: Option<GroupId>,
-    /// What was written.
+    /// Content, media URL and kind.
     pub body: Body<'a>,
-    /// When.
+    /// When the server took it, in ms since 1970.
     pub timestamp: UnixMs,
 }
 
 /// See [`Event::StatusUpdate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusUpdate {
-    /// Where.
+    /// The conversation it belongs to.
     pub conversation: ConversationId,
-    /// Who received or read.
+    /// The user whose watermark moved.
     pub user: UserId,
-    /// Which watermark.
+    /// Delivered or read.
     pub status: Status,
     /// Everything up to here.
     pub seq: Seq,
@@ -325,7 +325,7 @@ pub struct StatusUpdate {
 pub struct HistoryPage<'a> {
     /// Repeats the command's.
     pub id: Option<u32>,
-    /// Which conversation.
+    /// The conversation of all messages.
     pub conversation: ConversationId,
     /// Newest first.
     pub messages: Vec<Message<'a>>,
@@ -351,13 +351,13 @@ pub struct ConversationsPage<'a> {
 /// One conversation of an inbox page.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConversationSummary<'a> {
-    /// Which.
+    /// The conversation.
     pub conversation: ConversationId,
     /// The other user, or the group.
     pub with: Target,
     /// The text; `None` for ciphertext.
     pub last_message: Option<&'a str>,
-    /// When.
+    /// Time of the newest message, in ms since 1970.
     pub last_message_at: UnixMs,
     /// Newest seq.
     pub last_seq: Seq,

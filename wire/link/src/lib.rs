@@ -96,24 +96,24 @@ pub enum LinkKind {
 pub struct LinkHello {
     /// [`LINK_VERSION`].
     pub version: u16,
-    /// Who opens it.
+    /// A gateway worker, the API or another router.
     pub kind: LinkKind,
     /// Name of the gateway or router process.
     pub node: String,
     /// Start time of that process, in ms since 1970: a later one ends the sessions of the earlier.
     pub epoch: u64,
-    /// Which worker of it.
+    /// Number of the worker within the process, from 0.
     pub worker: u16,
 }
 
 /// See [`ToRouter::SessionOpen`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOpen {
-    /// Where to deliver.
+    /// The connection to deliver to.
     pub connection: ConnectionHandle,
-    /// Who.
+    /// The session's user.
     pub user: UserId,
-    /// Which device.
+    /// The session's device; never [`DeviceId::API`].
     pub device: DeviceId,
     /// `None` in a new session; its number when it is announced again after a broken link.
     pub session: Option<SessionNumber>,
@@ -130,9 +130,9 @@ pub struct SessionOpen {
 pub struct SessionRef {
     /// The connection.
     pub connection: ConnectionHandle,
-    /// Who.
+    /// The session's user.
     pub user: UserId,
-    /// Which device.
+    /// The session's device; never [`DeviceId::API`].
     pub device: DeviceId,
 }
 
@@ -141,24 +141,24 @@ pub struct SessionRef {
 pub struct SendRecord {
     /// Repeated in the answer.
     pub request: RequestId,
-    /// Who sends.
+    /// The user who wrote it.
     pub sender: UserId,
-    /// From which device; [`DeviceId::API`] over HTTP.
+    /// The device it was written on; [`DeviceId::API`] over HTTP.
     pub sender_device: DeviceId,
-    /// To whom.
+    /// The user it is for.
     pub receiver: UserId,
     /// `None`: the router makes one.
     pub message_id: Option<MessageId>,
-    /// What.
+    /// Content, media URL and kind, within the bounds of `wire_base::limits`.
     pub body: EncodedBody,
 }
 
 /// See [`ToRouter::Ack`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AckRecord {
-    /// Whose inbox.
+    /// The user whose inbox is read.
     pub user: UserId,
-    /// Which reader.
+    /// The device that reads it.
     pub device: DeviceId,
     /// The session that acks; one that was replaced is ignored.
     pub session: SessionNumber,
@@ -171,11 +171,11 @@ pub struct AckRecord {
 pub struct StatusRecord {
     /// Repeated in the answer.
     pub request: RequestId,
-    /// Who received or read.
+    /// The user whose watermark moves.
     pub user: UserId,
-    /// On which device; [`DeviceId::API`] over HTTP.
+    /// The device it was said on; [`DeviceId::API`] over HTTP.
     pub device: DeviceId,
-    /// Which watermark, up to where.
+    /// The watermark, and how far it moves.
     pub command: StatusCommand,
 }
 
@@ -184,9 +184,9 @@ pub struct StatusRecord {
 pub struct HistoryRecord {
     /// Repeated in the answer.
     pub request: RequestId,
-    /// Who asks; must be a member.
+    /// The user who asks; must be a member.
     pub user: UserId,
-    /// Which conversation.
+    /// The conversation asked for.
     pub conversation: ConversationId,
     /// Only older than this.
     pub before: Option<Seq>,
@@ -199,7 +199,7 @@ pub struct HistoryRecord {
 pub struct ConversationsRecord {
     /// Repeated in the answer.
     pub request: RequestId,
-    /// Whose inbox.
+    /// The user whose conversations are asked for.
     pub user: UserId,
     /// 1 to 100.
     pub limit: u32,
@@ -227,9 +227,9 @@ pub struct SessionOpened {
 pub struct SessionRefused {
     /// The connection.
     pub connection: ConnectionHandle,
-    /// Why.
+    /// The code that the client sees.
     pub code: Code,
-    /// Why, in words.
+    /// One sentence for people, naming the field at fault; at most `TEXT_BYTES_MAX` bytes.
     pub reason: String,
 }
 
@@ -240,11 +240,11 @@ pub struct SentRecord {
     pub request: RequestId,
     /// The sender's id, or the one the router made.
     pub message_id: MessageId,
-    /// Where it went.
+    /// The conversation it went to.
     pub conversation: ConversationId,
     /// The seq it got.
     pub seq: Seq,
-    /// When.
+    /// Time of the log record, in ms since 1970.
     pub timestamp: UnixMs,
     /// It had been sent before.
     pub duplicate: bool,
@@ -255,11 +255,11 @@ pub struct SentRecord {
 pub struct RejectedRecord {
     /// Repeats the send's.
     pub request: RequestId,
-    /// Why.
+    /// The code that the client sees.
     pub code: Code,
-    /// Why, in words.
+    /// One sentence for people, naming the field at fault; at most `TEXT_BYTES_MAX` bytes.
     pub reason: String,
-    /// When to try again.
+    /// Wait at least so many ms before a repetition.
     pub retry_after_ms: Option<u32>,
 }
 
@@ -275,19 +275,19 @@ pub struct Deliver {
 /// A stored message as it travels to readers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MessageRecord {
-    /// Where.
+    /// The conversation it belongs to.
     pub conversation: ConversationId,
     /// Place in it.
     pub seq: Seq,
     /// The sender's id for it.
     pub message_id: MessageId,
-    /// Who.
+    /// The user who wrote it.
     pub sender: UserId,
-    /// From which device.
+    /// The device it was written on; [`DeviceId::API`] over HTTP.
     pub sender_device: DeviceId,
-    /// When.
+    /// Time of the log record, in ms since 1970.
     pub timestamp: UnixMs,
-    /// What.
+    /// Content, media URL and kind, within the bounds of `wire_base::limits`.
     pub body: EncodedBody,
 }
 
@@ -303,11 +303,11 @@ pub struct Synced {
 /// See [`FromRouter::StatusUpdate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusUpdateRecord {
-    /// Where.
+    /// The conversation it belongs to.
     pub conversation: ConversationId,
-    /// Who received or read.
+    /// The user whose watermark moved.
     pub user: UserId,
-    /// Which watermark.
+    /// Delivered or read.
     pub status: Status,
     /// Everything up to here.
     pub seq: Seq,
@@ -322,7 +322,7 @@ pub struct StatusUpdateRecord {
 pub struct HistoryPageRecord {
     /// Repeats the question's.
     pub request: RequestId,
-    /// Which conversation.
+    /// The conversation of all messages.
     pub conversation: ConversationId,
     /// Newest first.
     pub messages: Vec<MessageRecord>,
@@ -348,13 +348,13 @@ pub struct ConversationsPageRecord {
 /// One conversation of an inbox page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SummaryRecord {
-    /// Which.
+    /// The conversation.
     pub conversation: ConversationId,
     /// The other user.
     pub peer: UserId,
     /// The newest message; its text is shown, a ciphertext is not.
     pub last_body: Option<EncodedBody>,
-    /// When.
+    /// Time of the newest message, in ms since 1970.
     pub last_time: UnixMs,
     /// Newest seq.
     pub last_seq: Seq,
@@ -371,8 +371,8 @@ pub struct SummaryRecord {
 pub struct FailedRecord {
     /// Repeats the question's.
     pub request: RequestId,
-    /// Why.
+    /// The code that the client sees.
     pub code: Code,
-    /// Why, in words.
+    /// One sentence for people, naming the field at fault; at most `TEXT_BYTES_MAX` bytes.
     pub reason: String,
 }

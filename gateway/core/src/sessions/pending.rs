@@ -21,11 +21,11 @@ pub(super) struct Pending {
 /// A command that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Request {
-    /// Who asked.
+    /// The connection that asked; it may be gone by now.
     pub(super) connection: ConnectionHandle,
     /// The client's id, repeated in the answer.
     pub(super) id: Option<u32>,
-    /// What it asked for.
+    /// Decides how it is answered if it fails.
     pub(super) kind: Kind,
 }
 

@@ -53,7 +53,7 @@ pub enum Refusal {
     Forbidden,
     /// No capacity now.
     Unavailable {
-        /// When to come back.
+        /// `Retry-After`, in seconds.
         retry_after_s: u16,
     },
 }
