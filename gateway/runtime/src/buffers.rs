@@ -30,7 +30,9 @@ impl SpareBuffers {
 
     /// Takes back the buffer of a finished send.
     pub(crate) fn put(&mut self, buf: SendBuf) {
-        let SendBuf::Owned(mut buffer) = buf else { return };
+        let SendBuf::Owned(mut buffer) = buf else {
+            return;
+        };
         let capacity = buffer.capacity();
         if capacity == 0 || capacity > BUFFER_BYTES_MAX || self.bytes + capacity > self.bytes_max {
             return;

@@ -39,7 +39,7 @@ pub trait Reactor {
     /// [`Reactor::take_buffer`], or comes back in [`Event::SendShort`].
     /// Order: bytes leave in the order of the calls. A socket has at most one unfinished send: after `SendShort` wait
     /// for [`Event::Writable`], else each further send comes straight back as `SendShort`.
-    /// Panics: if `buf` is longer than [`SEND_BYTES_MAX`].
+    /// Panics: if `buf` is longer than [`SEND_BYTES_MAX`], or has more runs than [`SEND_RUNS_MAX`].
     fn send(&mut self, id: SocketId, buf: SendBuf);
 
     /// Ends the stream to the peer; bytes still arrive. Queued sends leave first.
@@ -130,32 +130,49 @@ impl Event {
     }
 }
 
-/// Bytes to send: of one connection, or shared by many.
+/// Bytes to send: of one connection, shared by many, or both in turns.
 #[derive(Clone)]
 pub enum SendBuf {
     /// Goes back to the spare buffers once it is sent.
     Owned(Vec<u8>),
     /// One encoding for many receivers.
     Shared(Bytes),
+    /// One run after the other, sent with one call; at most [`SEND_RUNS_MAX`].
+    Runs(Vec<Bytes>),
 }
 
 impl SendBuf {
-    /// Returns the bytes.
-    pub fn as_slice(&self) -> &[u8] {
+    /// Returns the bytes, run by run.
+    pub fn runs(&self) -> impl Iterator<Item = &[u8]> {
+        let (one, many) = match self {
+            Self::Runs(runs) => (None, &runs[..]),
+            Self::Owned(_) | Self::Shared(_) => (self.one_run(), &[][..]),
+        };
+        one.into_iter().chain(many.iter().map(Bytes::as_ref))
+    }
+
+    /// Returns the bytes if they are one run.
+    pub(crate) fn one_run(&self) -> Option<&[u8]> {
         match self {
-            Self::Owned(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
+            Self::Owned(bytes) => Some(bytes),
+            Self::Shared(bytes) => Some(bytes),
+            Self::Runs(_) => None,
         }
     }
 
     /// Returns how many bytes there are.
     pub fn len(&self) -> usize {
-        self.as_slice().len()
+        self.runs().map(<[u8]>::len).sum()
     }
 
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Returns a copy of all bytes.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.runs().flatten().copied().collect()
     }
 
     /// Returns what is left after the first `sent` bytes, without copying.
@@ -166,6 +183,19 @@ impl SendBuf {
             whole if sent == 0 => whole,
             Self::Owned(bytes) => Self::Shared(Bytes::from(bytes).slice(sent..)),
             Self::Shared(bytes) => Self::Shared(bytes.slice(sent..)),
+            Self::Runs(mut runs) => {
+                let mut left = sent;
+                let mut whole = 0;
+                while let Some(run) = runs.get(whole).filter(|run| run.len() <= left) {
+                    left -= run.len();
+                    whole += 1;
+                }
+                runs.drain(..whole);
+                if let Some(run) = runs.first_mut() {
+                    *run = run.split_off(left);
+                }
+                Self::Runs(runs)
+            }
         }
     }
 }
@@ -176,6 +206,7 @@ impl fmt::Debug for SendBuf {
         let kind = match self {
             Self::Owned(_) => "Owned",
             Self::Shared(_) => "Shared",
+            Self::Runs(_) => "Runs",
         };
         write!(f, "{kind}({} bytes)", self.len())
     }
@@ -221,6 +252,8 @@ impl Default for ReactorConfig {
 
 /// Longest send: one system call of the kernel takes less than 2 GiB.
 pub const SEND_BYTES_MAX: usize = 1 << 30;
+/// Most runs of one send: `UIO_MAXIOV` of the kernel.
+pub const SEND_RUNS_MAX: usize = 1_024;
 
 /// How long accepting rests after a failure, so that running out of descriptors costs ten attempts a second, not a core.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -260,4 +293,21 @@ pub struct ReactorStats {
     pub sockets_open: u64,
     /// Gauge: bytes of spare send buffers.
     pub spare_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_runs_begins_at_every_byte() {
+        let runs = [&b"ab"[..], b"", b"cde", b"f"].map(Bytes::from_static).to_vec();
+        for sent in 0..=6 {
+            let rest = SendBuf::Runs(runs.clone()).after(sent);
+            assert_eq!(
+                (rest.to_vec(), rest.len()),
+                (b"abcdef"[sent..].to_vec(), 6 - sent)
+            );
+        }
+    }
 }

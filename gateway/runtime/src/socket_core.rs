@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket as NewSocket, Type};
 
 use crate::buffers::SpareBuffers;
-use crate::reactor::{Event, ReactorConfig, ReactorStats, SEND_BYTES_MAX, SendBuf, SocketId};
+use crate::reactor::{Event, ReactorConfig, ReactorStats, SEND_BYTES_MAX, SEND_RUNS_MAX, SendBuf, SocketId};
 use crate::sockets::{Flag, Sockets};
 use crate::waker::Waker;
 
@@ -160,6 +160,10 @@ impl SocketCore {
             buf.len() <= SEND_BYTES_MAX,
             "a send has at most {SEND_BYTES_MAX} bytes, this one {}",
             buf.len()
+        );
+        assert!(
+            !matches!(&buf, SendBuf::Runs(runs) if runs.len() > SEND_RUNS_MAX),
+            "a send has at most {SEND_RUNS_MAX} runs"
         );
         match self.sockets.get(id) {
             Some(socket) if socket.has(Flag::Blocked) => {

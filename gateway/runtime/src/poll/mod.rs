@@ -5,7 +5,7 @@
 //!
 //! rustix rather than a portable poller, because those hide `EPOLLRDHUP` and add four system calls to each wait.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use crate::accepting::Listeners;
 use crate::engine::Engine;
@@ -130,7 +130,13 @@ impl Reactor for PollReactor {
             return;
         };
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let outcome = rustix::io::retry_on_intr(|| send(socket.fd(), buf.as_slice(), flags));
+        let outcome = rustix::io::retry_on_intr(|| match buf.one_run() {
+            Some(bytes) => send(socket.fd(), bytes, flags),
+            None => {
+                let runs: Vec<IoSlice<'_>> = buf.runs().map(IoSlice::new).collect();
+                sendmsg(socket.fd(), &runs, &mut SendAncillaryBuffer::default(), flags)
+            }
+        });
         // A short count has filled the socket, so the kernel reports the edge when there is room, as after EAGAIN.
         match self.core.finish_send(id, buf, outcome) {
             Sent::Whole | Sent::Short | Sent::Failed => {}

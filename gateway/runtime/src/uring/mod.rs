@@ -22,7 +22,7 @@ use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode, squeue};
 use rustix::io::Errno;
 
-use self::outgoing::Outgoing;
+use self::outgoing::{Outgoing, Place};
 use self::ring::Ring;
 use self::tag::{COUNT_MASK, Operation, Tag};
 use crate::accepting::Listeners;
@@ -370,13 +370,15 @@ impl Reactor for UringReactor {
         };
         socket.set(Flag::Sending);
         let fd = Fd(socket.raw_fd());
-        let (number, start, len) = self.outgoing.push(id, buf, self.ring.next_entry());
-        let entry = opcode::Send::new(fd, start, len)
-            .flags(SEND_FLAGS)
-            .build()
+        let (number, place) = self.outgoing.push(id, buf, self.ring.next_entry());
+        let entry = match place {
+            Place::Run(start, len) => opcode::Send::new(fd, start, len).flags(SEND_FLAGS).build(),
+            Place::Runs(header) => opcode::SendMsg::new(fd, header).flags(SEND_FLAGS as u32).build(),
+        };
+        let entry = entry
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(Tag::new(Operation::Send, number, id.slot).encode());
-        // SAFETY: `outgoing` owns the bytes and keeps them until the kernel has consumed this entry, by which time it
+        // SAFETY: `outgoing` owns the bytes, and the list of their runs, and keeps them until the kernel has consumed this entry, by which time it
         // has decided the send, since MSG_DONTWAIT never leaves one pending.
         unsafe { self.ring.push(&entry) };
     }

@@ -21,22 +21,32 @@ pub(super) struct Outgo {
     pub(super) id: SocketId,
     /// Taken out when a completion tells that the send did not succeed.
     pub(super) buf: Option<SendBuf>,
+    /// What the entry of a send of several runs points to.
+    _message: Option<Box<Message>>,
     /// Place of its entry among all entries ever pushed, wrapping.
     entry: u32,
 }
 
 impl Outgoing {
-    /// Keeps the buffer of the send whose entry is number `entry`; returns the number to tag it with, and the buffer's place.
-    pub(super) fn push(&mut self, id: SocketId, buf: SendBuf, entry: u32) -> (u32, *const u8, u32) {
-        // Neither a `Vec` nor `Bytes` moves its bytes when the value itself moves.
-        let (start, len) = (buf.as_slice().as_ptr(), buf.len() as u32);
+    /// Keeps the buffer of the send whose entry is number `entry`; returns the number to tag it with, and where its bytes are.
+    pub(super) fn push(&mut self, id: SocketId, buf: SendBuf, entry: u32) -> (u32, Place) {
+        // Neither a `Vec` nor `Bytes` moves its bytes when the value itself moves, nor does a `Box`.
+        let message = Message::of(&buf);
+        let place = match &message {
+            None => {
+                let bytes = buf.one_run().unwrap_or_default();
+                Place::Run(bytes.as_ptr(), bytes.len() as u32)
+            }
+            Some(message) => Place::Runs(&raw const message.header),
+        };
         let number = self.first.wrapping_add(self.sends.len() as u32);
         self.sends.push_back(Outgo {
             id,
             buf: Some(buf),
+            _message: message,
             entry,
         });
-        (number & COUNT_MASK, start, len)
+        (number & COUNT_MASK, place)
     }
 
     /// Returns the send of a completion.
@@ -56,6 +66,38 @@ impl Outgoing {
         }
         self.first = self.first.wrapping_add(1);
         self.sends.pop_front()
+    }
+}
+
+/// Where the bytes of a send are, for as long as its [`Outgo`] is kept.
+pub(super) enum Place {
+    /// Start and length.
+    Run(*const u8, u32),
+    /// Of several runs.
+    Runs(*const libc::msghdr),
+}
+
+/// The runs of a send, as the kernel reads them.
+struct Message {
+    header: libc::msghdr,
+    /// What `header` points to.
+    _runs: Vec<libc::iovec>,
+}
+
+impl Message {
+    /// Returns the message of a buffer of several runs.
+    fn of(buf: &SendBuf) -> Option<Box<Self>> {
+        let SendBuf::Runs(runs) = buf else { return None };
+        let run = |run: &bytes::Bytes| libc::iovec {
+            iov_base: run.as_ptr().cast_mut().cast(),
+            iov_len: run.len(),
+        };
+        let mut runs: Vec<libc::iovec> = runs.iter().map(run).collect();
+        // SAFETY: all zeros is a header without address, runs and control data.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = runs.as_mut_ptr();
+        header.msg_iovlen = runs.len();
+        Some(Box::new(Self { header, _runs: runs }))
     }
 }
 

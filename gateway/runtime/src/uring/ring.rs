@@ -245,6 +245,7 @@ fn require_operations(submitter: &Submitter<'_>) -> Result<(), UringRefusal> {
     for (code, name) in [
         (opcode::PollAdd::CODE, "poll"),
         (opcode::Send::CODE, "send"),
+        (opcode::SendMsg::CODE, "sendmsg"),
         (opcode::AsyncCancel2::CODE, "cancel"),
         (opcode::Close::CODE, "close"),
     ] {

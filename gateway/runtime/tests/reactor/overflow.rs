@@ -106,7 +106,7 @@ fn short_sends_beyond_the_completion_queue_all_come_back(engine: EngineChoice) {
     for (id, peer) in &mut pairs {
         let rest = rests.remove(id).unwrap();
         let taken = bytes.len() - rest.len();
-        assert!(rest.as_slice() == &bytes[taken..]);
+        assert!(rest.to_vec() == bytes[taken..]);
         assert!(read_n(peer, taken) == bytes[..taken]);
     }
     let mut writable = HashSet::new();

@@ -18,6 +18,7 @@ on_both_engines!(
     a_send_never_overtakes_the_rest_of_an_earlier_one,
     sends_of_one_tick_keep_their_order,
     one_shared_buffer_reaches_many_sockets,
+    runs_leave_in_order_and_a_short_send_returns_the_rest_of_them,
     more_sends_than_the_submission_queue_holds_all_leave,
     a_reset_in_the_middle_of_a_send_fails_the_socket_once,
     a_whole_send_posts_nothing_and_its_buffer_comes_back,
@@ -94,7 +95,7 @@ fn a_short_send_returns_exactly_the_rest_and_writable_follows_once(engine: Engin
     let bytes = pattern(16 * 1024 * 1024);
     let (taken, rest) = overfill(&mut server, id, &bytes);
     assert!(taken > 0);
-    assert!(rest.as_slice() == &bytes[taken..]);
+    assert!(rest.to_vec() == bytes[taken..]);
     server.expect_quiet(); // Nobody reads, so nothing becomes writable.
     assert!(read_n(&mut peer, taken) == bytes[..taken]);
     assert!(matches!(server.next_event(), Event::Writable(writable) if writable == id));
@@ -111,7 +112,9 @@ fn a_send_to_a_full_socket_comes_straight_back(engine: EngineChoice) {
     let (taken, _) = overfill(&mut server, id, &bytes);
     server.reactor.send(id, SendBuf::Owned(b"too early".to_vec()));
     match server.next_event() {
-        Event::SendShort { id: short, rest } => assert_eq!((short, rest.as_slice()), (id, &b"too early"[..])),
+        Event::SendShort { id: short, rest } => {
+            assert_eq!((short, rest.to_vec()), (id, b"too early".to_vec()))
+        }
         other => panic!("unexpected {other:?}"),
     }
     read_n(&mut peer, taken);
@@ -132,7 +135,7 @@ fn a_send_never_overtakes_the_rest_of_an_earlier_one(engine: EngineChoice) {
     server.reactor.send(id, SendBuf::Owned(b"too early".to_vec()));
     assert!(matches!(server.next_event(), Event::Writable(writable) if writable == id));
     match server.next_event() {
-        Event::SendShort { rest, .. } => assert_eq!(rest.as_slice(), b"too early"),
+        Event::SendShort { rest, .. } => assert_eq!(rest.to_vec(), b"too early"),
         other => panic!("unexpected {other:?}"),
     }
     peer.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -157,7 +160,7 @@ fn sends_of_one_tick_keep_their_order(engine: EngineChoice) {
         }
     }
     let taken = bytes.len() - rests[0].len();
-    assert_eq!(rests[1].as_slice(), b"third");
+    assert_eq!(rests[1].to_vec(), b"third");
     assert_eq!(read_n(&mut peer, 6), b"first ");
     assert!(read_n(&mut peer, taken) == bytes[..taken]);
     assert!(matches!(server.next_event(), Event::Writable(_)));
@@ -176,6 +179,41 @@ fn one_shared_buffer_reaches_many_sockets(engine: EngineChoice) {
     }
     drop(server);
     assert!(frame.is_unique(), "the reactor kept a reference");
+}
+
+fn runs_leave_in_order_and_a_short_send_returns_the_rest_of_them(engine: EngineChoice) {
+    let mut server = Server::open(engine);
+    let (id, mut peer) = server.pair();
+    let shared = Bytes::from(pattern(1024 * 1024));
+    let runs = |count: usize| -> Vec<Bytes> {
+        let own = |n: usize| Bytes::from(n.to_le_bytes().to_vec());
+        let run = |n| [own(n), shared.slice(n * 1_000..), Bytes::new()];
+        (0..count).flat_map(run).collect()
+    };
+    server.reactor.send(id, SendBuf::Runs(runs(1)));
+    server.flush();
+    let expected = runs(1).concat();
+    assert!(read_n(&mut peer, expected.len()) == expected);
+    let expected = runs(24).concat();
+    let reader = thread::spawn(move || read_n(&mut peer, expected.len()) == expected);
+    let mut unsent = Some(SendBuf::Runs(runs(24)));
+    let mut shorts = 0;
+    while let Some(buf) = unsent.take() {
+        server.reactor.send(id, buf);
+        server.reactor.wait(Some(Duration::ZERO)).unwrap();
+        if let Some(event) = server.reactor.poll_event() {
+            let Event::SendShort { rest, .. } = event else {
+                panic!("unexpected {event:?}")
+            };
+            shorts += 1;
+            unsent = Some(rest);
+            assert!(matches!(server.next_event(), Event::Writable(_)));
+        }
+    }
+    assert!(shorts > 0, "the reader was not slow enough to mean anything");
+    assert!(reader.join().unwrap(), "bytes were lost or out of order");
+    drop((server, unsent));
+    assert!(shared.is_unique(), "the reactor kept a reference");
 }
 
 fn more_sends_than_the_submission_queue_holds_all_leave(engine: EngineChoice) {
