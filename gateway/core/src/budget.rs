@@ -5,7 +5,7 @@ use std::fmt;
 use crate::config::HubConfig;
 use crate::connections::idle_bytes;
 use crate::limits::{LINK_BYTES_MAX, PENDING_MAX, SPARE_BYTES_MAX, SPARE_OUTBOXES_MAX};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, SPARE_OUTBOX_BYTES};
 use crate::sessions::PENDING_BYTES;
 use wire_link::BATCH_BYTES_MAX;
 
@@ -16,8 +16,10 @@ pub struct MemoryBudget {
     pub connections: u32,
     /// Their slab entries and places in the timer wheel.
     pub entries_bytes: usize,
-    /// Bytes waiting for clients.
+    /// Bytes waiting for clients, here and in the transport.
     pub outboxes_bytes: usize,
+    /// Outboxes and transports themselves, if no socket took anything. A driver adds its transports.
+    pub blocked_bytes: usize,
     /// Incomplete messages and input that waits.
     pub input_bytes: usize,
     /// Commands without an answer.
@@ -34,10 +36,11 @@ impl MemoryBudget {
             connections: config.connections_max,
             entries_bytes: config.connections_max as usize * idle_bytes::<S>(),
             outboxes_bytes: config.outbox_total_bytes_max,
+            blocked_bytes: config.connections_max as usize * size_of::<Outbox>(),
             input_bytes: config.input_total_bytes_max,
             pending_bytes: PENDING_MAX * PENDING_BYTES,
             link_bytes: LINK_BYTES_MAX + BATCH_BYTES_MAX,
-            spare_bytes: SPARE_BYTES_MAX + SPARE_OUTBOXES_MAX * size_of::<Outbox>(),
+            spare_bytes: SPARE_BYTES_MAX + SPARE_OUTBOXES_MAX * SPARE_OUTBOX_BYTES,
         }
     }
 
@@ -45,6 +48,7 @@ impl MemoryBudget {
     pub const fn total_bytes(&self) -> usize {
         self.entries_bytes
             + self.outboxes_bytes
+            + self.blocked_bytes
             + self.input_bytes
             + self.pending_bytes
             + self.link_bytes
@@ -62,6 +66,7 @@ impl fmt::Display for MemoryBudget {
             self.entries_bytes,
         )?;
         line("outboxes, at most", self.outboxes_bytes)?;
+        line("outboxes themselves, at most", self.blocked_bytes)?;
         line("incomplete input, at most", self.input_bytes)?;
         line("pending requests, at most", self.pending_bytes)?;
         line("batches for the link, at most", self.link_bytes)?;
@@ -89,7 +94,7 @@ mod tests {
         let budget = MemoryBudget::of::<Session>(&config);
         assert!(budget.entries_bytes <= 128_000_000);
         let text = budget.to_string();
-        assert_eq!(text.lines().count(), 7);
+        assert_eq!(text.lines().count(), 8);
         let mib = |line: &str| {
             line.split_whitespace()
                 .rev()
@@ -99,6 +104,6 @@ mod tests {
                 .unwrap()
         };
         let lines: Vec<f64> = text.lines().map(mib).collect();
-        assert!((lines[..6].iter().sum::<f64>() - lines[6]).abs() < 0.5, "{text}");
+        assert!((lines[..7].iter().sum::<f64>() - lines[7]).abs() < 0.5, "{text}");
     }
 }

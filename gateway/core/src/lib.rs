@@ -5,15 +5,15 @@
 //!
 //! Reading order:
 //! 1. [`hub`]: every fact, and the order a driver keeps.
-//! 2. [`connections`]: what can be done to a connection. Its parts are `outbox` (events to frames), `wheel` (deadlines),
-//!    `slab` and `pool`.
+//! 2. [`connections`]: what can be done to a connection. Its parts are [`event`] and `outbox` (events to frames), `wheel`
+//!    (deadlines), `slab` and `pool`.
 //! 3. [`application`]: what runs on connections. [`Sessions`] is the product, [`Echo`] the conformance echo.
 //! 4. [`limits`] and [`config`]: every deadline and bound. [`disconnect`]: every reason for an end. [`stats`].
 //!
 //! Invariants:
 //! - The same seed and facts give the same outputs, in the same order.
 //! - Every connection that was accepted ends with exactly one [`Reason`], which is counted.
-//! - A connection has at most one send that the socket did not take, and nothing is sent before its rest.
+//! - What was sent is the transport's: while it holds bytes that the socket did not take, nothing more is sent.
 //! - Everything that grows is bounded by [`HubConfig`] or [`limits`], or is at most one small entry a connection.
 //! - An idle session holds its slab entry and its place in the timer wheel, and nothing on the heap.
 //!
@@ -27,6 +27,7 @@ pub mod config;
 pub mod connections;
 pub mod disconnect;
 pub mod echo;
+pub mod event;
 pub mod hub;
 mod jitter;
 pub mod limits;
@@ -47,8 +48,9 @@ pub use config::{ConfigError, HubConfig};
 pub use connections::Connections;
 pub use disconnect::{Disconnect, Reason, Side};
 pub use echo::{Echo, EchoConfig};
+pub use event::{Key, Kind, SharedEvent};
 pub use hub::Hub;
-pub use output::{LinkId, Output, Reading, SendBuf};
+pub use output::{Frames, LinkId, Output, Reading};
 pub use sessions::{Auth, Session, Sessions, SessionsConfig};
 pub use stats::{Metric, Stats};
 pub use time::Now;

@@ -42,9 +42,12 @@ pub const BAD_REQUEST_WINDOW_S: u16 = 60;
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 /// Bytes one tick may gather for a connection before the first of them is tried.
 pub const OUTBOX_TICK_BYTES_MAX: usize = 1024 * 1024;
-/// Frames that may wait for a connection.
-pub const OUTBOX_FRAMES_MAX: u32 = 4_096;
-/// Unsent bytes of an earlier send up to which a slow consumer still gets its close frame when memory is short.
+/// Length from which an event for many is not copied for each of them, but sent from where it was encoded.
+///
+/// Source: each shared run costs an entry of a vectored send and two counts of its references, about what copying 4 KiB
+/// costs; and a copy of each long event for thousands of receivers of one tick would be memory that no bound counts.
+pub const SHARED_BYTES_MIN: usize = 4 * 1024;
+/// Bytes that the transport holds up to which a slow consumer still gets its close frame when memory is short.
 pub const OUTBOX_FAREWELL_BYTES_MAX: usize = 64 * 1024;
 /// Default bound of the bytes in all outboxes of a worker.
 pub const OUTBOX_TOTAL_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -83,6 +86,8 @@ pub const SPARE_BYTES_MAX: usize = 1024 * 1024;
 pub const SPARE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Spare outboxes kept.
 pub const SPARE_OUTBOXES_MAX: usize = 1_024;
+/// Items that the list of a spare outbox keeps room for.
+pub const SPARE_ITEMS_MAX: usize = 16;
 
 const _: () = assert!(FRAME_BYTES_MAX <= OUTBOX_BYTES_MAX); // An empty outbox always takes one frame.
 const _: () = assert!(WINDOW_BYTES_MAX * 6 + FRAME_BYTES_MAX <= OUTBOX_TICK_BYTES_MAX); // A window, every byte of it escaped in JSON.

@@ -1,113 +1,142 @@
 //! What waits to be sent on one connection. Exists only while something does.
 //!
-//! Frames are encoded straight into one buffer, which becomes one send. Events are objects of the client protocol; those
-//! that follow each other share a text frame: the last frame of the buffer stays open, with room for its header, until
-//! something else is queued or the buffer leaves. A lone object is its own frame; from the second on it is a `batch`.
+//! An outbox is a list of items: runs of frames that are encoded already, and events. Events become frames when they leave:
+//! those that follow each other share one, as a batch. Until then an item can be replaced by a newer one with its key, or
+//! dropped where its kind allows that. What has left belongs to the transport; of that only the number of bytes is known
+//! which the socket has not taken.
 
+use std::mem::size_of;
+use std::ops::Range;
+use std::rc::Rc;
+
+use wire_base::ids::Position;
 use wire_base::limits::{BATCH_MESSAGES_MAX, FRAME_BYTES_MAX};
-use wire_client::json::{BATCH_CLOSE, BATCH_OPEN, BATCH_SEPARATOR};
+use wire_client::Format;
 use wire_ws::{HEADER_BYTES_MAX, Opcode, encode_frame, encode_header};
 
-use crate::output::SendBuf;
+use crate::event::{Frames, Kind, SharedEvent};
+use crate::limits::{SHARED_BYTES_MIN, SPARE_ITEMS_MAX};
 use crate::time::{Now, Stamp};
 
 /// The outbox of one connection.
 ///
-/// Shape: grows with what is queued; its owner checks [`Outbox::len`] and [`Outbox::frames`] against their bounds.
+/// Shape: grows with what is queued; its owner checks [`Outbox::len`] against its bound.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    /// What the socket did not take; goes first.
-    rest: Option<SendBuf>,
-    /// Frames behind it.
-    bytes: Vec<u8>,
-    /// The frame at the end of `bytes` that still takes objects.
-    open: Option<OpenFrame>,
+    items: Vec<Item>,
+    /// The bytes of those items that are this connection's own, in their order and without gaps.
+    own: Vec<u8>,
+    /// Encoded bytes of all items.
+    bytes: usize,
+    /// Frames in `own`.
     frames: u32,
-    batches: u32,
-    /// Its owner has set a time at which the open frame leaves.
+    /// Items with a key, and among them those that are dropped first.
+    keyed: u32,
+    droppable: u32,
+    /// Of the events: a connection has one for life.
+    format: Format,
+    /// Its owner has set a time at which the events leave.
     is_lingering: bool,
-    /// The socket takes nothing until it is writable.
-    is_blocked: bool,
-    /// Bytes given out again after a block: whether they made progress shows when some come back.
-    retried_bytes: usize,
-    /// When bytes last left, if some came back since.
+    /// Bytes that the transport holds because the socket did not take them.
+    unsent: usize,
+    /// When the transport last held fewer bytes than before.
     progress: Stamp,
+}
+
+/// One thing that waits.
+enum Item {
+    /// Whole frames, or what is no frame: an HTTP response.
+    Frames(Range<u32>),
+    /// An event of this connection alone.
+    Own(Range<u32>),
+    /// An event for many, and this connection's cursor.
+    Shared(Rc<SharedEvent>, Position),
+}
+
+impl Item {
+    fn len(&self) -> usize {
+        match self {
+            Self::Frames(range) | Self::Own(range) => range.len(),
+            Self::Shared(event, _) => event.len(),
+        }
+    }
+
+    /// Returns how many of its bytes are copied into a frame, at most.
+    fn copied_bytes(&self) -> usize {
+        match self {
+            Self::Shared(event, _) => event.len().min(SHARED_BYTES_MIN),
+            Self::Frames(_) | Self::Own(_) => self.len(),
+        }
+    }
+
+    /// Returns the kind of an event; `None` for frames.
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Frames(_) => None,
+            Self::Own(_) => Some(Kind::Answer),
+            Self::Shared(event, _) => Some(event.kind),
+        }
+    }
 }
 
 /// What [`Outbox::take`] took.
 pub(crate) struct Taken {
-    pub(crate) bytes: SendBuf,
-    /// Frames completed since the last time.
+    pub(crate) bytes: Frames,
+    /// Frames in it.
     pub(crate) frames: u32,
     /// Those of them that are batches.
     pub(crate) batches: u32,
 }
 
-#[derive(Clone, Copy)]
-struct OpenFrame {
-    /// Where its header will be.
-    start: usize,
-    objects: u16,
-    /// An update is among them.
-    has_update: bool,
-}
-
-impl OpenFrame {
-    /// Returns where its first object begins.
-    const fn objects_at(self) -> usize {
-        let opening = if self.objects > 1 { BATCH_OPEN.len() } else { 0 };
-        self.start + HEADER_BYTES + opening
-    }
-}
-
 impl Outbox {
-    /// Uses `buffer`, which is empty, for the frames to come.
+    /// Uses `buffer`, which is empty, for the bytes to come.
     pub(crate) fn adopt(&mut self, buffer: Vec<u8>) {
-        debug_assert!(self.bytes.is_empty() && buffer.is_empty());
-        self.bytes = buffer;
+        debug_assert!(self.own.is_empty() && buffer.is_empty());
+        self.own = buffer;
     }
 
-    /// Forgets everything; returns the buffer.
+    /// Forgets everything; returns the buffer. The list of items keeps its memory, if that is little.
     pub(crate) fn clear(&mut self) -> Vec<u8> {
-        std::mem::take(self).bytes
+        self.drop_items();
+        let mut items = std::mem::take(&mut self.items);
+        let buffer = std::mem::take(self).own;
+        items.shrink_to(SPARE_ITEMS_MAX);
+        self.items = items;
+        buffer
     }
 
-    /// Returns the bytes that wait, the header of an open frame included.
+    /// Returns the memory of what waits, in bytes: what the transport holds, and for each item its bytes and its place.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.rest.as_ref().map_or(0, SendBuf::len) + self.bytes.len()
+        self.unsent + self.bytes + self.items.len() * ITEM_BYTES
     }
 
+    /// Returns whether nothing waits, neither here nor in the transport.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.items.is_empty() && self.unsent == 0
     }
 
-    /// Returns the bytes of an earlier send that came back.
-    pub(crate) fn rest_bytes(&self) -> usize {
-        self.rest.as_ref().map_or(0, SendBuf::len)
+    /// Returns the bytes that the transport holds.
+    pub(crate) const fn unsent(&self) -> usize {
+        self.unsent
     }
 
-    /// Returns the frames queued since the last send.
-    pub(crate) const fn frames(&self) -> u32 {
-        self.frames
-    }
-
-    /// Returns whether the socket takes nothing until it is writable.
+    /// Returns whether the transport takes nothing until the socket has taken what it holds.
     pub(crate) const fn is_blocked(&self) -> bool {
-        self.is_blocked
+        self.unsent > 0
     }
 
-    /// Returns since when a blocked outbox has made no progress.
+    /// Returns since when the transport has held as many bytes as now.
     pub(crate) const fn progress(&self) -> Stamp {
         self.progress
     }
 
-    /// Returns whether all that waits is an open frame that takes more objects.
+    /// Returns whether all that waits is events of one frame that takes more.
     pub(crate) fn may_linger(&self) -> bool {
-        self.rest.is_none()
-            && self
-                .open
-                .is_some_and(|open| open.start == 0 && usize::from(open.objects) < BATCH_MESSAGES_MAX)
+        !self.is_blocked() && self.frames == 0 && {
+            let next = self.next_frame(&self.items);
+            next.items == self.items.len() && next.items < BATCH_MESSAGES_MAX
+        }
     }
 
     /// Notes that a time is set at which what lingers is sent; returns whether there was none.
@@ -118,221 +147,222 @@ impl Outbox {
     /// Queues a frame.
     #[inline]
     pub(crate) fn push_frame(&mut self, opcode: Opcode, payload: &[u8]) {
-        self.end_frame();
-        encode_frame(&mut self.bytes, opcode, payload, None);
-        self.frames += 1;
+        self.push_with(|own| encode_frame(own, opcode, payload, None));
     }
 
     /// Queues bytes that are no frame, or frames already: an HTTP response, a close frame.
+    #[inline]
     pub(crate) fn push_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
-        self.end_frame();
-        encode(&mut self.bytes);
+        let range = self.write_own(encode);
         self.frames += 1;
+        match self.items.last_mut() {
+            Some(Item::Frames(last)) => last.end = range.end,
+            Some(_) | None => self.items.push(Item::Frames(range)),
+        }
     }
 
-    /// Queues an encoded object of the client protocol.
-    pub(crate) fn push_object(&mut self, object: &[u8]) {
-        if self.bytes.capacity() == 0 {
-            self.bytes
-                .reserve((HEADER_BYTES + object.len()).max(BUFFER_BYTES));
-        }
-        if let Some(open) = self.open
-            && (usize::from(open.objects) == BATCH_MESSAGES_MAX
-                || self.batch_bytes_with(open, object) > FRAME_BYTES_MAX)
-        {
-            self.end_frame();
-        }
-        match &mut self.open {
-            None => {
-                self.open = Some(OpenFrame {
-                    start: self.bytes.len(),
-                    objects: 1,
-                    has_update: false,
-                });
-                self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
-            }
-            Some(open) => {
-                if open.objects == 1 {
-                    insert(&mut self.bytes, open.start + HEADER_BYTES, BATCH_OPEN);
-                }
-                self.bytes.extend_from_slice(BATCH_SEPARATOR);
-                open.objects += 1;
-            }
-        }
-        self.bytes.extend_from_slice(object);
+    /// Queues an event of this connection alone.
+    pub(crate) fn push_event(&mut self, format: Format, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.format = format;
+        let range = self.write_own(encode);
+        self.items.push(Item::Own(range));
     }
 
-    /// Queues an encoded object instead of the one that begins with the same `key_bytes` bytes, if that stands in the open
-    /// frame; returns whether it did.
-    ///
-    /// Shape: such an object has no braces inside. What is a brace in a string of another object does not look like its
-    /// key, whose quotes would be escaped there.
-    pub(crate) fn push_update(&mut self, object: &[u8], key_bytes: usize) -> bool {
-        let is_replacing = self.drop_update(&object[..key_bytes]);
-        self.push_object(object);
-        if let Some(open) = &mut self.open {
-            open.has_update = true;
-        }
+    /// Queues an event for many, instead of the one with the same key if that waits; returns whether one did.
+    pub(crate) fn push_shared(&mut self, event: &Rc<SharedEvent>, cursor: Position) -> bool {
+        self.format = event.format;
+        let is_replacing = self.keyed > 0 && event.key.is_some() && self.drop_replaced(event);
+        self.bytes += event.len();
+        self.keyed += u32::from(event.key.is_some());
+        self.droppable += u32::from(event.kind.is_dropped_first());
+        self.items.push(Item::Shared(Rc::clone(event), cursor));
         is_replacing
     }
 
-    /// Drops the update of the open frame that begins with `key`; returns whether there was one.
-    fn drop_update(&mut self, key: &[u8]) -> bool {
-        let Some(mut open) = self.open.filter(|open| open.has_update) else {
-            return false;
-        };
-        let objects_at = open.objects_at();
-        let Some(before) = self.bytes[objects_at..]
-            .windows(key.len())
-            .rposition(|window| window[0] == b'{' && window == key)
-        else {
-            return false;
-        };
-        let at = objects_at + before;
-        let brace = self.bytes[at..].iter().position(|&byte| byte == b'}');
-        let end = at + brace.expect("an object ends with its brace") + 1;
-        if open.objects == 1 {
-            self.bytes.truncate(open.start);
-            self.open = None;
-            return true;
+    /// Drops events that may be dropped, oldest first, until the outbox is `bytes_max` long or none is left; returns how
+    /// many.
+    pub(crate) fn drop_first(&mut self, bytes_max: usize) -> u32 {
+        let mut over = self.len().saturating_sub(bytes_max);
+        if over == 0 || self.droppable == 0 {
+            return 0;
         }
-        if end < self.bytes.len() {
-            self.bytes.drain(at..end + BATCH_SEPARATOR.len());
+        let before = self.droppable;
+        let mut dropped = 0;
+        self.items.retain(|item| {
+            if over == 0 || !item.kind().is_some_and(Kind::is_dropped_first) {
+                return true;
+            }
+            dropped += item.len();
+            over = over.saturating_sub(item.len() + ITEM_BYTES);
+            self.droppable -= 1;
+            false
+        });
+        self.bytes -= dropped;
+        self.keyed -= before - self.droppable;
+        before - self.droppable
+    }
+
+    /// Takes everything that waits, as frames in `buffer`, which is empty.
+    ///
+    /// Order: only while not blocked.
+    pub(crate) fn take(&mut self, buffer: Vec<u8>) -> Taken {
+        debug_assert!(!self.is_blocked());
+        let mut taken = Taken {
+            bytes: Frames {
+                own: buffer,
+                shared: Vec::new(),
+            },
+            frames: self.frames,
+            batches: 0,
+        };
+        if let [Item::Frames(_)] = self.items[..] {
+            std::mem::swap(&mut self.own, &mut taken.bytes.own);
         } else {
-            self.bytes.truncate(at - BATCH_SEPARATOR.len());
+            self.write_frames(&mut taken);
         }
-        open.objects -= 1;
-        if open.objects == 1 {
-            self.bytes.drain(objects_at - BATCH_OPEN.len()..objects_at);
+        self.drop_items();
+        taken
+    }
+
+    /// Notes how many bytes the transport holds.
+    pub(crate) fn handle_blocked(&mut self, unsent: usize, now: Now) {
+        if self.unsent == 0 || unsent < self.unsent {
+            self.progress = Stamp::of(now);
         }
-        self.open = Some(open);
+        self.unsent = unsent;
+    }
+
+    /// Notes that the transport holds nothing any more.
+    pub(crate) const fn handle_writable(&mut self) {
+        self.unsent = 0;
+    }
+
+    /// Drops every item.
+    pub(crate) fn drop_items(&mut self) {
+        self.items.clear();
+        self.own.clear();
+        self.bytes = 0;
+        (self.frames, self.keyed, self.droppable) = (0, 0, 0);
+        self.is_lingering = false;
+    }
+
+    #[inline]
+    fn write_own(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Range<u32> {
+        if self.own.capacity() == 0 {
+            self.own.reserve(BUFFER_BYTES);
+        }
+        let start = self.own.len();
+        encode(&mut self.own);
+        let end = self.own.len();
+        self.bytes += end - start;
+        start as u32..end as u32
+    }
+
+    /// Drops the event that has the key of `event`; returns whether there was one.
+    fn drop_replaced(&mut self, event: &SharedEvent) -> bool {
+        let is_replaced = |item: &Item| matches!(item, Item::Shared(other, _) if other.key == event.key);
+        let Some(at) = self.items.iter().rposition(is_replaced) else {
+            return false;
+        };
+        let old = self.items.remove(at);
+        self.bytes -= old.len();
+        self.keyed -= 1;
+        self.droppable -= u32::from(event.kind.is_dropped_first());
         true
     }
 
-    /// Takes everything that waits, as one buffer.
-    ///
-    /// Order: only while not blocked. What the socket does not take is given back to `handle_rest`.
-    pub(crate) fn take(&mut self) -> Taken {
-        debug_assert!(!self.is_blocked);
-        self.end_frame();
-        self.is_lingering = false;
-        let bytes = match self.rest.take() {
-            None => SendBuf::Owned(std::mem::take(&mut self.bytes)),
-            Some(rest) => {
-                self.retried_bytes = rest.len() + self.bytes.len();
-                self.join(rest)
+    fn write_frames(&self, taken: &mut Taken) {
+        let mut rest = &self.items[..];
+        let copied: usize = self.items.iter().map(Item::copied_bytes).sum();
+        taken.bytes.own.reserve(copied + HEADER_BYTES_MAX);
+        while let Some(first) = rest.first() {
+            if let Item::Frames(range) = first {
+                taken.bytes.own.extend_from_slice(self.own_bytes(range));
+                rest = &rest[1..];
+                continue;
             }
+            let next = self.next_frame(rest);
+            let (events, others) = rest.split_at(next.items);
+            self.write_frame(events, next.payload_bytes, taken);
+            rest = others;
+        }
+    }
+
+    /// Returns how many events share the frame that begins with the first of `items`.
+    fn next_frame(&self, items: &[Item]) -> NextFrame {
+        let mut next = NextFrame {
+            items: 0,
+            payload_bytes: 0,
         };
-        Taken {
-            bytes,
-            frames: std::mem::take(&mut self.frames),
-            batches: std::mem::take(&mut self.batches),
+        let mut in_batch = 0;
+        for item in items.iter().take(BATCH_MESSAGES_MAX) {
+            if item.kind().is_none() {
+                break;
+            }
+            in_batch += self.format.bytes_in_batch(item.len());
+            let payload_bytes = if next.items == 0 {
+                item.len()
+            } else {
+                self.format.batch_bytes(in_batch)
+            };
+            if next.items > 0 && payload_bytes > FRAME_BYTES_MAX {
+                break;
+            }
+            next = NextFrame {
+                items: next.items + 1,
+                payload_bytes,
+            };
+        }
+        next
+    }
+
+    fn write_frame(&self, events: &[Item], payload_bytes: usize, taken: &mut Taken) {
+        let frames = &mut taken.bytes;
+        let opcode = if self.format.is_text() {
+            Opcode::Text
+        } else {
+            Opcode::Binary
+        };
+        let is_batch = events.len() > 1;
+        taken.frames += 1;
+        taken.batches += u32::from(is_batch);
+        encode_header(&mut frames.own, true, opcode, payload_bytes, None);
+        if is_batch {
+            self.format.begin_batch(&mut frames.own);
+        }
+        for (index, event) in events.iter().enumerate() {
+            if is_batch {
+                self.format.begin_event(index, &mut frames.own);
+            }
+            match event {
+                Item::Frames(range) | Item::Own(range) => frames.own.extend_from_slice(self.own_bytes(range)),
+                Item::Shared(event, cursor) => event.write(*cursor, frames),
+            }
+        }
+        if is_batch {
+            self.format.end_batch(&mut frames.own);
         }
     }
 
-    /// Puts what waits behind `rest`.
-    fn join(&mut self, rest: SendBuf) -> SendBuf {
-        if self.bytes.is_empty() {
-            return rest;
-        }
-        let mut joined = Vec::with_capacity(rest.len() + self.bytes.len());
-        joined.extend_from_slice(rest.as_slice());
-        joined.append(&mut self.bytes);
-        SendBuf::Owned(joined)
-    }
-
-    /// Takes back what the socket did not take, and waits for it.
-    pub(crate) fn handle_rest(&mut self, rest: SendBuf, now: Now) {
-        debug_assert!(self.rest.is_none(), "one unfinished send at a time");
-        if rest.len() != self.retried_bytes {
-            self.progress = Stamp::of(now);
-        }
-        self.retried_bytes = 0;
-        self.rest = Some(rest);
-        self.is_blocked = true;
-    }
-
-    /// Notes that the socket takes bytes again.
-    pub(crate) const fn handle_writable(&mut self) {
-        self.is_blocked = false;
-    }
-
-    /// Returns whether this outbox exists only to see whether a retried send comes back.
-    pub(crate) fn is_retrying(&self) -> bool {
-        self.retried_bytes > 0
-    }
-
-    /// Notes that the retried send did not come back.
-    pub(crate) const fn end_retry(&mut self) {
-        self.retried_bytes = 0;
-    }
-
-    /// Drops every frame of which nothing was sent; returns how many bytes that freed.
-    pub(crate) fn drop_unsent(&mut self) -> usize {
-        self.open = None;
-        let dropped = self.bytes.len();
-        self.bytes = Vec::new();
-        (self.frames, self.batches) = (0, 0);
-        self.is_lingering = false;
-        dropped
-    }
-
-    /// Completes the open frame: its header and the end of a batch.
-    #[inline]
-    fn end_frame(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.end_open_frame(open);
-        }
-    }
-
-    fn end_open_frame(&mut self, open: OpenFrame) {
-        if open.objects > 1 {
-            self.bytes.extend_from_slice(BATCH_CLOSE);
-            self.batches += 1;
-        }
-        self.frames += 1;
-        let payload_bytes = self.bytes.len() - open.start - HEADER_BYTES;
-        // Encoded behind the payload, then moved to its place.
-        let end = self.bytes.len();
-        encode_header(&mut self.bytes, true, Opcode::Text, payload_bytes, None);
-        let header_bytes = self.bytes.len() - end;
-        let mut header = [0; HEADER_BYTES_MAX];
-        header[..header_bytes].copy_from_slice(&self.bytes[end..]);
-        self.bytes.truncate(end);
-        let payload_at = open.start + HEADER_BYTES;
-        if header_bytes > HEADER_BYTES {
-            insert(
-                &mut self.bytes,
-                payload_at,
-                &[0; HEADER_BYTES_MAX][..header_bytes - HEADER_BYTES],
-            );
-        } else if header_bytes < HEADER_BYTES {
-            self.bytes.copy_within(payload_at.., open.start + header_bytes);
-            self.bytes.truncate(end - (HEADER_BYTES - header_bytes));
-        }
-        self.bytes[open.start..open.start + header_bytes].copy_from_slice(&header[..header_bytes]);
-    }
-
-    /// Returns the payload of the open frame if `object` joined it and it ended then.
-    fn batch_bytes_with(&self, open: OpenFrame, object: &[u8]) -> usize {
-        let payload_bytes = self.bytes.len() - open.start - HEADER_BYTES;
-        let opening = if open.objects == 1 { BATCH_OPEN.len() } else { 0 };
-        opening + payload_bytes + BATCH_SEPARATOR.len() + object.len() + BATCH_CLOSE.len()
+    fn own_bytes(&self, range: &Range<u32>) -> &[u8] {
+        &self.own[range.start as usize..range.end as usize]
     }
 }
 
-/// Moves what is at `at` back and puts `inserted` there.
-fn insert(bytes: &mut Vec<u8>, at: usize, inserted: &[u8]) {
-    let end = bytes.len();
-    bytes.extend_from_slice(inserted);
-    bytes.copy_within(at..end, at + inserted.len());
-    bytes[at..at + inserted.len()].copy_from_slice(inserted);
+/// A frame to be made of the items at the front.
+struct NextFrame {
+    items: usize,
+    payload_bytes: usize,
 }
 
-/// First capacity of a buffer for objects: one message of a usual size.
+/// What an item takes beside its bytes.
+const ITEM_BYTES: usize = size_of::<Item>();
+/// What a spare outbox holds at most, its buffer aside.
+pub(crate) const SPARE_OUTBOX_BYTES: usize = size_of::<Outbox>() + SPARE_ITEMS_MAX * ITEM_BYTES;
+/// First capacity of a buffer: one message of a usual size.
 const BUFFER_BYTES: usize = 512;
-/// Room left for a header: that of a payload of 126 to 65,535 bytes. Any other length moves the payload once.
-const HEADER_BYTES: usize = 4;
+
+const _: () = assert!(ITEM_BYTES <= 32);
 
 #[cfg(test)]
 mod tests;

@@ -28,11 +28,15 @@ impl Pool {
     /// Returns an empty outbox with an empty buffer.
     pub(crate) fn take_outbox(&mut self) -> Box<Outbox> {
         let mut outbox = self.outboxes.pop().unwrap_or_default();
-        if let Some(buffer) = self.buffers.pop() {
-            self.buffers_bytes -= buffer.capacity();
-            outbox.adopt(buffer);
-        }
+        outbox.adopt(self.take_buffer());
         outbox
+    }
+
+    /// Returns an empty buffer, with capacity where one is spare.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.buffers_bytes -= buffer.capacity();
+        buffer
     }
 
     /// Keeps an outbox that is empty.

@@ -59,7 +59,7 @@ stats! {
     sessions_announced: Counter, "gateway_sessions_announced_total", "Sessions announced again after a broken link.";
     received_bytes: Counter, "gateway_received_bytes_total", "Bytes received.";
     discarded_bytes: Counter, "gateway_discarded_bytes_total", "Bytes received behind a close frame.";
-    sent_bytes: Counter, "gateway_sent_bytes_total", "Bytes given to the reactor, once each.";
+    sent_bytes: Counter, "gateway_sent_bytes_total", "Bytes given to the transport.";
     frames_received: Counter, "gateway_frames_received_total", "Messages and control frames received.";
     frames_sent: Counter, "gateway_frames_sent_total", "Frames encoded.";
     commands: Counter, "gateway_commands_total", "Commands received.";
@@ -68,11 +68,12 @@ stats! {
     messages_delivered: Counter, "gateway_messages_delivered_total", "Message events sent to clients.";
     messages_repeated: Counter, "gateway_messages_repeated_total", "Deliveries dropped because the connection had the message.";
     updates_conflated: Counter, "gateway_updates_conflated_total", "Status updates that took the place of an earlier one which had not left.";
+    events_dropped: Counter, "gateway_events_dropped_total", "Typing and presence events dropped because their client, or the worker, had too much waiting.";
     batches_sent: Counter, "gateway_batches_sent_total", "Frames that carried two or more events.";
-    sends: Counter, "gateway_sends_queued_total", "Buffers given to the reactor.";
-    sends_short: Counter, "gateway_sends_returned_total", "Buffers of which a part came back.";
+    sends: Counter, "gateway_sends_queued_total", "Buffers given to the transport.";
+    sends_short: Counter, "gateway_sends_returned_total", "Times a socket did not take all that the transport held for it.";
     pings_sent: Counter, "gateway_pings_sent_total", "Pings sent.";
-    outbox_bytes: Gauge, "gateway_outbox_bytes", "Bytes waiting for clients.";
+    outbox_bytes: Gauge, "gateway_outbox_bytes", "Bytes waiting for clients, what sockets did not take among them.";
     input_bytes: Gauge, "gateway_input_bytes", "Bytes of incomplete messages and of input that waits.";
     pending: Gauge, "gateway_pending_requests", "Commands without an answer from the router.";
     pending_timeouts: Counter, "gateway_pending_timeouts_total", "Commands answered unavailable because no answer came in time.";

@@ -1,7 +1,8 @@
 //! The loop of one worker: events of the reactor become facts for the Hub, its intentions become submissions.
 //!
-//! One tick: wait; take every event; read what is ready, within a budget; take batches from the link; run due timers;
-//! let the Hub close the tick; carry out its outputs. Nothing here decides anything about a connection.
+//! One tick: wait; take every event, and try again what sockets did not take; read what is ready, within a budget; take
+//! batches from the link; run due timers; let the Hub close the tick; carry out its outputs. Nothing here decides anything
+//! about a connection.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,6 +17,7 @@ use wire_base::ids::{ConnectionHandle, UnixMs};
 use wire_link::pipe::{Endpoint, SendError};
 
 use crate::stats::Published;
+use crate::transport::Transports;
 
 /// Size of the one read buffer that all connections of a worker share.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -44,6 +46,7 @@ pub enum Control {
 /// One worker's reactor, Hub and link.
 pub struct Driver<R: Reactor, A: Application> {
     reactor: R,
+    transports: Transports,
     hub: Hub<A>,
     clock: Clock,
     control: Mailbox<Control>,
@@ -93,6 +96,7 @@ impl<R: Reactor, A: Application> Driver<R, A> {
         }
         Self {
             reactor,
+            transports: Transports::default(),
             hub,
             clock: Clock::new(),
             control,
@@ -152,7 +156,7 @@ impl<R: Reactor, A: Application> Driver<R, A> {
 
     /// How long the reactor may sleep: not at all while something waits, else until the Hub's next deadline.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.transports.is_unsettled() {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now().mono_ms;
@@ -182,9 +186,10 @@ impl<R: Reactor, A: Application> Driver<R, A> {
                     self.queue(handle(id));
                 }
                 Event::SendShort { id, rest } => {
-                    self.hub.handle_send_short(handle(id), from_reactor(rest), now)
+                    let unsent = self.transports.handle_short(id, rest);
+                    self.hub.handle_blocked(handle(id), unsent, now);
                 }
-                Event::Writable(id) => self.hub.handle_writable(handle(id), now),
+                Event::Writable(id) => self.transports.handle_writable(id),
                 Event::Failed { id, .. } => self.hub.handle_failed(handle(id), now),
                 // Counted by the reactor, which tries again by itself.
                 Event::AcceptFailed(_) => {}
@@ -192,6 +197,8 @@ impl<R: Reactor, A: Application> Driver<R, A> {
                 Event::Connected(_) => unreachable!("a gateway opens no connections"),
             }
         }
+        self.transports
+            .settle(&mut self.reactor, |id| self.hub.handle_writable(handle(id), now));
         woken
     }
 
@@ -289,12 +296,15 @@ impl<R: Reactor, A: Application> Driver<R, A> {
     fn carry_out(&mut self) {
         while let Some(output) = self.hub.poll_output() {
             match output {
-                Output::Send { id, bytes } => {
-                    self.reactor.send(socket(id), to_reactor(bytes));
+                Output::Send { id, frames } => {
+                    self.transports.send(&mut self.reactor, socket(id), frames);
                     self.hub.recycle(self.reactor.take_buffer());
                 }
-                Output::ShutdownWrite(id) => self.reactor.shutdown_write(socket(id)),
-                Output::Close(id) => self.reactor.close(socket(id)),
+                Output::ShutdownWrite(id) => self.transports.shutdown_write(socket(id)),
+                Output::Close(id) => {
+                    self.transports.close(socket(id));
+                    self.reactor.close(socket(id));
+                }
                 Output::ResumeReading(id) => {
                     self.reads[id.slot as usize].paused = false;
                     self.queue(id);
@@ -369,19 +379,5 @@ fn socket(id: ConnectionHandle) -> SocketId {
     SocketId {
         slot: id.slot,
         generation: id.generation,
-    }
-}
-
-fn to_reactor(buffer: gateway_core::SendBuf) -> runtime::SendBuf {
-    match buffer {
-        gateway_core::SendBuf::Owned(bytes) => runtime::SendBuf::Owned(bytes),
-        gateway_core::SendBuf::Shared(bytes) => runtime::SendBuf::Shared(bytes),
-    }
-}
-
-fn from_reactor(buffer: runtime::SendBuf) -> gateway_core::SendBuf {
-    match buffer {
-        runtime::SendBuf::Owned(bytes) => gateway_core::SendBuf::Owned(bytes),
-        runtime::SendBuf::Shared(bytes) => gateway_core::SendBuf::Shared(bytes),
     }
 }

@@ -16,6 +16,7 @@ use crate::admin::Metrics;
 use crate::driver::{Control, Driver};
 use crate::listen;
 use crate::stats::Published;
+use crate::transport::Transports;
 
 /// What every worker of a gateway shares.
 #[derive(Clone, Debug)]
@@ -197,6 +198,7 @@ impl Worker {
                 // Each socket has an entry, also before its upgrade.
                 let entry_bytes = budget.entries_bytes / budget.connections.max(1) as usize;
                 budget.entries_bytes = entry_bytes * sockets_max;
+                budget.blocked_bytes += Transports::ENTRY_BYTES * sockets_max;
                 budget.connections = sockets_max as u32;
                 tracing::info!("each worker holds at most {sockets_max} sockets; its memory:\n{budget}");
             }

@@ -1,7 +1,7 @@
 //! The gateway as a library: it owns what the state machine of [`gateway_core`] must not: sockets, threads and clocks.
 //!
 //! Reading order: [`config`] (every setting), [`driver`] (completion, Hub, submission: the loop of one worker),
-//! [`gateway`] (starts the workers and stops them), [`listen`] (their ports),
+//! `transport` (what sockets did not take), [`gateway`] (starts the workers and stops them), [`listen`] (their ports),
 //! [`descriptors`] (how many sockets they may hold), [`admin`] (health and metrics), [`process`] (the metrics of any
 //! process) and [`exposition`] (their text).
 //!
@@ -16,3 +16,4 @@ pub mod gateway;
 pub mod listen;
 pub mod process;
 pub mod stats;
+mod transport;

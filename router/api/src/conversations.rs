@@ -9,8 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use wire_base::ids::{Seq, UserId};
 use wire_base::limits::PAGE_TOKEN_BYTES_MAX;
-use wire_client::Event;
-use wire_client::json::encode_event;
+use wire_client::{Event, Format};
 use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, ToRouter};
 
 use super::Api;
@@ -45,7 +44,9 @@ pub(super) async fn conversations(
         })
         .await?;
     match answer {
-        FromRouter::ConversationsPage(page) => Ok(shown_as(&Event::Conversations(page.shown(None)))),
+        FromRouter::ConversationsPage(page) => Ok(shown_as(page.conversations.len(), |count| {
+            Event::Conversations(page.shown(None, count))
+        })),
         other => Err(api.unexpected(&other)),
     }
 }
@@ -77,7 +78,9 @@ pub(super) async fn history(
         })
         .await?;
     match answer {
-        FromRouter::HistoryPage(page) => Ok(shown_as(&Event::History(page.shown(None)))),
+        FromRouter::HistoryPage(page) => Ok(shown_as(page.messages.len(), |count| {
+            Event::History(page.shown(None, count))
+        })),
         other => Err(api.unexpected(&other)),
     }
 }
@@ -110,9 +113,10 @@ fn seq(name: &str, text: &str) -> Result<Seq, Problem> {
     }
 }
 
-fn shown_as(event: &Event<'_>) -> Response {
+/// Answers with as many entries of a page as the WebSocket would show.
+fn shown_as<'a>(entries: usize, page: impl Fn(usize) -> Event<'a>) -> Response {
     let mut body = Vec::new();
-    encode_event(event, &mut body);
+    Format::Json.encode_page(entries, page, &mut body);
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 

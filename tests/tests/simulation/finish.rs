@@ -230,7 +230,7 @@ fn read_conversations(world: &mut World) {
             let Some(FromRouter::ConversationsPage(page)) = last_answer(world) else {
                 break;
             };
-            before = page.next;
+            before = page.next_behind(usize::MAX).map(str::to_owned);
             if before.is_none() {
                 break;
             }

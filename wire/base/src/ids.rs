@@ -157,11 +157,13 @@ impl Position {
 
     /// Returns the text form in ASCII, for those who write many.
     pub fn to_text(self) -> [u8; Self::TEXT_BYTES] {
-        let digits =
-            u128::from(self.generation) << 80 | u128::from(self.offset.0) << 16 | u128::from(self.index);
-        std::array::from_fn(|at| {
-            b"0123456789abcdef"[(digits >> (4 * (Self::TEXT_BYTES - 1 - at))) as usize & 0xf]
-        })
+        let mut text = [0; Self::TEXT_BYTES];
+        let (generation, rest) = text.split_at_mut(8);
+        let (offset, index) = rest.split_at_mut(16);
+        write_hex(&self.generation.to_be_bytes(), generation);
+        write_hex(&self.offset.0.to_be_bytes(), offset);
+        write_hex(&self.index.to_be_bytes(), index);
+        text
     }
 
     /// Returns the position before every entry of a generation.
@@ -173,6 +175,25 @@ impl Position {
         }
     }
 }
+
+/// Writes two lowercase digits for each byte.
+fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    for (byte, digits) in bytes.iter().zip(text.as_chunks_mut::<2>().0) {
+        *digits = HEX[usize::from(*byte)];
+    }
+}
+
+/// The digits of every byte: a cursor is written for every delivery.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    table
+};
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,12 @@
-//! The client protocol: commands and events as types; [`json`] is their text form (protobuf comes behind the same types).
+//! The client protocol: commands and events as types; a [`Format`] encodes events, [`json`] being the one there is.
 //!
 //! A gateway decodes commands and encodes events. The other way round is a client's part, which servers do not compile:
 //! feature `client`.
 
+pub mod format;
 pub mod json;
+
+pub use format::Format;
 
 use wire_base::body::{Body, EncodedBody};
 use wire_base::code::Code;

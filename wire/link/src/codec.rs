@@ -313,7 +313,7 @@ layout!(HistoryPageRecord {
 layout!(ConversationsPageRecord {
     request,
     conversations,
-    next
+    more
 });
 layout!(SummaryRecord {
     conversation,
@@ -321,6 +321,7 @@ layout!(SummaryRecord {
     last_body,
     last_time,
     last_seq,
+    next,
     unread,
     delivered,
     read

@@ -12,18 +12,27 @@ use wire_base::code::Code;
 use wire_base::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId,
 };
+use wire_base::limits::{PAGE_LIMIT_MAX, PAGE_TOKEN_BYTES_MAX};
 use wire_base::status::Status;
 use wire_base::status::StatusCommand;
 
 /// Version of these records; the hello of a link carries it and another one is refused.
-pub const LINK_VERSION: u16 = 1;
+pub const LINK_VERSION: u16 = 2;
 /// Largest batch a side sends.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// Largest record in it; pages of history and of conversations are cut to fit a WebSocket frame and stay far below.
+/// Largest record in it; pages of history and of conversations are cut by the bytes of their bodies and stay far below.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the bodies in a page of history or of conversations, all together; a page holds one body whatever its length.
+///
+/// Shape: about what a frame holds as text, and less than that once it is escaped or in base64: then the page is cut once more.
+pub const PAGE_BODY_BYTES_MAX: usize = 96 * 1024;
+/// What a message or a conversation takes in a page beside its body, at most.
+const PAGE_ENTRY_BYTES_MAX: usize = 256;
 
 const _: () = assert!(wire_base::limits::BODY_BYTES_MAX <= RECORD_BYTES_MAX / 2); // A delivery: a body and its connections.
-const _: () = assert!(wire_base::limits::FRAME_BYTES_MAX <= RECORD_BYTES_MAX / 2); // A page: what fits a frame.
+const _: () =
+    assert!(PAGE_BODY_BYTES_MAX + PAGE_LIMIT_MAX as usize * PAGE_ENTRY_BYTES_MAX <= RECORD_BYTES_MAX / 2); // A page.
+const _: () = assert!(PAGE_TOKEN_BYTES_MAX + 100 <= PAGE_ENTRY_BYTES_MAX); // A conversation's ids, seqs and times.
 
 /// Ties an answer to its question. Chosen by the client side of the link, opaque to the router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -317,7 +326,8 @@ pub struct StatusUpdateRecord {
     pub to: Vec<ConnectionHandle>,
 }
 
-/// See [`FromRouter::HistoryPage`]. Split by bytes too, so that it fits a frame; then `more` is set.
+/// See [`FromRouter::HistoryPage`]. Cut by the bytes of its bodies too; then `more` is set. Whoever shows it to a client cuts
+/// what does not fit a frame in that client's format.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistoryPageRecord {
     /// Repeats the question's.
@@ -334,15 +344,15 @@ pub struct HistoryPageRecord {
     pub read: Seq,
 }
 
-/// See [`FromRouter::ConversationsPage`].
+/// See [`FromRouter::ConversationsPage`]. Cut as a page of history is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConversationsPageRecord {
     /// Repeats the question's.
     pub request: RequestId,
     /// Newest activity first.
     pub conversations: Vec<SummaryRecord>,
-    /// For the next page.
-    pub next: Option<String>,
+    /// Older ones exist.
+    pub more: bool,
 }
 
 /// One conversation of an inbox page.
@@ -358,6 +368,8 @@ pub struct SummaryRecord {
     pub last_time: UnixMs,
     /// Newest seq.
     pub last_seq: Seq,
+    /// The `before` of a page that goes on behind this conversation; 1 to `PAGE_TOKEN_BYTES_MAX` bytes.
+    pub next: String,
     /// Messages of others after the later of own read and own last send.
     pub unread: u64,
     /// The peer's watermark.

@@ -23,13 +23,14 @@ impl MessageRecord {
 }
 
 impl HistoryPageRecord {
-    /// Returns the page as the answer to the request that had this id.
-    pub fn shown(&self, id: Option<u32>) -> HistoryPage<'_> {
+    /// Returns the first `count` messages of the page as the answer to the request that had this id.
+    pub fn shown(&self, id: Option<u32>, count: usize) -> HistoryPage<'_> {
+        let messages = self.messages.iter().take(count);
         HistoryPage {
             id,
             conversation: self.conversation,
-            messages: self.messages.iter().map(|message| message.shown(None)).collect(),
-            more: self.more,
+            messages: messages.map(|message| message.shown(None)).collect(),
+            more: self.more || count < self.messages.len(),
             delivered: self.delivered,
             read: self.read,
         }
@@ -37,13 +38,23 @@ impl HistoryPageRecord {
 }
 
 impl ConversationsPageRecord {
-    /// Returns the page as the answer to the request that had this id.
-    pub fn shown(&self, id: Option<u32>) -> ConversationsPage<'_> {
+    /// Returns the first `count` conversations of the page as the answer to the request that had this id.
+    pub fn shown(&self, id: Option<u32>, count: usize) -> ConversationsPage<'_> {
+        let shown = self.conversations.iter().take(count);
         ConversationsPage {
             id,
-            conversations: self.conversations.iter().map(SummaryRecord::shown).collect(),
-            next: self.next.as_deref(),
+            conversations: shown.map(SummaryRecord::shown).collect(),
+            next: self.next_behind(count),
         }
+    }
+}
+
+impl ConversationsPageRecord {
+    /// Returns the `before` of the page that goes on behind the first `count` conversations; `None` where there are no more.
+    pub fn next_behind(&self, count: usize) -> Option<&str> {
+        let shown = &self.conversations[..count.min(self.conversations.len())];
+        let has_more = self.more || shown.len() < self.conversations.len();
+        shown.last().filter(|_| has_more).map(|last| last.next.as_str())
     }
 }
 

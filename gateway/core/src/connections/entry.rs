@@ -17,18 +17,13 @@ pub(crate) struct Conn<S> {
     pub(crate) pauses: Pauses,
     /// Pings sent since the client was last heard.
     pub(crate) pings_missed: u8,
-    /// Listed to be flushed at the end of the tick.
-    pub(crate) is_dirty: bool,
-    /// Closed because there was no place for it, so it takes none.
-    pub(crate) is_surplus: bool,
+    pub(crate) marks: Marks,
     /// When the phase began.
     pub(crate) since: Stamp,
     /// When the client was last heard or pinged, whichever was later.
     pub(crate) quiet_since: Stamp,
     /// When the incomplete message began, if there is one.
     pub(crate) partial_since: Stamp,
-    /// Bytes thrown away behind a close frame.
-    pub(crate) discarded_bytes: u32,
     /// When the client's pings were first counted, in seconds.
     pub(crate) pings_since_s: u16,
     /// Pings and pongs since then.
@@ -52,12 +47,41 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// Input that cannot be handled yet.
+/// Input that cannot be handled yet, or is counted only.
 pub(crate) enum Held {
     /// The start of an HTTP request.
     Head(HeadBuffer),
     /// Frames that came before reading stopped.
     Frames(Vec<u8>),
+    /// Of what came behind a close frame, the number of bytes.
+    Discarded(u32),
+}
+
+/// Facts about a connection that are true or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks(u8);
+
+impl Marks {
+    /// Listed to be flushed at the end of the tick.
+    pub(crate) const DIRTY: Self = Self(1);
+    /// Closed because there was no place for it, so it takes none.
+    pub(crate) const SURPLUS: Self = Self(2);
+
+    pub(crate) const fn contains(self, mark: Self) -> bool {
+        self.0 & mark.0 != 0
+    }
+
+    /// Sets a mark; returns whether it was not set.
+    #[inline]
+    pub(crate) const fn insert(&mut self, mark: Self) -> bool {
+        let is_new = !self.contains(mark);
+        self.0 |= mark.0;
+        is_new
+    }
+
+    pub(crate) const fn remove(&mut self, mark: Self) {
+        self.0 &= !mark.0;
+    }
 }
 
 /// Why a connection is not read; it is read again when none is left.
@@ -98,12 +122,10 @@ impl<S: Default> Conn<S> {
             phase: Phase::Upgrading,
             pauses: Pauses::default(),
             pings_missed: 0,
-            is_dirty: false,
-            is_surplus: false,
+            marks: Marks::default(),
             since,
             quiet_since: since,
             partial_since: since,
-            discarded_bytes: 0,
             pings_since_s: 0,
             pings: 0,
             reader: Reader::new(),
@@ -141,6 +163,7 @@ impl<S> Conn<S> {
             None => 0,
             Some(Held::Head(head)) => head.held_bytes(),
             Some(Held::Frames(bytes)) => bytes.capacity(),
+            Some(Held::Discarded(_)) => 0,
         };
         held + self.reader.partial_bytes()
     }

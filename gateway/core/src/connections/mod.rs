@@ -8,20 +8,21 @@ mod entry;
 mod flush;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use wire_base::ids::ConnectionHandle;
+use wire_base::ids::{ConnectionHandle, Position};
+use wire_client::Format;
 use wire_ws::upgrade::Refusal;
 use wire_ws::{CloseFrame, Opcode, Violation, encode_close};
 
 pub use entry::Pauses;
-pub(crate) use entry::{Conn, Held, Phase, idle_bytes};
+pub(crate) use entry::{Conn, Held, Marks, Phase, idle_bytes};
 
 use crate::config::HubConfig;
 use crate::disconnect::Reason;
+use crate::event::SharedEvent;
 use crate::jitter::Jitter;
-use crate::limits::{
-    CLOSE_MS_MAX, MESSAGE_MS_MAX, OUTBOX_FRAMES_MAX, OUTBOX_TICK_BYTES_MAX, PING_WINDOW_S, UPGRADE_MS_MAX,
-};
+use crate::limits::{CLOSE_MS_MAX, MESSAGE_MS_MAX, OUTBOX_TICK_BYTES_MAX, PING_WINDOW_S, UPGRADE_MS_MAX};
 use crate::outbox::Outbox;
 use crate::output::Output;
 use crate::pool::Pool;
@@ -45,8 +46,6 @@ pub struct Connections<S> {
     pool: Pool,
     /// Slots with something to flush at the end of the tick.
     dirty: Vec<u32>,
-    /// Slots whose last send is looked at again at the end of the next tick.
-    sent: Vec<ConnectionHandle>,
     /// When outboxes were last flushed.
     flushed_ms: u64,
     /// Connections whose events wait for more, and until when; soonest first.
@@ -81,7 +80,6 @@ impl<S: Default> Connections<S> {
             outputs: VecDeque::new(),
             pool: Pool::new(),
             dirty: Vec::new(),
-            sent: Vec::new(),
             flushed_ms: 0,
             lingering: VecDeque::new(),
             ended: VecDeque::new(),
@@ -135,13 +133,13 @@ impl<S> Connections<S> {
     /// Returns whether nothing waits to be sent, nor to be taken by the socket.
     pub(crate) fn has_nothing_unsent(&self, id: ConnectionHandle) -> bool {
         let outbox = self.get(id).and_then(|conn| conn.outbox.as_deref());
-        outbox.is_none_or(|outbox| outbox.is_empty() && !outbox.is_blocked())
+        outbox.is_none_or(Outbox::is_empty)
     }
 
-    /// Returns whether the socket took less than it was given, and has not called since.
+    /// Returns whether the transport holds something that the socket has not taken.
     pub(crate) fn is_blocked(&self, id: ConnectionHandle) -> bool {
         let outbox = self.get(id).and_then(|conn| conn.outbox.as_deref());
-        outbox.is_some_and(|outbox| outbox.is_blocked())
+        outbox.is_some_and(Outbox::is_blocked)
     }
 
     /// Queues a frame.
@@ -150,19 +148,22 @@ impl<S> Connections<S> {
         self.queue(id, now, |outbox| outbox.push_frame(opcode, payload));
     }
 
-    /// Queues an encoded object of the client protocol, which may share a frame with its neighbours.
-    pub fn send_object(&mut self, id: ConnectionHandle, object: &[u8], now: Now) {
+    /// Queues an event of this connection alone, which may share a frame with its neighbours.
+    pub fn send_event(
+        &mut self,
+        id: ConnectionHandle,
+        format: Format,
+        now: Now,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
         self.stats.events += 1;
-        self.queue(id, now, |outbox| outbox.push_object(object));
+        self.queue(id, now, |outbox| outbox.push_event(format, encode));
     }
 
-    /// Queues an encoded object as [`Connections::send_object`] does, instead of the one that begins with the same
-    /// `key_bytes` bytes if that is in the frame which is not complete yet. No object of this kind has braces inside.
-    pub(crate) fn send_update(&mut self, id: ConnectionHandle, object: &[u8], key_bytes: usize, now: Now) {
+    /// Queues an event for many with this connection's cursor, instead of the one with the same key if that waits.
+    pub fn send_shared(&mut self, id: ConnectionHandle, event: &Rc<SharedEvent>, cursor: Position, now: Now) {
         let mut is_replacing = false;
-        self.queue(id, now, |outbox| {
-            is_replacing = outbox.push_update(object, key_bytes);
-        });
+        self.queue(id, now, |outbox| is_replacing = outbox.push_shared(event, cursor));
         if is_replacing {
             self.stats.updates_conflated += 1;
         } else {
@@ -189,7 +190,7 @@ impl<S> Connections<S> {
         if self.len() - self.surplus > self.config.connections_max as usize && self.is_open(id) {
             self.close(id, Reason::TooManyConnections, now);
             if let Some(conn) = self.get_mut(id) {
-                conn.is_surplus = true;
+                conn.marks.insert(Marks::SURPLUS);
                 self.surplus += 1;
             }
         }
@@ -324,7 +325,7 @@ impl<S> Connections<S> {
             conn.held = None;
         });
         if let Some(conn) = self.get(id) {
-            self.surplus -= usize::from(conn.is_surplus);
+            self.surplus -= usize::from(conn.marks.contains(Marks::SURPLUS));
             self.conns.remove(id.slot);
             self.wheel.cancel(id.slot);
             self.stats.connections -= 1;
@@ -365,7 +366,7 @@ impl<S> Connections<S> {
         }
         if reason.disconnect().code == Some(SLOW_CONSUMER) {
             self.change_outbox(id, |outbox| {
-                outbox.drop_unsent();
+                outbox.drop_items();
             });
         }
         self.queue_unbounded(id, |outbox| {
@@ -398,25 +399,24 @@ impl<S> Connections<S> {
         if !self.is_open(id) {
             return;
         }
-        let Some((bytes, frames, is_blocked)) = self.queue_unbounded(id, |outbox| {
+        let bytes_max = self.config.outbox_bytes_max;
+        let slow_readers = self.slow_readers;
+        let Some((is_over, dropped)) = self.queue_unbounded(id, |outbox| {
             push(outbox);
-            (outbox.len(), outbox.frames(), outbox.is_blocked())
+            let bytes_max = match slow_readers {
+                SlowReaders::Close if !outbox.is_blocked() => OUTBOX_TICK_BYTES_MAX,
+                SlowReaders::Close | SlowReaders::Wait => bytes_max,
+            };
+            let dropped = outbox.drop_first(bytes_max);
+            (outbox.len() > bytes_max, dropped)
         }) else {
             return;
         };
-        match self.slow_readers {
-            SlowReaders::Close => {
-                let bytes_max = if is_blocked {
-                    self.config.outbox_bytes_max
-                } else {
-                    OUTBOX_TICK_BYTES_MAX
-                };
-                if bytes > bytes_max || frames > OUTBOX_FRAMES_MAX {
-                    self.close(id, Reason::SlowOutbox, now);
-                }
-            }
-            SlowReaders::Wait => {
-                if bytes > self.config.outbox_bytes_max {
+        self.stats.events_dropped += u64::from(dropped);
+        if is_over {
+            match slow_readers {
+                SlowReaders::Close => self.close(id, Reason::SlowOutbox, now),
+                SlowReaders::Wait => {
                     self.pause(id, Pauses::OUTBOX);
                 }
             }
@@ -434,8 +434,7 @@ impl<S> Connections<S> {
         let before = outbox.len();
         let result = push(outbox);
         self.stats.outbox_bytes = self.stats.outbox_bytes + outbox.len() as u64 - before as u64;
-        if !conn.is_dirty {
-            conn.is_dirty = true;
+        if conn.marks.insert(Marks::DIRTY) {
             self.dirty.push(id.slot);
         }
         Some(result)

@@ -14,10 +14,10 @@ use wire_ws::Rules;
 use crate::application::{Application, LinkEvent};
 use crate::budget::MemoryBudget;
 use crate::config::HubConfig;
-use crate::connections::{Connections, Phase};
+use crate::connections::{Connections, Held, Phase};
 use crate::disconnect::Reason;
 use crate::limits::DISCARD_BYTES_MAX;
-use crate::output::{LinkId, Output, Reading, SendBuf};
+use crate::output::{LinkId, Output, Reading};
 use crate::stats::Stats;
 use crate::time::Now;
 
@@ -25,8 +25,8 @@ use drain::Drain;
 
 /// The connections of one worker and the application that runs on them.
 ///
-/// Order, in each tick of the driver: all events of the reactor (every send of the last tick that came back short among
-/// them) and all batches of links; `handle_timeout` if it is due; `handle_tick_end`; `poll_output` until it gives
+/// Order, in each tick of the driver: all events of the reactor (every send of the last tick that a socket did not take
+/// whole among them) and all batches of links; `handle_timeout` if it is due; `handle_tick_end`; `poll_output` until it gives
 /// `None`; then sleep until `poll_timeout`. Facts about a connection that is gone are without effect.
 pub struct Hub<A: Application> {
     application: A,
@@ -98,12 +98,13 @@ impl<A: Application> Hub<A> {
         self.settle(now);
     }
 
-    /// Takes back what a socket did not take of a send. Nothing more is sent on it until it is writable.
-    pub fn handle_send_short(&mut self, id: ConnectionHandle, rest: SendBuf, now: Now) {
-        self.connections.handle_send_short(id, rest, now);
+    /// Takes how many bytes the transport holds because a socket did not take them: after a send, and whenever the socket
+    /// has taken some of them. Nothing more is sent until it is writable.
+    pub fn handle_blocked(&mut self, id: ConnectionHandle, unsent_bytes: usize, now: Now) {
+        self.connections.handle_blocked(id, unsent_bytes, now);
     }
 
-    /// Takes the news that a socket takes bytes again.
+    /// Takes the news that a socket has taken everything that the transport held.
     pub fn handle_writable(&mut self, id: ConnectionHandle, now: Now) {
         self.connections.handle_writable(id, now);
     }
@@ -261,8 +262,12 @@ impl<A: Application> Hub<A> {
         let Some(conn) = self.connections.get_mut(id) else {
             return;
         };
-        conn.discarded_bytes = conn.discarded_bytes.saturating_add(bytes as u32);
-        if conn.discarded_bytes > DISCARD_BYTES_MAX {
+        let mut discarded = bytes as u32;
+        if let Some(Held::Discarded(before)) = conn.held.as_deref() {
+            discarded = discarded.saturating_add(*before);
+        }
+        conn.held = Some(Box::new(Held::Discarded(discarded)));
+        if discarded > DISCARD_BYTES_MAX {
             self.connections.end(id, Reason::ClientLeft); // It has its reason already.
         }
     }

@@ -1,24 +1,30 @@
 use proptest::prelude::*;
-use wire_client::json::batch_bytes;
-use wire_ws::{Input, Item, Reader, Rules};
+use uuid::Uuid;
+use wire_base::body::{Body, Content};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Seq, UnixMs, UserId};
+use wire_base::status::Status;
+use wire_client::{Event, Message, StatusUpdate};
+use wire_ws::{Input, Reader, Rules};
 
 use super::*;
+use crate::event::Key;
 
 const NOW: Now = Now {
     mono_ms: 0,
-    unix: wire_base::ids::UnixMs(0),
+    unix: UnixMs(0),
 };
+const JSON: Format = Format::Json;
 
 /// Returns the texts of the frames in `bytes`.
-fn texts(bytes: &[u8]) -> Vec<String> {
+fn texts(bytes: &Frames) -> Vec<String> {
     let mut bytes = bytes.to_vec();
     let mut input = Input::new(&mut bytes);
     let mut reader = Reader::new();
     let mut texts = Vec::new();
     while let Some(item) = reader.next(&mut input, &Rules::client()).unwrap() {
         match item {
-            Item::Text(text) => texts.push(text.to_owned()),
-            Item::Pong(_) => texts.push("pong".to_owned()),
+            wire_ws::Item::Text(text) => texts.push(text.to_owned()),
+            wire_ws::Item::Pong(_) => texts.push("pong".to_owned()),
             other => panic!("{other:?}"),
         }
     }
@@ -26,216 +32,366 @@ fn texts(bytes: &[u8]) -> Vec<String> {
     texts
 }
 
+/// Returns the events of each frame, taken out of their batches.
+fn events(bytes: &Frames) -> Vec<Vec<String>> {
+    let batch = |text: String| match text
+        .strip_prefix(r#"{"type":"batch","messages":"#)
+        .and_then(|rest| rest.strip_suffix('}'))
+    {
+        Some(array) => {
+            let events: Vec<&serde_json::value::RawValue> = serde_json::from_str(array).unwrap();
+            assert!((2..=BATCH_MESSAGES_MAX).contains(&events.len()) && text.len() <= FRAME_BYTES_MAX);
+            events.iter().map(|event| event.get().to_owned()).collect()
+        }
+        None => vec![text],
+    };
+    texts(bytes).into_iter().map(batch).collect()
+}
+
+fn take(outbox: &mut Outbox) -> Frames {
+    outbox.take(Vec::new()).bytes
+}
+
 fn object(bytes: usize) -> String {
     "1".repeat(bytes)
 }
 
+fn push(outbox: &mut Outbox, object: &str) {
+    outbox.push_event(JSON, |out| out.extend_from_slice(object.as_bytes()));
+}
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn conversation() -> ConversationId {
+    ConversationId::direct(user(1), user(2))
+}
+
+fn at(offset: u64) -> Position {
+    Position {
+        generation: 1,
+        offset: Offset(offset),
+        index: 0,
+    }
+}
+
+/// A message of that many characters.
+fn message(chars: usize) -> Rc<SharedEvent> {
+    with_message(&"x".repeat(chars), |message| SharedEvent::message(JSON, message))
+}
+
+fn with_message<T>(text: &str, then: impl FnOnce(&Message<'_>) -> T) -> T {
+    then(&Message {
+        cursor: None,
+        message_id: MessageId::new(Uuid::from_u128(1)).unwrap(),
+        conversation: conversation(),
+        seq: Seq(1),
+        sender: user(1),
+        sender_device: DeviceId::DEFAULT,
+        group: None,
+        body: Body {
+            content: Content::Text(text),
+            media_url: None,
+            kind: None,
+        },
+        timestamp: UnixMs(9),
+    })
+}
+
+/// Returns a message as JSON, with a cursor.
+fn message_text(chars: usize, cursor: Position) -> String {
+    with_message(&"x".repeat(chars), |message| {
+        let mut out = Vec::new();
+        let cursor = Some(cursor);
+        JSON.encode(&Event::Message(Message { cursor, ..*message }), &mut out);
+        String::from_utf8(out).unwrap()
+    })
+}
+
+/// Returns what a user has read, as an event with a key.
+fn update(of: u64, seq: u64) -> Rc<SharedEvent> {
+    let event = Event::StatusUpdate(StatusUpdate {
+        conversation: conversation(),
+        user: user(of),
+        status: Status::Read,
+        seq: Seq(seq),
+        message_id: MessageId::new(Uuid::from_u128(1)).unwrap(),
+    });
+    SharedEvent::replacing(JSON, Key::Status(conversation(), user(of), Status::Read), &event)
+}
+
+fn update_text(of: u64, seq: u64) -> String {
+    format!(
+        r#"{{"type":"status_update","conversation_id":"{}","user_id":{of},"status":"read","seq":{seq},"message_id":"{}"}}"#,
+        conversation(),
+        Uuid::from_u128(1)
+    )
+}
+
+/// Returns an event with a key whose text is that of a pong: neither typing nor presence has a text in this version.
+fn dropped_first(key: Key, time: u64) -> (Rc<SharedEvent>, String) {
+    let pong = Event::Pong {
+        id: None,
+        server_time: UnixMs(time),
+    };
+    let text = format!(r#"{{"type":"pong","server_time_ms":{time}}}"#);
+    (SharedEvent::replacing(JSON, key, &pong), text)
+}
+
 #[test]
-fn a_lone_object_is_its_own_frame_whatever_its_length() {
+fn a_lone_event_is_its_own_frame_whatever_its_length() {
     for bytes in [1, 125, 126, 65_535, 65_536, FRAME_BYTES_MAX] {
         let mut outbox = Outbox::default();
-        outbox.push_object(object(bytes).as_bytes());
-        let taken = outbox.take();
-        assert_eq!(texts(taken.bytes.as_slice()), [object(bytes)]);
+        push(&mut outbox, &object(bytes));
+        let taken = outbox.take(Vec::new());
+        assert_eq!(texts(&taken.bytes), [object(bytes)]);
         assert_eq!((taken.frames, taken.batches), (1, 0));
-        assert!(outbox.is_empty());
+        assert_eq!((outbox.is_empty(), outbox.len()), (true, 0));
     }
 }
 
 #[test]
-fn objects_in_a_row_share_a_frame_of_at_most_a_hundred() {
+fn events_in_a_row_share_a_frame_of_at_most_a_hundred() {
     let mut outbox = Outbox::default();
     for n in 1..=201 {
-        outbox.push_object(format!("{n}").as_bytes());
+        push(&mut outbox, &format!("{n}"));
     }
-    let texts = texts(outbox.take().bytes.as_slice());
-    assert_eq!(texts.len(), 3);
+    let taken = outbox.take(Vec::new());
+    let texts = texts(&taken.bytes);
+    assert_eq!((taken.frames, taken.batches), (3, 2));
     assert!(texts[0].starts_with(r#"{"type":"batch","messages":[1,2,"#) && texts[0].ends_with(",100]}"));
     assert!(texts[1].ends_with(",199,200]}"));
     assert_eq!(texts[2], "201");
 }
 
-/// An update of `key`, and how much of it is the key.
-fn update(key: u8, seq: u32) -> (String, usize) {
-    let key = format!(r#"{{"type":"status_update","user_id":{key},"status":"read""#);
-    (format!(r#"{key},"seq":{seq}}}"#), key.len())
-}
-
-#[test]
-fn an_update_takes_the_place_of_the_one_before_while_that_waits() {
-    let mut outbox = Outbox::default();
-    let push = |outbox: &mut Outbox, key, seq| {
-        let (object, key_bytes) = update(key, seq);
-        outbox.push_update(object.as_bytes(), key_bytes)
-    };
-    assert!(!push(&mut outbox, 1, 9));
-    assert!(push(&mut outbox, 1, 10), "alone in its frame");
-    let bytes = outbox.take().bytes;
-    assert_eq!(texts(bytes.as_slice()), [update(1, 10).0]);
-    outbox.handle_rest(bytes, NOW);
-    for seq in 11..5_000 {
-        assert_eq!(push(&mut outbox, 1, seq), seq > 11);
-    }
-    assert!(!push(&mut outbox, 2, 1));
-    let text = serde_json::to_string(&update(1, 7).0).unwrap();
-    outbox.push_object(text.as_bytes());
-    assert!(push(&mut outbox, 2, 2) && push(&mut outbox, 1, 5_000));
-    outbox.handle_writable();
-    let [(second, _), (first, _)] = [update(2, 2), update(1, 5_000)];
-    assert_eq!(
-        texts(outbox.take().bytes.as_slice()),
-        [
-            update(1, 10).0,
-            format!(r#"{{"type":"batch","messages":[{text},{second},{first}]}}"#)
-        ]
-    );
-}
-
 #[test]
 fn a_batch_frame_is_never_larger_than_a_frame_may_be() {
-    let half = (FRAME_BYTES_MAX - batch_bytes(2, 0)) / 2;
+    let half = (FRAME_BYTES_MAX - JSON.batch_bytes(2 * JSON.bytes_in_batch(0))) / 2;
     let mut outbox = Outbox::default();
-    outbox.push_object(object(half).as_bytes());
-    outbox.push_object(object(half).as_bytes());
-    let exact = texts(outbox.take().bytes.as_slice());
+    push(&mut outbox, &object(half));
+    push(&mut outbox, &object(half));
+    let exact = texts(&take(&mut outbox));
     assert_eq!(
         exact.iter().map(String::len).collect::<Vec<_>>(),
-        [batch_bytes(2, 2 * half)]
+        [JSON.batch_bytes(2 * JSON.bytes_in_batch(half))]
     );
-    outbox.push_object(object(half).as_bytes());
-    outbox.push_object(object(half + 2).as_bytes());
-    assert_eq!(texts(outbox.take().bytes.as_slice()).len(), 2);
+    push(&mut outbox, &object(half));
+    push(&mut outbox, &object(half + 2));
+    assert_eq!(texts(&take(&mut outbox)).len(), 2);
 }
 
 #[test]
 fn another_frame_ends_a_batch_and_keeps_its_place() {
     let mut outbox = Outbox::default();
-    outbox.push_object(b"1");
-    outbox.push_object(b"2");
+    push(&mut outbox, "1");
+    push(&mut outbox, "2");
+    assert!(outbox.may_linger());
     outbox.push_frame(Opcode::Pong, b"");
-    outbox.push_object(b"3");
+    outbox.push_frame(Opcode::Pong, b"");
+    push(&mut outbox, "3");
     assert!(!outbox.may_linger());
+    let taken = outbox.take(Vec::new());
     assert_eq!(
-        texts(outbox.take().bytes.as_slice()),
-        [r#"{"type":"batch","messages":[1,2]}"#, "pong", "3"]
+        texts(&taken.bytes),
+        [r#"{"type":"batch","messages":[1,2]}"#, "pong", "pong", "3"]
     );
+    assert_eq!((taken.frames, taken.batches), (4, 1));
 }
 
 #[test]
-fn what_came_back_goes_before_what_was_queued_meanwhile() {
+fn frames_alone_leave_in_the_buffer_they_were_written_to() {
     let mut outbox = Outbox::default();
-    outbox.push_object(b"1");
-    let Taken { bytes, .. } = outbox.take();
-    outbox.push_object(b"2");
-    let mut sent = bytes.as_slice()[..2].to_vec();
-    outbox.handle_rest(SendBuf::Owned(bytes.as_slice()[2..].to_vec()), NOW);
-    assert!(outbox.is_blocked());
-    outbox.push_object(b"3");
-    outbox.handle_writable();
-    sent.extend_from_slice(outbox.take().bytes.as_slice());
-    assert_eq!(texts(&sent), ["1", r#"{"type":"batch","messages":[2,3]}"#]);
+    outbox.push_frame(Opcode::Pong, b"");
+    outbox.push_frame(Opcode::Pong, b"");
+    let written = outbox.own.as_ptr();
+    let bytes = take(&mut outbox);
+    assert_eq!((bytes.own.as_ptr(), texts(&bytes).len()), (written, 2));
 }
 
 #[test]
-fn a_retry_that_comes_back_whole_is_no_progress() {
+fn an_event_for_many_differs_in_its_cursor_alone() {
+    for chars in [64, SHARED_BYTES_MIN, 9_000] {
+        let event = message(chars);
+        for offset in [7, u64::MAX] {
+            let mut outbox = Outbox::default();
+            outbox.push_shared(&event, at(offset));
+            assert_eq!(texts(&take(&mut outbox)), [message_text(chars, at(offset))]);
+            outbox.push_shared(&event, at(offset));
+            push(&mut outbox, "1");
+            outbox.push_shared(&event, at(offset));
+            let text = message_text(chars, at(offset));
+            assert_eq!(
+                texts(&take(&mut outbox)),
+                [format!(r#"{{"type":"batch","messages":[{text},1,{text}]}}"#)]
+            );
+        }
+    }
+}
+
+#[test]
+fn a_short_event_is_copied_and_a_long_one_is_not() {
+    let (short, long) = (message(64), message(9_000));
+    let bytes: Vec<_> = [1, 2]
+        .map(|offset| {
+            let mut outbox = Outbox::default();
+            outbox.push_shared(&short, at(offset));
+            outbox.push_shared(&long, at(offset));
+            take(&mut outbox)
+        })
+        .into();
+    let [(at, first)] = &bytes[0].shared[..] else {
+        panic!("{:?}", bytes[0])
+    };
+    let (_, second) = &bytes[1].shared[0];
+    assert_eq!((first.as_ptr(), *at), (second.as_ptr(), bytes[0].own.len() - 2));
+    assert!(first.len() > 9_000 && bytes[0].own.len() < 600);
+}
+
+#[test]
+fn an_update_takes_the_place_of_the_one_before_while_that_waits() {
+    let mut outbox = Outbox::default();
+    let mut push_update = |of, seq| outbox.push_shared(&update(of, seq), Position::default());
+    assert!(!push_update(1, 9));
+    assert!(push_update(1, 10), "alone");
+    assert_eq!(texts(&take(&mut outbox)), [update_text(1, 10)]);
+    outbox.handle_blocked(5, NOW);
+    let mut push_update = |of, seq| outbox.push_shared(&update(of, seq), Position::default());
+    for seq in 11..5_000 {
+        assert_eq!(push_update(1, seq), seq > 11, "what has left is not replaced");
+    }
+    assert!(!push_update(2, 1));
+    let text = serde_json::to_string(&update_text(1, 7)).unwrap();
+    push(&mut outbox, &text);
+    let mut push_update = |of, seq| outbox.push_shared(&update(of, seq), Position::default());
+    assert!(push_update(2, 2) && push_update(1, 5_000));
+    outbox.handle_writable();
+    let bytes = take(&mut outbox);
+    assert_eq!(events(&bytes), [[text, update_text(2, 2), update_text(1, 5_000)]]);
+}
+
+#[test]
+fn an_update_is_replaced_in_front_of_a_frame_too() {
+    let mut outbox = Outbox::default();
+    outbox.push_shared(&update(1, 1), Position::default());
+    outbox.push_frame(Opcode::Pong, b"");
+    assert!(outbox.push_shared(&update(1, 2), Position::default()));
+    assert_eq!(texts(&take(&mut outbox)), ["pong".to_owned(), update_text(1, 2)]);
+}
+
+#[test]
+fn typing_and_presence_go_first_updates_give_way_to_newer_ones_and_messages_stay() {
+    let mut outbox = Outbox::default();
+    outbox.handle_blocked(1, NOW);
+    let typing = |of, time| dropped_first(Key::Typing(conversation(), user(of)), time);
+    let presence = |of, time| dropped_first(Key::Presence(user(of)), time);
+    for n in 1..=10 {
+        outbox.push_shared(&message(64), at(n));
+        outbox.push_shared(&typing(n, n).0, Position::default());
+        outbox.push_shared(&update(n % 2 + 1, n), Position::default());
+        outbox.push_shared(&presence(n, 100 + n).0, Position::default());
+    }
+    assert!(
+        outbox.push_shared(&typing(10, 11).0, Position::default()),
+        "it is replaced too"
+    );
+    let full = outbox.len();
+    assert_eq!(outbox.drop_first(full), 0, "there is room");
+    let one = typing(1, 1).0.len() + ITEM_BYTES;
+    assert_eq!(
+        outbox.drop_first(full - 2 * one + 1),
+        2,
+        "the oldest, no more than needed"
+    );
+    assert_eq!(outbox.drop_first(0), 18);
+    assert_eq!(outbox.drop_first(0), 0, "nothing else may be dropped");
+    outbox.handle_writable();
+    let expected: Vec<_> = (1..=10)
+        .flat_map(|n| {
+            let update = (n > 8).then(|| update_text(n % 2 + 1, n));
+            [Some(message_text(64, at(n))), update]
+        })
+        .flatten()
+        .collect();
+    assert_eq!(events(&take(&mut outbox)), [expected]);
+    assert_eq!((outbox.len(), outbox.keyed, outbox.droppable), (0, 0, 0));
+}
+
+#[test]
+fn progress_is_made_when_the_transport_holds_less() {
     let at = |mono_ms| Now { mono_ms, ..NOW };
     let mut outbox = Outbox::default();
-    outbox.push_object(b"1234");
-    outbox.take();
-    outbox.handle_rest(SendBuf::Owned(vec![0; 5]), at(100));
+    outbox.handle_blocked(5, at(100));
+    outbox.handle_blocked(5, at(200));
+    assert_eq!((outbox.progress(), outbox.unsent()), (Stamp::of(at(100)), 5));
+    outbox.handle_blocked(4, at(300));
+    assert_eq!((outbox.progress(), outbox.len()), (Stamp::of(at(300)), 4));
     outbox.handle_writable();
-    let rest = outbox.take().bytes;
-    outbox.handle_rest(rest, at(200));
-    assert_eq!(outbox.progress(), Stamp::of(at(100)));
-    outbox.handle_writable();
-    outbox.take();
-    outbox.handle_rest(SendBuf::Owned(vec![0; 4]), at(300));
-    assert_eq!(outbox.progress(), Stamp::of(at(300)));
+    outbox.handle_blocked(9, at(400));
+    assert_eq!(outbox.progress(), Stamp::of(at(400)));
 }
 
 #[test]
-fn dropping_what_is_unsent_keeps_the_frame_that_was_begun() {
+fn dropping_the_items_leaves_what_the_transport_holds() {
     let mut outbox = Outbox::default();
-    outbox.push_object(b"1");
-    let bytes = outbox.take().bytes;
-    outbox.handle_rest(SendBuf::Owned(bytes.as_slice()[1..].to_vec()), NOW);
-    outbox.push_object(b"2");
-    assert!(outbox.drop_unsent() > 0);
-    outbox.push_object(b"3");
+    outbox.handle_blocked(7, NOW);
+    push(&mut outbox, "1");
+    outbox.push_shared(&update(1, 1), Position::default());
+    outbox.drop_items();
+    assert_eq!((outbox.len(), outbox.is_blocked()), (7, true));
+    push(&mut outbox, "2");
     outbox.handle_writable();
-    let mut sent = bytes.as_slice()[..1].to_vec();
-    sent.extend_from_slice(outbox.take().bytes.as_slice());
-    assert_eq!(texts(&sent), ["1", "3"]);
+    assert_eq!(texts(&take(&mut outbox)), ["2"]);
+}
+
+#[test]
+fn a_spare_outbox_keeps_little() {
+    let mut outbox = Outbox::default();
+    for n in 0..1_000 {
+        push(&mut outbox, &format!("{n}"));
+    }
+    outbox.clear();
+    assert!(outbox.items.capacity() <= SPARE_ITEMS_MAX && outbox.own.capacity() == 0);
+    assert_eq!((outbox.is_empty(), outbox.len()), (true, 0));
 }
 
 proptest! {
-    /// Any mix of objects and frames comes out in order, in frames within their bounds.
+    /// Any mix of events and frames comes out in order, in frames within their bounds; the newest event of each key stands
+    /// where it was queued, once in what leaves together.
     #[test]
-    fn order_is_kept(steps in prop::collection::vec((0usize..4, 1usize..3_000), 1..300)) {
+    fn order_is_kept(steps in prop::collection::vec((0usize..8, 1usize..9_000), 1..300)) {
         let mut outbox = Outbox::default();
-        let mut expected = Vec::new();
-        let mut sent = Vec::new();
-        for (kind, bytes) in steps {
+        let (mut expected, mut sent) = (Vec::<String>::new(), Vec::new());
+        let mut left = 0;
+        for (n, (kind, bytes)) in steps.into_iter().enumerate() {
+            let n = n as u64;
             match kind {
                 0 => { outbox.push_frame(Opcode::Pong, b""); expected.push("pong".to_owned()); }
-                1 if bytes < 100 => sent.extend_from_slice(outbox.take().bytes.as_slice()),
-                _ => { outbox.push_object(object(bytes).as_bytes()); expected.push(object(bytes)); }
-            }
-        }
-        sent.extend_from_slice(outbox.take().bytes.as_slice());
-        let mut flat = Vec::new();
-        for text in texts(&sent) {
-            prop_assert!(text.len() <= FRAME_BYTES_MAX);
-            match text.strip_prefix(r#"{"type":"batch","messages":["#).and_then(|rest| rest.strip_suffix("]}")) {
-                Some(objects) => flat.extend(objects.split(',').map(str::to_owned)),
-                None => flat.push(text),
-            }
-        }
-        prop_assert_eq!(flat, expected);
-    }
-
-    /// The newest update of each key stands where it was queued, once in a frame; all else is as if it were alone.
-    #[test]
-    fn updates_are_conflated_within_a_frame(steps in prop::collection::vec((0usize..6, 0u8..3), 1..90)) {
-        let mut outbox = Outbox::default();
-        let (mut expected, mut frame_start) = (Vec::<String>::new(), 0);
-        let mut sent = Vec::new();
-        for (n, (kind, key)) in steps.into_iter().enumerate() {
-            match kind {
-                0 => {
-                    outbox.push_frame(Opcode::Pong, b"");
-                    expected.push("pong".to_owned());
-                    frame_start = expected.len();
+                1 if bytes < 2_000 => {
+                    sent.extend(events(&take(&mut outbox)).into_iter().flatten());
+                    left = expected.len();
                 }
-                1 => {
-                    sent.extend_from_slice(outbox.take().bytes.as_slice());
-                    frame_start = expected.len();
+                1 | 2 => { push(&mut outbox, &object(bytes)); expected.push(object(bytes)); }
+                3 | 4 => {
+                    outbox.push_shared(&message(bytes), at(n));
+                    expected.push(message_text(bytes, at(n)));
                 }
-                2 => { outbox.push_object(object(n + 1).as_bytes()); expected.push(object(n + 1)); }
                 _ => {
-                    let (object, key_bytes) = update(key, n as u32);
-                    let before = expected[frame_start..].iter().position(|other| other.starts_with(&object[..key_bytes]));
+                    let of = kind as u64;
+                    let start = update_text(of, 0);
+                    let start = &start[..start.find(r#","seq""#).unwrap()];
+                    let before = expected[left..].iter().position(|other| other.starts_with(start));
+                    prop_assert_eq!(outbox.push_shared(&update(of, n), Position::default()), before.is_some());
                     if let Some(before) = before {
-                        expected.remove(frame_start + before);
+                        expected.remove(left + before);
                     }
-                    prop_assert_eq!(outbox.push_update(object.as_bytes(), key_bytes), before.is_some());
-                    expected.push(object);
+                    expected.push(update_text(of, n));
                 }
             }
+            let waiting: usize = expected[left..].iter().map(|text| if text == "pong" { 2 } else { text.len() }).sum();
+            prop_assert_eq!(outbox.bytes, waiting);
         }
-        sent.extend_from_slice(outbox.take().bytes.as_slice());
-        let mut flat = Vec::new();
-        for text in texts(&sent) {
-            match text.strip_prefix(r#"{"type":"batch","messages":["#).and_then(|rest| rest.strip_suffix("]}")) {
-                Some(objects) => {
-                    let array = format!("[{objects}]");
-                    let objects: Vec<&serde_json::value::RawValue> = serde_json::from_str(&array).unwrap();
-                    prop_assert!(objects.len() >= 2);
-                    flat.extend(objects.iter().map(|object| object.get().to_owned()));
-                }
-                None => flat.push(text),
-            }
-        }
-        prop_assert_eq!(flat, expected);
+        sent.extend(events(&take(&mut outbox)).into_iter().flatten());
+        prop_assert_eq!(sent, expected);
     }
 }

@@ -1,14 +1,12 @@
 //! Router to client: each record becomes an event, or a change of the session.
 
 use bytes::Bytes;
-use wire_base::code::Code;
-use wire_base::limits::FRAME_BYTES_MAX;
-use wire_client::json::encode_event;
-use wire_client::{Event, Sent, StatusUpdate};
+use wire_base::ids::ConnectionHandle;
+use wire_client::{Event, Sent};
 use wire_link::codec::decode_from_router;
 use wire_link::{
     ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, RejectedRecord, RequestId,
-    SentRecord, StatusUpdateRecord, Synced,
+    SentRecord, Synced,
 };
 
 use super::commands::message_id_of;
@@ -114,53 +112,12 @@ impl Sessions {
         }
     }
 
-    /// Encodes an update once for everybody who is told. Where an earlier one of the same user still waits, it takes its
-    /// place: watermarks only rise.
-    fn handle_status_update(
-        &mut self,
-        connections: &mut Connections<Session>,
-        update: &StatusUpdateRecord,
-        now: Now,
-    ) {
-        let event = Event::StatusUpdate(StatusUpdate {
-            conversation: update.conversation,
-            user: update.user,
-            status: update.status,
-            seq: update.seq,
-            message_id: update.message_id,
-        });
-        self.scratch.clear();
-        encode_event(&event, &mut self.scratch);
-        let key_bytes = key_bytes(&self.scratch);
-        for &id in &update.to {
-            if connections
-                .session(id)
-                .is_some_and(|session| session.stage == Stage::Live)
-            {
-                connections.send_update(id, &self.scratch, key_bytes, now);
-            }
-        }
-    }
-
-    /// Sends a page of history, cut so that it fits a frame.
     fn handle_history(&mut self, connections: &mut Connections<Session>, page: &HistoryPageRecord, now: Now) {
         let Some(request) = self.take_request(connections, page.request, now) else {
             return;
         };
-        let mut shown = page.shown(request.id);
-        loop {
-            let count = shown.messages.len();
-            self.scratch.clear();
-            encode_event(&Event::History(shown), &mut self.scratch);
-            if self.scratch.len() <= FRAME_BYTES_MAX || count <= 1 {
-                break;
-            }
-            // The router counts the bytes that were written; escaped in JSON they can be six times as many.
-            shown = page.shown(request.id);
-            shown.messages.truncate(count / 2);
-            shown.more = true;
-        }
-        connections.send_object(request.connection, &self.scratch, now);
+        let event = |count| Event::History(page.shown(request.id, count));
+        self.send_page(connections, request.connection, page.messages.len(), event, now);
     }
 
     fn handle_conversations(
@@ -172,16 +129,27 @@ impl Sessions {
         let Some(request) = self.take_request(connections, page.request, now) else {
             return;
         };
-        self.scratch.clear();
-        encode_event(&Event::Conversations(page.shown(request.id)), &mut self.scratch);
-        if self.scratch.len() > FRAME_BYTES_MAX {
-            let refused = Refused {
-                code: Code::TooLong,
-                reason: "limit: the page does not fit a frame; ask for fewer",
-            };
-            self.send_error(connections, request.connection, refused.failure(request.id), now);
-        } else {
-            connections.send_object(request.connection, &self.scratch, now);
+        let event = |count| Event::Conversations(page.shown(request.id, count));
+        self.send_page(
+            connections,
+            request.connection,
+            page.conversations.len(),
+            event,
+            now,
+        );
+    }
+
+    /// Sends as many entries of a page as a frame holds; `event` shows the first so many of them.
+    fn send_page<'a>(
+        &self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        entries: usize,
+        event: impl Fn(usize) -> Event<'a>,
+        now: Now,
+    ) {
+        if let Some(format) = connections.session(id).map(Session::format) {
+            connections.send_event(id, format, now, |out| format.encode_page(entries, event, out));
         }
     }
 
@@ -211,13 +179,3 @@ impl Sessions {
         }
     }
 }
-
-/// Returns how much of an encoded status update names what it is about: conversation, user and status.
-fn key_bytes(update: &[u8]) -> usize {
-    update
-        .windows(SEQ_FIELD.len())
-        .position(|window| window == SEQ_FIELD)
-        .expect("an update has a seq")
-}
-
-const SEQ_FIELD: &[u8] = br#","seq":"#;

@@ -1,27 +1,22 @@
-//! Fan-out: one message for many connections is encoded once, and only its cursor is written anew for each.
+//! Fan-out: what goes to many connections is encoded once in each format that is spoken among them.
+
+use std::rc::Rc;
 
 use wire_base::ids::Position;
-use wire_client::Event;
-use wire_client::json::encode_event;
-use wire_link::Deliver;
+use wire_client::{Event, Format, StatusUpdate};
+use wire_link::{Deliver, StatusUpdateRecord};
 
 use super::session::Stage;
 use super::{Session, Sessions};
 use crate::connections::Connections;
+use crate::event::{Key, SharedEvent};
 use crate::time::Now;
 
 impl Sessions {
     /// Forwards a message to every connection that is named and has not had it.
-    pub(super) fn deliver(&mut self, connections: &mut Connections<Session>, deliver: &Deliver, now: Now) {
-        let Some(&(_, first)) = deliver.to.first() else {
-            return;
-        };
-        self.scratch.clear();
-        encode_event(
-            &Event::Message(deliver.message.shown(Some(first))),
-            &mut self.scratch,
-        );
-        let cursor_at = cursor_at(&self.scratch);
+    pub(super) fn deliver(&self, connections: &mut Connections<Session>, deliver: &Deliver, now: Now) {
+        let mut encoded = Encoded::default();
+        let is_shared = deliver.to.len() > 1;
         for &(id, position) in &deliver.to {
             let Some(session) = connections
                 .session_mut(id)
@@ -33,21 +28,55 @@ impl Sessions {
                 connections.stats.messages_repeated += 1;
                 continue;
             }
-            self.scratch[cursor_at..cursor_at + Position::TEXT_BYTES].copy_from_slice(&position.to_text());
+            let format = session.format();
             connections.stats.messages_delivered += 1;
-            connections.send_object(id, &self.scratch, now);
+            if is_shared {
+                let message = || SharedEvent::message(format, &deliver.message.shown(None));
+                connections.send_shared(id, encoded.in_format(format, message), position, now);
+            } else {
+                let event = Event::Message(deliver.message.shown(Some(position)));
+                connections.send_event(id, format, now, |out| format.encode(&event, out));
+            }
+        }
+    }
+
+    /// Tells everybody who is named of a watermark. Where an earlier one of the same user still waits, it takes its place:
+    /// watermarks only rise.
+    pub(super) fn handle_status_update(
+        &self,
+        connections: &mut Connections<Session>,
+        update: &StatusUpdateRecord,
+        now: Now,
+    ) {
+        let key = Key::Status(update.conversation, update.user, update.status);
+        let event = Event::StatusUpdate(StatusUpdate {
+            conversation: update.conversation,
+            user: update.user,
+            status: update.status,
+            seq: update.seq,
+            message_id: update.message_id,
+        });
+        let mut encoded = Encoded::default();
+        for &id in &update.to {
+            let Some(session) = connections
+                .session(id)
+                .filter(|session| session.stage == Stage::Live)
+            else {
+                continue;
+            };
+            let format = session.format();
+            let update = encoded.in_format(format, || SharedEvent::replacing(format, key, &event));
+            connections.send_shared(id, update, Position::default(), now);
         }
     }
 }
 
-/// Returns where the text of the cursor begins in an encoded message.
-///
-/// Shape: a quote inside of a JSON string is escaped, so no content can look like the field.
-fn cursor_at(object: &[u8]) -> usize {
-    let field = object
-        .windows(CURSOR_FIELD.len())
-        .position(|window| window == CURSOR_FIELD);
-    field.expect("a message encoded with a cursor has the field") + CURSOR_FIELD.len()
-}
+/// One event in the formats that were asked for.
+#[derive(Default)]
+struct Encoded([Option<Rc<SharedEvent>>; Format::COUNT]);
 
-const CURSOR_FIELD: &[u8] = br#""cursor":""#;
+impl Encoded {
+    fn in_format(&mut self, format: Format, encode: impl FnOnce() -> Rc<SharedEvent>) -> &Rc<SharedEvent> {
+        self.0[format.index()].get_or_insert_with(encode)
+    }
+}

@@ -244,7 +244,7 @@ impl Sessions {
     }
 
     fn send_welcome(
-        &mut self,
+        &self,
         connections: &mut Connections<Session>,
         id: ConnectionHandle,
         request_id: Option<u32>,
@@ -257,7 +257,6 @@ impl Sessions {
         let (Some(user), Some(device)) = (session.user(), session.device()) else {
             return;
         };
-        self.scratch.clear();
         let session_id = session_id(user, device, session.number());
         let welcome = Event::Welcome(Welcome {
             id: request_id,
@@ -276,8 +275,7 @@ impl Sessions {
                 window: session.window,
             },
         });
-        wire_client::json::encode_event(&welcome, &mut self.scratch);
-        connections.send_object(id, &self.scratch, now);
+        self.send_event(connections, id, &welcome, now);
         self.wake_for_token(connections, id, now);
     }
 

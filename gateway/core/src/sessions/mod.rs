@@ -21,7 +21,6 @@ use bytes::Bytes;
 use wire_auth::Verifier;
 use wire_base::code::Code;
 use wire_base::ids::{ConnectionHandle, MessageId};
-use wire_client::json::encode_event;
 use wire_client::{Event, Failure, Rejected};
 use wire_ws::Rules;
 use wire_ws::upgrade::{Refusal, Request};
@@ -86,8 +85,6 @@ pub struct Sessions {
     behind: Vec<ConnectionHandle>,
     /// Where the walk over sessions that the router must be told of goes on.
     announce_from: Option<u32>,
-    /// The event being encoded.
-    scratch: Vec<u8>,
 }
 
 impl Sessions {
@@ -103,25 +100,24 @@ impl Sessions {
             gone: Vec::new(),
             behind: Vec::new(),
             announce_from: None,
-            scratch: Vec::new(),
         }
     }
 
     fn send_event(
-        &mut self,
+        &self,
         connections: &mut Connections<Session>,
         id: ConnectionHandle,
         event: &Event<'_>,
         now: Now,
     ) {
-        self.scratch.clear();
-        encode_event(event, &mut self.scratch);
-        connections.send_object(id, &self.scratch, now);
+        if let Some(format) = connections.session(id).map(Session::format) {
+            connections.send_event(id, format, now, |out| format.encode(event, out));
+        }
     }
 
     /// Answers a command that is not a send.
     fn send_error(
-        &mut self,
+        &self,
         connections: &mut Connections<Session>,
         id: ConnectionHandle,
         failure: Failure<'_>,
@@ -132,7 +128,7 @@ impl Sessions {
 
     /// Answers a send.
     fn send_rejected(
-        &mut self,
+        &self,
         connections: &mut Connections<Session>,
         id: ConnectionHandle,
         rejected: Rejected<'_>,

@@ -1,13 +1,15 @@
 //! The application's part of a slab entry: who is on the connection, and how far.
 
 use wire_base::ids::{DeviceId, Position, SessionNumber, UnixMs, UserId};
+use wire_client::Format;
 
 use crate::limits::{BAD_REQUEST_WINDOW_S, BAD_REQUESTS_MAX, TOKEN_LEEWAY_MS};
 use crate::time::Now;
 
 /// One session.
 ///
-/// Shape: 56 bytes, nothing on the heap. Both positions share a generation: another one is a new inbox.
+/// Shape: 64 bytes, nothing on the heap. Both positions share a generation: another one is a new inbox. 58 bytes and 8 of 16
+/// flags are in use; the rest is room for the revocation of tokens (4 bytes, in seconds) and for presence.
 #[derive(Debug, Default)]
 pub struct Session {
     number: SessionNumber,
@@ -27,10 +29,11 @@ pub struct Session {
     /// Requests without answer.
     pub(super) pending: u8,
     pub(super) stage: Stage,
-    flags: u8,
+    format: Format,
+    flags: u16,
 }
 
-const _: () = assert!(size_of::<Session>() <= 56);
+const _: () = assert!(size_of::<Session>() <= 64);
 
 /// How far the log-in has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +58,7 @@ impl Stage {
 
 /// A fact about a session that is true or not.
 #[derive(Clone, Copy)]
-#[repr(u8)]
+#[repr(u16)]
 pub(super) enum Flag {
     /// Something was acked.
     Acked = 1,
@@ -77,15 +80,20 @@ pub(super) enum Flag {
 
 impl Session {
     pub(super) const fn has(&self, flag: Flag) -> bool {
-        self.flags & flag as u8 != 0
+        self.flags & flag as u16 != 0
     }
 
     pub(super) const fn set(&mut self, flag: Flag, value: bool) {
         if value {
-            self.flags |= flag as u8;
+            self.flags |= flag as u16;
         } else {
-            self.flags &= !(flag as u8);
+            self.flags &= !(flag as u16);
         }
+    }
+
+    /// Returns how events are encoded for this client.
+    pub(super) const fn format(&self) -> Format {
+        self.format
     }
 
     pub(super) const fn number(&self) -> SessionNumber {

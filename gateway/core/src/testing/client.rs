@@ -21,10 +21,12 @@ pub(crate) struct Client {
     pub(crate) is_paused: bool,
     /// Bytes its socket still takes.
     pub(crate) room: usize,
-    /// What the socket did not take of the last send.
-    pub(crate) rest: Option<Vec<u8>>,
-    /// The hub knows that the socket takes nothing.
-    pub(crate) is_full: bool,
+    /// What its transport holds.
+    pub(crate) unsent: Vec<u8>,
+    /// What became of a send is still to be reported.
+    pub(crate) is_news: bool,
+    /// The server ends its stream once the transport holds nothing.
+    pub(crate) is_ending: bool,
     /// The server has ended its stream.
     pub(crate) is_ended: bool,
     /// The server has closed the socket.
@@ -46,8 +48,9 @@ impl Default for Client {
             unread: Vec::new(),
             is_paused: false,
             room: usize::MAX,
-            rest: None,
-            is_full: false,
+            unsent: Vec::new(),
+            is_news: false,
+            is_ending: false,
             is_ended: false,
             is_closed: false,
             response: String::new(),
@@ -67,15 +70,12 @@ impl Default for Client {
 
 impl Client {
     /// Takes what there is room for.
-    pub(crate) fn take(&mut self, bytes: &[u8]) {
-        let taken = bytes.len().min(self.room);
+    pub(crate) fn take(&mut self) {
+        let taken = self.unsent.len().min(self.room);
         if self.room != usize::MAX {
             self.room -= taken;
         }
-        if taken < bytes.len() {
-            self.rest = Some(bytes[taken..].to_vec());
-        }
-        self.received.extend_from_slice(&bytes[..taken]);
+        self.received.extend(self.unsent.drain(..taken));
         self.parse();
     }
 

@@ -15,7 +15,7 @@ pub(crate) use router::{Router, batch};
 use crate::application::Application;
 use crate::config::HubConfig;
 use crate::hub::Hub;
-use crate::output::{LinkId, Output, Reading, SendBuf};
+use crate::output::{LinkId, Output, Reading};
 use crate::time::Now;
 
 /// What a driver reads at once.
@@ -154,25 +154,23 @@ impl<A: Application> World<A> {
     pub(crate) fn carry_out(&mut self) {
         while let Some(output) = self.hub.poll_output() {
             match output {
-                Output::Send { id, bytes } => {
+                Output::Send { id, frames } => {
                     let client = self.client(id);
-                    assert!(!client.is_closed && !client.is_ended, "a send after the end");
+                    assert!(!client.is_closed && !client.is_ending, "a send after the end");
                     assert!(
-                        client.rest.is_none() && !client.is_full,
+                        client.unsent.is_empty(),
                         "a send while an earlier one is unfinished"
                     );
-                    client.take(bytes.as_slice());
-                    if let SendBuf::Owned(buffer) = bytes {
-                        self.hub.recycle(buffer);
-                    }
+                    client.unsent = frames.to_vec();
+                    client.is_news = true;
+                    client.take();
+                    self.hub.recycle(frames.own);
                 }
                 Output::ShutdownWrite(id) => {
                     let client = self.client(id);
-                    assert!(
-                        client.rest.is_none() && !client.is_full,
-                        "an end of stream in the middle of a send"
-                    );
-                    client.is_ended = true;
+                    assert!(!client.is_ending, "an end of stream twice");
+                    client.is_ending = true;
+                    client.is_ended = client.unsent.is_empty();
                 }
                 Output::Close(id) => {
                     let client = self.client(id);
@@ -191,7 +189,8 @@ impl<A: Application> World<A> {
         }
     }
 
-    /// Reports short sends of the last tick, and sockets that have room again.
+    /// Reports what the transports hold after the sends of the last tick, lets sockets that have room take of it, and reports
+    /// those that have taken all.
     fn report_sockets(&mut self) {
         let ids: Vec<ConnectionHandle> = self.clients.keys().copied().collect();
         for id in ids {
@@ -199,16 +198,20 @@ impl<A: Application> World<A> {
             if client.is_closed {
                 continue;
             }
-            if let Some(rest) = client.rest.take() {
-                client.is_full = true;
-                self.hub
-                    .handle_send_short(id, SendBuf::Shared(rest.into()), self.now);
+            if std::mem::take(&mut client.is_news) && !client.unsent.is_empty() {
+                let unsent = client.unsent.len();
+                self.hub.handle_blocked(id, unsent, self.now);
             }
             let client = self.client(id);
-            if client.is_full && client.room > 0 {
-                client.is_full = false;
-                self.hub.handle_writable(id, self.now);
+            if !client.unsent.is_empty() && client.room > 0 {
+                client.take();
+                match client.unsent.len() {
+                    0 => self.hub.handle_writable(id, self.now),
+                    unsent => self.hub.handle_blocked(id, unsent, self.now),
+                }
             }
+            let client = self.client(id);
+            client.is_ended |= client.is_ending && client.unsent.is_empty();
         }
     }
 

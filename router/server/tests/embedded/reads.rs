@@ -1,12 +1,14 @@
 //! History and conversations.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 use wire_base::body::{Body, Content};
 use wire_base::code::Code;
 use wire_base::ids::{DeviceId, Seq};
 use wire_base::limits::FRAME_BYTES_MAX;
-use wire_client::json::encode_event;
-use wire_link::{HistoryPageRecord, HistoryRecord, LinkKind, SendRecord, ToRouter};
+use wire_client::{Event, Format};
+use wire_link::{HistoryPageRecord, HistoryRecord, LinkKind, PAGE_BODY_BYTES_MAX, SendRecord, ToRouter};
 
 use crate::world::{World, direct, page_texts, text_of, unknown_conversation, user};
 
@@ -129,7 +131,7 @@ fn conversations_come_newest_activity_first_page_by_page() {
         let page = world.conversations(gateway, user(1), 100, before).unwrap();
         assert!(page.conversations.len() <= 100);
         peers.extend(page.conversations.iter().map(|summary| summary.peer.get()));
-        before = page.next;
+        before = page.next_behind(usize::MAX).map(str::to_owned);
         if before.is_none() {
             break;
         }
@@ -140,7 +142,7 @@ fn conversations_come_newest_activity_first_page_by_page() {
     let bad = world.conversations(gateway, user(1), 10, Some("nonsense".into()));
     assert_eq!(bad, Err(Code::BadRequest));
     let nobody = world.conversations(gateway, user(999), 10, None).unwrap();
-    assert!(nobody.conversations.is_empty() && nobody.next.is_none());
+    assert!(nobody.conversations.is_empty() && !nobody.more);
 }
 
 #[test]
@@ -184,30 +186,18 @@ fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
     assert_eq!(page.conversations[0].last_body, None);
 }
 
-/// A page as its connection would get it.
-fn json(page: &HistoryPageRecord) -> Vec<u8> {
-    let messages = page.messages.iter().map(|message| wire_client::Message {
-        cursor: None,
-        message_id: message.message_id,
-        conversation: message.conversation,
-        seq: message.seq,
-        sender: message.sender,
-        sender_device: message.sender_device,
-        group: None,
-        body: message.body.decode(),
-        timestamp: message.timestamp,
-    });
-    let event = wire_client::Event::History(wire_client::HistoryPage {
-        id: Some(u32::MAX),
-        conversation: page.conversation,
-        messages: messages.collect(),
-        more: page.more,
-        delivered: page.delivered,
-        read: page.read,
-    });
+/// Returns how many messages of a page its connection would get in one frame, and whether it would be told of more.
+fn shown(page: &HistoryPageRecord) -> (usize, bool) {
+    let last = Cell::new((0, false));
+    let event = |count| {
+        let event = page.shown(Some(u32::MAX), count);
+        last.set((event.messages.len(), event.more));
+        Event::History(event)
+    };
     let mut out = Vec::new();
-    encode_event(&event, &mut out);
-    out
+    Format::Json.encode_page(page.messages.len(), event, &mut out);
+    assert!(out.len() <= FRAME_BYTES_MAX);
+    last.get()
 }
 
 fn any_content() -> impl Strategy<Value = (String, bool)> {
@@ -246,11 +236,13 @@ proptest! {
         let mut seqs = Vec::new();
         loop {
             let page = world.history(gateway, user(1), direct(user(1), user(2)), before, 100).unwrap();
-            prop_assert!(json(&page).len() <= FRAME_BYTES_MAX);
-            prop_assert!(!page.messages.is_empty());
-            seqs.extend(page.messages.iter().map(|message| message.seq.0));
+            let bodies: usize = page.messages.iter().map(|message| message.body.len()).sum();
+            prop_assert!(bodies <= PAGE_BODY_BYTES_MAX || page.messages.len() == 1);
+            let (shown, more) = shown(&page);
+            prop_assert!(shown > 0);
+            seqs.extend(page.messages[..shown].iter().map(|message| message.seq.0));
             before = seqs.last().copied();
-            if !page.more {
+            if !more {
                 break;
             }
         }

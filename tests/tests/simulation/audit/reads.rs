@@ -264,7 +264,7 @@ impl Reads {
         findings.check(fits, Invariant::Ordered, || {
             format!("{asked:?} was answered in the order of {times:?}")
         });
-        if page.next.is_none() && asked.before.is_none() {
+        if !page.more && asked.before.is_none() {
             let shown: BTreeSet<_> = page
                 .conversations
                 .iter()

@@ -54,10 +54,15 @@ fn write_id(json: &mut Writer<'_>, id: Option<u32>) {
     }
 }
 
+/// Where the text of the cursor begins in a message that has one: behind the names, which are always the same, and its quote.
+pub(crate) const MESSAGE_CURSOR_AT: usize = MESSAGE_OPEN.len() + CURSOR_FIELD.len() + 1;
+const MESSAGE_OPEN: &str = r#"{"type":"message""#;
+const CURSOR_FIELD: &str = r#","cursor":"#;
+
 fn write_message(json: &mut Writer<'_>, message: &Message<'_>) {
-    json.raw(r#"{"type":"message""#);
+    json.raw(MESSAGE_OPEN);
     if let Some(cursor) = message.cursor {
-        json.cursor(r#","cursor":"#, cursor);
+        json.cursor(CURSOR_FIELD, cursor);
     }
     json.uuid(r#","message_id":"#, message.message_id.get());
     json.uuid(r#","conversation_id":"#, message.conversation.get());

@@ -1,8 +1,7 @@
 //! JSON text form of the client protocol (subprotocol `tidegate.json.v1`).
 //!
 //! Server role: [`parse_frame`] takes commands apart, [`encode_event`] puts events together. Client role (feature `client`):
-//! `encode_request` and `parse_events`. A batch of objects that are already encoded is [`BATCH_OPEN`], the objects joined by
-//! [`BATCH_SEPARATOR`], and [`BATCH_CLOSE`].
+//! `encode_request` and `parse_events`. Objects that are already encoded are joined to a batch by [`crate::Format`].
 //!
 //! Reading order: `object` (an object's fields, parsed one by one, so that every fault names its field), `parse_commands`,
 //! `parse_events`; `write` (JSON text), `encode_events`, `encode_commands`.
@@ -21,27 +20,18 @@ mod write;
 
 #[cfg(feature = "client")]
 pub use encode_commands::encode_request;
+pub(crate) use encode_events::MESSAGE_CURSOR_AT;
 pub use encode_events::encode_event;
 pub use parse_commands::{BadCommand, BadKind, FrameKind, parse_frame};
 #[cfg(feature = "client")]
 pub use parse_events::{BadEvent, parse_events};
 
 /// What a batch frame starts with.
-pub const BATCH_OPEN: &[u8] = br#"{"type":"batch","messages":["#;
+pub(crate) const BATCH_OPEN: &[u8] = br#"{"type":"batch","messages":["#;
 /// What stands between two objects of a batch frame.
-pub const BATCH_SEPARATOR: &[u8] = b",";
+pub(crate) const BATCH_SEPARATOR: &[u8] = b",";
 /// What a batch frame ends with.
-pub const BATCH_CLOSE: &[u8] = b"]}";
-
-/// Returns the size of a batch frame of `count` objects that are `objects_bytes` long together.
-pub const fn batch_bytes(count: usize, objects_bytes: usize) -> usize {
-    let separators = if count == 0 {
-        0
-    } else {
-        (count - 1) * BATCH_SEPARATOR.len()
-    };
-    BATCH_OPEN.len() + objects_bytes + separators + BATCH_CLOSE.len()
-}
+pub(crate) const BATCH_CLOSE: &[u8] = b"]}";
 
 #[cfg(test)]
 mod tests;

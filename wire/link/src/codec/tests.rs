@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use wire_base::body::{Body, Content};
-use wire_base::ids::{ConnectionHandle, MessageId, Position, SessionNumber, UserId};
+use wire_base::ids::{
+    ConnectionHandle, ConversationId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId,
+};
 use wire_base::samples::*;
 
 fn request() -> impl Strategy<Value = RequestId> {
@@ -153,20 +155,24 @@ fn summary() -> impl Strategy<Value = SummaryRecord> {
         option::of(body()),
         time(),
         seq(),
+        text(),
         any::<u64>(),
         seq(),
         seq(),
     )
         .prop_map(
-            |(conversation, peer, last_body, last_time, last_seq, unread, delivered, read)| SummaryRecord {
-                conversation,
-                peer,
-                last_body,
-                last_time,
-                last_seq,
-                unread,
-                delivered,
-                read,
+            |(conversation, peer, last_body, last_time, last_seq, next, unread, delivered, read)| {
+                SummaryRecord {
+                    conversation,
+                    peer,
+                    last_body,
+                    last_time,
+                    last_seq,
+                    next,
+                    unread,
+                    delivered,
+                    read,
+                }
             },
         )
 }
@@ -257,11 +263,11 @@ fn from_router() -> impl Strategy<Value = FromRouter> {
             },
         );
     let conversations =
-        (request(), vec(summary(), 0..4), option::of(text())).prop_map(|(request, conversations, next)| {
+        (request(), vec(summary(), 0..4), any::<bool>()).prop_map(|(request, conversations, more)| {
             ConversationsPageRecord {
                 request,
                 conversations,
-                next,
+                more,
             }
         });
     let failed = (request(), code(), text()).prop_map(|(request, code, reason)| FailedRecord {
@@ -518,4 +524,30 @@ fn an_endless_list_is_the_routers_mistake() {
         message_id: MessageId::new(uuid::Uuid::from_u128(1)).unwrap(),
         to: vec![connection; RECORD_BYTES_MAX / 8],
     }));
+}
+
+#[test]
+fn a_page_that_is_cut_goes_on_behind_the_last_that_is_shown() {
+    let summary = |next: &str| SummaryRecord {
+        conversation: ConversationId::new(uuid::Uuid::from_u128(1)).unwrap(),
+        peer: UserId::new(1).unwrap(),
+        last_body: None,
+        last_time: UnixMs(1),
+        last_seq: Seq(1),
+        next: next.to_owned(),
+        unread: 0,
+        delivered: Seq(0),
+        read: Seq(0),
+    };
+    let page = |more| ConversationsPageRecord {
+        request: RequestId(1),
+        conversations: vec![summary("behind 1"), summary("behind 2")],
+        more,
+    };
+    let nexts = |page: &ConversationsPageRecord| {
+        [1, 2, usize::MAX].map(|count| page.shown(None, count).next.map(str::to_owned))
+    };
+    let [one, two] = ["behind 1", "behind 2"].map(|next| Some(next.to_owned()));
+    assert_eq!(nexts(&page(true)), [one.clone(), two.clone(), two]);
+    assert_eq!(nexts(&page(false)), [one, None, None]);
 }

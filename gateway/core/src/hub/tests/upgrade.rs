@@ -143,9 +143,7 @@ fn facts_about_a_connection_that_is_gone_are_without_effect() {
     world.hub.handle_end_of_stream(old, now);
     world.hub.handle_failed(old, now);
     world.hub.handle_writable(old, now);
-    world
-        .hub
-        .handle_send_short(old, crate::SendBuf::Owned(vec![1]), now);
+    world.hub.handle_blocked(old, 1, now);
     world.tick();
     assert_eq!((world.hub.connections(), world.hub.stats().outbox_bytes), (1, 0));
     assert_eq!(seen(world.client(new)), []);

@@ -185,12 +185,13 @@ fn pages_are_shown_to_the_client_that_asked() {
         delivered: Seq(6),
         read: Seq(5),
     };
-    let summary = |last_body| SummaryRecord {
+    let summary = |last_body, next: &str| SummaryRecord {
         conversation,
         peer: user(2),
         last_body,
         last_time: START,
         last_seq: Seq(8),
+        next: next.to_owned(),
         unread: 2,
         delivered: Seq(6),
         read: Seq(5),
@@ -203,8 +204,11 @@ fn pages_are_shown_to_the_client_that_asked() {
     .encode();
     let page = ConversationsPageRecord {
         request: requests[1],
-        conversations: vec![summary(Some(body("last"))), summary(Some(secret))],
-        next: Some("page2".to_owned()),
+        conversations: vec![
+            summary(Some(body("last")), "behind"),
+            summary(Some(secret), "page2"),
+        ],
+        more: true,
     };
     let failed = FailedRecord {
         request: requests[2],
@@ -325,31 +329,38 @@ fn a_page_of_history_is_cut_to_fit_a_frame() {
 }
 
 #[test]
-fn a_page_of_conversations_that_does_not_fit_a_frame_is_an_error() {
+fn a_page_of_conversations_is_cut_to_fit_a_frame_and_goes_on_behind_the_last_that_is_shown() {
     let mut world = dev();
     let id = live(&mut world, 1);
     world.send_text(id, r#"{"type":"conversations","id":1}"#);
     let request = requests(&mut world)[0];
-    let summary = SummaryRecord {
-        conversation: ConversationId::direct(user(1), user(2)),
-        peer: user(2),
+    let summary = |n: u64| SummaryRecord {
+        conversation: ConversationId::direct(user(1), user(n)),
+        peer: user(n),
         last_body: Some(body(&"\u{1}".repeat(9_000))),
         last_time: START,
         last_seq: Seq(1),
+        next: format!("behind {n}"),
         unread: 0,
         delivered: Seq(0),
         read: Seq(0),
     };
-    let conversations = vec![summary; 4];
+    let conversations = (2..6).map(summary).collect();
     from_router(
         &mut world,
         &[FromRouter::ConversationsPage(ConversationsPageRecord {
             request,
             conversations,
-            next: None,
+            more: false,
         })],
     );
-    assert_refused(&world.client(id).event().unwrap(), "error", Some(1), "too_long");
+    let event = world.client(id).event().unwrap();
+    assert_eq!(
+        (event["conversations"].as_array().unwrap().len(), &event["next"]),
+        (2, &"behind 3".into())
+    );
+    assert_eq!(event["conversations"][1]["other_user_id"], 3);
+    assert!(world.client(id).text_bytes.iter().all(|&bytes| bytes <= 131_072));
 }
 
 #[test]

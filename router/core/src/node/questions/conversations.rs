@@ -7,12 +7,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
-use wire_base::body::Content;
+use wire_base::body::{Content, EncodedBody};
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, Offset, UnixMs, UserId};
-use wire_link::{ConversationsPageRecord, ConversationsRecord, FromRouter, RequestId, SummaryRecord};
+use wire_link::{
+    ConversationsPageRecord, ConversationsRecord, FromRouter, PAGE_BODY_BYTES_MAX, RequestId, SummaryRecord,
+};
 
-use super::{OBJECT_BYTES, PAGE_BYTES_MAX, Stage, Step, UNREADABLE, json_bytes, message_record, watermarks};
+use super::{Stage, Step, UNREADABLE, message_record, watermarks};
 use crate::node::{Answer, Node, Question, Summary};
 use crate::prelog::Refusal;
 use crate::receipts::{peer, unread};
@@ -98,61 +100,61 @@ impl Node {
         let Answer::Summaries(summaries) = answer else {
             return Err(UNREADABLE);
         };
+        // Some may have moved since they were chosen.
+        let user = scan.record.user;
+        let mut shown: Vec<_> = summaries
+            .into_iter()
+            .filter_map(|summary| shown_to(user, summary))
+            .collect();
+        shown.sort_by_key(|(activity, _)| Reverse(*activity));
         let mut conversations = Vec::new();
-        let mut next = None;
-        let mut last = None;
+        let mut more = false;
         let mut bytes = 0;
-        for (activity, summary) in scan.newest.iter().rev().zip(summaries) {
-            let Some((shown, summary_bytes)) = shown_to(scan.record.user, summary) else {
-                continue;
-            };
-            bytes += summary_bytes;
-            let is_cut = bytes > PAGE_BYTES_MAX && !conversations.is_empty();
+        for (_, summary) in shown {
+            bytes += summary.last_body.as_ref().map_or(0, EncodedBody::len);
+            let is_cut = bytes > PAGE_BODY_BYTES_MAX && !conversations.is_empty();
             if is_cut || conversations.len() == scan.record.limit as usize {
-                next = last.map(|activity: &Activity| activity.to_text());
+                more = true;
                 break;
             }
-            conversations.push(shown);
-            last = Some(activity);
+            conversations.push(summary);
         }
-        // Some may have moved since they were chosen.
-        conversations.sort_by_key(|(activity, _)| Reverse(*activity));
         self.stats.history_pages += 1;
         Ok(Step::Answer(FromRouter::ConversationsPage(
             ConversationsPageRecord {
                 request: scan.record.request,
-                conversations: conversations.into_iter().map(|(_, summary)| summary).collect(),
-                next,
+                conversations,
+                more,
             },
         )))
     }
 }
 
-/// Returns a conversation as one of its members sees it, by its activity, and what that takes as JSON.
-fn shown_to(user: UserId, read: Summary) -> Option<((Activity, SummaryRecord), usize)> {
+/// Returns a conversation as one of its members sees it, by its activity.
+fn shown_to(user: UserId, read: Summary) -> Option<(Activity, SummaryRecord)> {
     let state = read.state?; // As of the moment of the message and the watermarks.
     let peer = peer(&state, user)?;
     let last = read.last.map(message_record);
     let shown = last.filter(|message| matches!(message.body.decode().content, Content::Text(_)));
-    let bytes = shown.as_ref().map_or(OBJECT_BYTES, json_bytes);
     let own = read.receipts.iter().find(|row| row.user == user);
     let (delivered, of_peer) = watermarks(&read.receipts, peer);
+    let activity = Activity {
+        last_time: state.last_time,
+        last_offset: state.last_offset,
+        conversation: read.conversation,
+    };
     let summary = SummaryRecord {
         conversation: read.conversation,
         peer,
         last_body: shown.map(|message| message.body),
         last_time: state.last_time,
         last_seq: state.last_seq,
+        next: activity.to_text(),
         unread: unread(&state, own, user),
         delivered,
         read: of_peer,
     };
-    let activity = Activity {
-        last_time: state.last_time,
-        last_offset: state.last_offset,
-        conversation: read.conversation,
-    };
-    Some(((activity, summary), bytes))
+    Some((activity, summary))
 }
 
 fn scan_after(scan: Box<Scan>, after: Option<ConversationId>) -> Step {

@@ -1,8 +1,8 @@
 //! A page of a conversation, newest first.
 
-use wire_link::{FromRouter, HistoryPageRecord, HistoryRecord};
+use wire_link::{FromRouter, HistoryPageRecord, HistoryRecord, PAGE_BODY_BYTES_MAX};
 
-use super::{NOT_A_MEMBER, PAGE_BYTES_MAX, Stage, Step, UNREADABLE, json_bytes, message_record, watermarks};
+use super::{NOT_A_MEMBER, Stage, Step, UNREADABLE, message_record, watermarks};
 use crate::node::{Answer, Node, Question};
 use crate::prelog::Refusal;
 use crate::receipts::peer;
@@ -13,7 +13,7 @@ impl Node {
             conversation: record.conversation,
             before: record.before,
             limit: record.limit as usize,
-            bytes_max: PAGE_BYTES_MAX,
+            bytes_max: PAGE_BODY_BYTES_MAX,
         };
         Step::Ask(Stage::History(record), question)
     }
@@ -40,8 +40,8 @@ impl Node {
         let mut bytes = 0;
         for row in rows {
             let message = message_record(row);
-            bytes += json_bytes(&message);
-            if bytes > PAGE_BYTES_MAX && !messages.is_empty() {
+            bytes += message.body.len();
+            if bytes > PAGE_BODY_BYTES_MAX && !messages.is_empty() {
                 more = true;
                 break;
             }

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use router_records::row::{ConversationRow, MessageRow, ReceiptRow};
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, Position, Seq, UserId};
-use wire_base::limits::{CIPHERTEXT_BYTES_MAX, FRAME_BYTES_MAX, KIND_BYTES_MAX, MEDIA_URL_BYTES_MAX};
+use wire_base::ids::{ConversationId, Seq, UserId};
 use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, MessageRecord, RequestId, StatusRecord};
 
 use super::condition::{Condition, StoreFault};
@@ -17,7 +16,7 @@ use super::intention::Purpose;
 use super::{Answer, Node, Question};
 use crate::fair_queue::FairQueue;
 use crate::prelog::Refusal;
-use crate::sessions::{Entry, LinkId};
+use crate::sessions::LinkId;
 use conversations::Scan;
 use status::StatusStage;
 
@@ -294,24 +293,8 @@ pub fn message_record(row: MessageRow) -> MessageRecord {
     }
 }
 
-/// Returns what a message takes as JSON, at most.
-fn json_bytes(message: &MessageRecord) -> usize {
-    OBJECT_BYTES + Entry::new(Position::default(), message).bytes as usize
-}
-
 /// Questions of one link that wait or are under way; over it nothing more is taken from the link.
 const QUESTIONS_PER_LINK_MAX: usize = 256;
-
-/// What the messages of one page may take as JSON. A page holds at least one message, which may be larger, and has a
-/// few fields of its own.
-const PAGE_BYTES_MAX: usize = 96 * 1024;
-/// What a message or a summary takes as JSON beside its content, its media URL and its kind, at most.
-const OBJECT_BYTES: usize = 384;
-/// The largest message alone in a page: ciphertext in base64, and media URL and kind of characters that are escaped.
-const LARGEST_MESSAGE_BYTES: usize =
-    CIPHERTEXT_BYTES_MAX.div_ceil(3) * 4 + (MEDIA_URL_BYTES_MAX + KIND_BYTES_MAX) * 6 + OBJECT_BYTES;
-const _: () = assert!(PAGE_BYTES_MAX + OBJECT_BYTES <= FRAME_BYTES_MAX);
-const _: () = assert!(LARGEST_MESSAGE_BYTES + OBJECT_BYTES <= FRAME_BYTES_MAX);
 
 const UNREADABLE: Refusal = Refusal {
     code: Code::Unavailable,

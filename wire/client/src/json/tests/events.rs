@@ -5,9 +5,10 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::json::{BATCH_CLOSE, BATCH_OPEN, BATCH_SEPARATOR, BadEvent, encode_event, parse_events};
+use super::batch;
+use crate::json::{BadEvent, encode_event, parse_events};
 use crate::{
-    ConversationSummary, ConversationsPage, Event, Failure, HistoryPage, Message, Rejected, Sent,
+    ConversationSummary, ConversationsPage, Event, Failure, Format, HistoryPage, Message, Rejected, Sent,
     StatusUpdate, Target, Welcome, WelcomeLimits,
 };
 use wire_base::body::{Body, Content};
@@ -347,9 +348,8 @@ proptest! {
     #[test]
     fn a_batch_of_encoded_events_parses_to_them(events in vec(event(), 0..5)) {
         let objects: Vec<_> = events.iter().map(encoded).collect();
-        let text = |bytes: &'static [u8]| std::str::from_utf8(bytes).unwrap();
-        let frame = [text(BATCH_OPEN), &objects.join(text(BATCH_SEPARATOR)), text(BATCH_CLOSE)].concat();
-        prop_assert!(parses_to(&frame, &events));
+        let objects: Vec<_> = objects.iter().map(String::as_str).collect();
+        prop_assert!(parses_to(&batch(&objects), &events));
     }
 
     #[test]
@@ -359,6 +359,40 @@ proptest! {
             prop_assert!(parse_events(&text[..length], &mut |_| panic!("an event of a truncated frame")).is_err());
         }
     }
+}
+
+#[test]
+fn an_event_for_many_with_a_cursor_written_in_is_the_event_with_that_cursor() {
+    let user = UserId::new(7).unwrap();
+    let cursor = Position {
+        generation: 0x1234_5678,
+        offset: wire_base::ids::Offset(0x9abc_def0_0fed_cba9),
+        index: 0x8765,
+    };
+    let message = Message {
+        cursor: None,
+        message_id: MessageId::new(uuid::Uuid::from_u128(0xAB)).unwrap(),
+        conversation: ConversationId::direct(user, user),
+        seq: Seq(1),
+        sender: user,
+        sender_device: DeviceId::API,
+        group: None,
+        body: Body {
+            content: Content::Text(r#"","cursor":"0000000000000000000000000000"#),
+            media_url: None,
+            kind: None,
+        },
+        timestamp: UnixMs(9),
+    };
+    let format = Format::Json;
+    let mut bytes = b"before".to_vec();
+    let at = 6 + format.encode_for_many(&message, &mut bytes);
+    format.write_cursor(cursor, &mut bytes[at..at + format.cursor_bytes()]);
+    let own = Message {
+        cursor: Some(cursor),
+        ..message
+    };
+    assert_eq!(bytes[6..], *encoded(&Event::Message(own)).as_bytes());
 }
 
 #[test]
@@ -423,7 +457,7 @@ fn the_largest_message_fits_a_frame_in_a_batch() {
         };
         assert_eq!(message.body.check(), Ok(()));
         let length = encoded(&Event::Message(message)).len();
-        assert!(crate::json::batch_bytes(1, length) <= FRAME_BYTES_MAX);
+        assert!(Format::Json.batch_bytes(Format::Json.bytes_in_batch(length)) <= FRAME_BYTES_MAX);
         assert!(
             length <= 103_000,
             "the bound that encode_event documents: {length}"
