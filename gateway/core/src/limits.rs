@@ -44,8 +44,9 @@ pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 pub const OUTBOX_TICK_BYTES_MAX: usize = 1024 * 1024;
 /// Length from which an event for many is not copied for each of them, but sent from where it was encoded.
 ///
-/// Source: each shared run costs an entry of a vectored send and two counts of its references, about what copying 4 KiB
-/// costs; and a copy of each long event for thousands of receivers of one tick would be memory that no bound counts.
+/// Shape: short events are cheaper copied into the one buffer of a write, which is one run and is used again, than sent as
+/// runs of their own. Copies of a long one for thousands of receivers would all be held at once until the tick's sends are
+/// submitted. The value is an estimate, not a measurement.
 pub const SHARED_BYTES_MIN: usize = 4 * 1024;
 /// Bytes that the transport holds up to which a slow consumer still gets its close frame when memory is short.
 pub const OUTBOX_FAREWELL_BYTES_MAX: usize = 64 * 1024;
