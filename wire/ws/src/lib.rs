@@ -12,7 +12,7 @@
 //! frame nothing more is parsed. Deliberately absent: extensions (permessage-deflate is not negotiated), pings, timeouts.
 //!
 //! ```
-//! # use crate::{Input, Item, Reader, Rules};
+//! # use wire_ws::{Input, Item, Reader, Rules};
 //! # let mut received = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
 //! let rules = Rules::server();
 //! let mut reader = Reader::new();
@@ -20,7 +20,7 @@
 //! while let Some(item) = reader.next(&mut input, &rules)? {
 //!     assert_eq!(item, Item::Text("Hello"));
 //! }
-//! # Ok::<(), crate::Violation>(())
+//! # Ok::<(), wire_ws::Violation>(())
 //! ```
 
 mod close;
