@@ -234,7 +234,7 @@ fn application() -> Sessions {
 
 /// The request for an upgrade, and a hello.
 fn hello(slot: u32) -> Vec<u8> {
-    let mut bytes = b"GET /ws HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    let mut bytes = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         .to_vec();
     let hello = format!(r#"{{"type":"hello","user_id":{}}}"#, slot + 1);
