@@ -12,6 +12,7 @@
 
 mod answers;
 mod check;
+mod coalescer;
 mod data_dir;
 mod disks;
 mod links;

@@ -12,6 +12,7 @@ use router_storage::store::{Store, StoreError};
 use wire_base::ids::Offset;
 
 use super::answers::answer;
+use super::coalescer::Coalescer;
 
 /// Something for the store to do.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ pub enum StoreDone {
 pub(super) struct StoreWorker<S> {
     store: S,
     waiting: VecDeque<Rows>,
+    coalescer: Coalescer,
     has_failed_read: bool,
     /// The last one, for a start that cannot go on.
     error: Option<StoreError>,
@@ -76,6 +78,7 @@ impl<S: Store> StoreWorker<S> {
         Self {
             store,
             waiting: VecDeque::new(),
+            coalescer: Coalescer::default(),
             has_failed_read: false,
             error: None,
             is_crashed: false,
@@ -89,7 +92,8 @@ impl<S: Store> StoreWorker<S> {
     /// Does a job and reports what came of it, in one or several parts.
     pub(super) fn run(&mut self, job: StoreJob, done: &mut dyn FnMut(StoreDone)) {
         match job {
-            StoreJob::Apply(rows) => {
+            StoreJob::Apply(mut rows) => {
+                self.coalescer.coalesce(&mut rows.rows);
                 let is_first = self.waiting.is_empty();
                 self.waiting.push_back(rows);
                 if is_first && let Err(fault) = self.write_waiting(done) {
