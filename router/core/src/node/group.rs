@@ -168,6 +168,12 @@ impl Node {
             && self.pending.unapplied_bytes() <= self.config.unapplied_bytes_max
     }
 
+    /// Puts a record into the next group.
+    pub(super) fn gather(&mut self, record: LogRecord, reply_to: ReplyTo) {
+        self.opens.handle_gathered(&record);
+        self.group.push(record, reply_to);
+    }
+
     /// Hands what was gathered to the log, unless a group is under way. While records are not taken, nobody waits for them.
     pub(super) fn form_group(&mut self) {
         self.set_acks_due();
@@ -204,12 +210,14 @@ impl Node {
     fn give_up(&mut self, entries: Vec<Entry>) {
         for (record, reply_to) in entries {
             self.reply_unavailable(reply_to);
+            self.opens.handle_done(&record);
             match record.input {
                 Input::Ack(ack) => self.sessions.restore_ack(ack),
                 Input::Device(device) => self.group.unlogged_devices.push(device),
                 Input::Send(_) | Input::Status(_) => {}
             }
         }
+        self.admit_settled();
     }
 
     pub(super) fn reply_unavailable(&mut self, reply_to: ReplyTo) {
@@ -232,7 +240,7 @@ impl Node {
         let devices: Vec<_> = self.group.unlogged_devices.drain(..count).collect();
         for device in devices {
             let input = Input::Device(device);
-            self.group.push(LogRecord { time, input }, ReplyTo::Nobody);
+            self.gather(LogRecord { time, input }, ReplyTo::Nobody);
         }
     }
 
@@ -258,7 +266,7 @@ impl Node {
             };
             self.stats.acks += 1;
             let input = Input::Ack(ack);
-            self.group.push(LogRecord { time, input }, ReplyTo::Nobody);
+            self.gather(LogRecord { time, input }, ReplyTo::Nobody);
         }
     }
 

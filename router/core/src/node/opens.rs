@@ -1,4 +1,5 @@
-//! How a device gets a session. A user that memory lacks is looked up first; whoever opens meanwhile waits in line.
+//! How a device gets a session. A user that memory lacks is looked up first, and what is still to be folded of a user (an ack
+//! of the session before, its number) is waited for; whoever opens meanwhile waits in line.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +18,10 @@ use crate::sessions::{LinkId, Opened};
 #[derive(Debug, Default)]
 pub(super) struct Opens {
     waiting: BTreeMap<UserId, VecDeque<Waiting>>,
+    /// Users of whose readers something is on its way into the folds: how many records.
+    unfolded: BTreeMap<UserId, u32>,
+    /// Users who wait and of whom nothing is left.
+    settled: Vec<UserId>,
 }
 
 #[derive(Debug)]
@@ -28,6 +33,27 @@ struct Waiting {
 }
 
 impl Opens {
+    /// Takes note of a record that is on its way into the folds.
+    pub(super) fn handle_gathered(&mut self, record: &LogRecord) {
+        if let Some(user) = reader_of(record) {
+            *self.unfolded.entry(user).or_default() += 1;
+        }
+    }
+
+    /// Takes note that it is folded, or never will be.
+    pub(super) fn handle_done(&mut self, record: &LogRecord) {
+        let Some(user) = reader_of(record) else { return };
+        if let Some(count) = self.unfolded.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                self.unfolded.remove(&user);
+                if self.waiting.contains_key(&user) {
+                    self.settled.push(user);
+                }
+            }
+        }
+    }
+
     /// Drops what a link waits for.
     pub(super) fn remove_link(&mut self, link: LinkId) {
         self.waiting.retain(|_, opens| {
@@ -63,27 +89,45 @@ impl Opens {
     }
 }
 
+/// Returns the user of whose readers a record tells.
+fn reader_of(record: &LogRecord) -> Option<UserId> {
+    match &record.input {
+        Input::Ack(ack) => Some(ack.user),
+        Input::Device(device) => Some(device.user),
+        Input::Send(_) | Input::Status(_) => None,
+    }
+}
+
 impl Node {
     /// Opens a session as of everything that is folded: what is still on its way into the log comes after it.
     pub(super) fn open_session(&mut self, link: LinkId, open: SessionOpen) {
         let is_missing = self.folds.missing_user(open.user);
-        let waiting = self.opens.waiting.get_mut(&open.user);
-        match (is_missing, waiting) {
-            (_, Some(others)) => others.push_back(Waiting {
-                link,
-                open,
-                ack: None,
-            }),
-            (Some(lookup), None) => {
-                let waiting = Waiting {
-                    link,
-                    open,
-                    ack: None,
-                };
-                self.opens.waiting.insert(open.user, [waiting].into());
-                self.look_up(lookup);
+        let is_settled = !self.opens.unfolded.contains_key(&open.user);
+        if is_missing.is_none() && is_settled && !self.opens.waiting.contains_key(&open.user) {
+            return self.admit(link, &open);
+        }
+        let waiting = Waiting {
+            link,
+            open,
+            ack: None,
+        };
+        self.opens
+            .waiting
+            .entry(open.user)
+            .or_default()
+            .push_back(waiting);
+        if let Some(lookup) = is_missing {
+            self.look_up(lookup);
+        }
+    }
+
+    /// Opens what waited for folds that are done.
+    pub(super) fn admit_settled(&mut self) {
+        while let Some(user) = self.opens.settled.pop() {
+            match self.folds.missing_user(user) {
+                Some(lookup) => self.look_up(lookup),
+                None => self.handle_user_loaded(user),
             }
-            (None, None) => self.admit(link, &open),
         }
     }
 
@@ -100,8 +144,11 @@ impl Node {
         }
     }
 
-    /// Opens what waited for a user that memory has now.
+    /// Opens what waited for a user that memory has now, unless something of it is still to be folded.
     pub(super) fn handle_user_loaded(&mut self, user: UserId) {
+        if self.opens.unfolded.contains_key(&user) {
+            return;
+        }
         for waiting in self.opens.waiting.remove(&user).unwrap_or_default() {
             self.admit(waiting.link, &waiting.open);
             if let Some(ack) = waiting.ack {
@@ -149,7 +196,7 @@ impl Node {
                         device,
                         session: answer.session,
                     });
-                    self.group.push(LogRecord { time, input }, ReplyTo::Nobody);
+                    self.gather(LogRecord { time, input }, ReplyTo::Nobody);
                 }
                 self.links.push(link, &FromRouter::SessionOpened(answer));
                 if let Some(cursor) = synced {

@@ -144,9 +144,11 @@ impl Node {
             while let Some((record, reply_to)) = group.entries.front() {
                 if self.folds.missing(group.first, record).is_some() {
                     self.look_up_ahead();
-                    return self.hand_over();
+                    self.hand_over();
+                    return self.admit_settled();
                 }
                 self.folds.fold(group.first, record, &mut self.pending.effects);
+                self.opens.handle_done(record);
                 self.pending.replies.push((group.first, *reply_to));
                 group.entries.pop_front();
                 group.first.0 += 1;
@@ -154,6 +156,7 @@ impl Node {
             self.pending.groups.pop_front();
         }
         self.hand_over();
+        self.admit_settled();
         self.evict();
     }
 

@@ -124,6 +124,6 @@ impl Node {
             time,
             input: Input::Send(input),
         };
-        self.group.push(record, ReplyTo::Send(link, send.request));
+        self.gather(record, ReplyTo::Send(link, send.request));
     }
 }

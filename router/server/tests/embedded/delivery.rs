@@ -446,3 +446,40 @@ fn a_busy_link_does_not_starve_another() {
     });
     assert!(ticks.is_some_and(|ticks| ticks <= 2), "{ticks:?}");
 }
+
+#[test]
+fn who_comes_back_while_the_last_ack_is_on_its_way_into_the_log_goes_on_behind_it() {
+    let mut world = World::seeded(16);
+    let gateway = world.gateway();
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
+    world.send(&a, user(2), "seen").unwrap();
+    world.settle_acks();
+    let position = world.got(&b)[0].position;
+    let ack = wire_link::AckRecord {
+        user: b.user,
+        device: b.device,
+        session: b.session,
+        position,
+    };
+    let session = wire_link::SessionRef {
+        connection: b.connection,
+        user: b.user,
+        device: b.device,
+    };
+    let send = world.send_record(&a, user(3), None, "shares the group");
+    let leave = [
+        ToRouter::Ack(ack),
+        ToRouter::SessionClose(session),
+        ToRouter::Send(send),
+    ];
+    world.say(gateway, &leave);
+    world.step();
+    let open = world.open_record(user(2), 1);
+    let before = b.session;
+    let (b, opened) = world.open(gateway, open);
+    assert!(opened.session > before);
+    assert_eq!(world.texts(&b), Vec::<String>::new(), "it was acked");
+}

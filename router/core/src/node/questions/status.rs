@@ -164,8 +164,7 @@ impl Node {
             time,
             input: Input::Status(input),
         };
-        self.group
-            .push(logged, ReplyTo::Status(link, record.request, record.user));
+        self.gather(logged, ReplyTo::Status(link, record.request, record.user));
         Ok(Step::Logged)
     }
 }
