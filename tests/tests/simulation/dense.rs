@@ -26,6 +26,8 @@ pub(crate) struct Crashes {
     /// Decides what survives.
     pub(crate) survivors: u64,
     pub(crate) outage: Outage,
+    /// See [`Plan::store_percent`].
+    pub(crate) store_percent: u64,
 }
 
 /// Tells the story to its end, audit included. Returns the run, and how many operations story and second start took.
@@ -36,6 +38,8 @@ pub(crate) fn tell(crashes: &Crashes) -> (Run, u64, u64) {
         gateways: 2,
         rounds: 0,
         long_percent: 1,
+        log_percent: 100,
+        store_percent: crashes.store_percent,
         outage_ms_max: 1,
         rates: Rates::default(),
     };
@@ -200,20 +204,27 @@ fn read(world: &mut World, device: usize) {
 
 /// Every place for one crash: each operation of the story, with several sets of survivors, and as a kill.
 pub(crate) fn single_crashes() -> Vec<Crashes> {
-    let (_, operations, _) = tell(&Crashes::none());
-    let places = (0..operations).flat_map(|at| {
-        let power = (0..SURVIVORS).map(move |survivors| Crashes {
-            at,
-            survivors,
+    let mut places = Vec::new();
+    for store_percent in STORE_PERCENTS {
+        let none = Crashes {
+            store_percent,
             ..Crashes::none()
-        });
-        power.chain([Crashes {
-            at,
-            outage: Outage::Kill,
-            ..Crashes::none()
-        }])
-    });
-    places.collect()
+        };
+        let (_, operations, _) = tell(&none);
+        for at in 0..operations {
+            places.extend((0..SURVIVORS).map(|survivors| Crashes {
+                at,
+                survivors,
+                ..none.clone()
+            }));
+            places.push(Crashes {
+                at,
+                outage: Outage::Kill,
+                ..none.clone()
+            });
+        }
+    }
+    places
 }
 
 /// Every place for two crashes: each operation of the story, and each of the start that follows it.
@@ -228,7 +239,7 @@ pub(crate) fn double_crashes() -> Vec<Crashes> {
             at,
             in_starts: vec![second, second / 2],
             survivors: at + second,
-            outage: Outage::Power,
+            ..Crashes::none()
         })
     });
     places.collect()
@@ -241,6 +252,7 @@ impl Crashes {
             in_starts: Vec::new(),
             survivors: 0,
             outage: Outage::Power,
+            store_percent: 100,
         }
     }
 
@@ -256,9 +268,9 @@ impl Crashes {
         } else {
             "power"
         };
-        let (at, survivors) = (self.at, self.survivors);
+        let (at, survivors, store) = (self.at, self.survivors, self.store_percent);
         format!(
-            "SIMULATION_CRASH={at}/{}/{survivors}/{outage} cargo test -p tidegate-tests --test simulation one_crash -- --nocapture",
+            "SIMULATION_CRASH={at}/{}/{survivors}/{outage}/{store} cargo test -p tidegate-tests --test simulation one_crash -- --nocapture",
             starts.join(",")
         )
     }
@@ -280,10 +292,13 @@ impl Crashes {
             in_starts,
             survivors,
             outage,
+            store_percent: parts.next()?.parse().ok()?,
         })
     }
 }
 
 const STEPS: usize = 16;
 const ROUNDS_PER_STEP: usize = 4;
-const SURVIVORS: u64 = 4;
+const SURVIVORS: u64 = 2;
+/// A store that keeps up, and one that lags as far as it may.
+const STORE_PERCENTS: [u64; 2] = [100, 20];

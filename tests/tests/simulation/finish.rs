@@ -91,6 +91,7 @@ fn heal(world: &mut World) {
     world.start_crashes_percent = 0;
     world.end_trouble();
     world.machine.crash_after(u64::MAX / 2);
+    (world.plan.log_percent, world.plan.store_percent) = (100, 100);
     for gateway in &mut world.gateways {
         gateway.deaf_until_ms = 0;
     }

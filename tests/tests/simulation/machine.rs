@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use router_core::time::Now;
 use router_server::config::RouterConfig;
-use router_server::embedded::{Fatal, Inline, Router, StartError, StartReport};
+use router_server::embedded::{Disks, Fatal, Inline, Router, StartError, StartReport};
 use router_server::health::Readiness;
 use router_server::metrics::Value;
 use router_storage::disk::{DiskError, SimDisk};
@@ -14,9 +14,11 @@ use router_storage::log::OpenError;
 use router_storage::store::{KvStore, MemoryKv, StoreError};
 use wire_link::pipe::{Endpoint, pipe};
 
+use crate::stepped::{Stepped, Thread};
 use crate::watch::{Defect, Operation, Watch, WatchedDisk, WatchedKv};
 
-type SimRouter = Router<Inline<WatchedDisk, KvStore<WatchedKv>>>;
+type SimDisks = Stepped<Inline<WatchedDisk, KvStore<WatchedKv>>>;
+type SimRouter = Router<SimDisks>;
 
 /// One router on its simulated disk and store. Every changing call on either has a number, and the machine can be told
 /// at which one to go down.
@@ -26,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) config: RouterConfig,
     watch: Watch,
     router: Option<SimRouter>,
+    /// What the router gives its jobs.
+    disks: Option<SimDisks>,
     /// What the thread of a router waits for.
     woken: Arc<AtomicBool>,
     is_busy: bool,
@@ -61,6 +65,7 @@ impl Machine {
             config,
             watch: Watch::new(defect),
             router: None,
+            disks: None,
             woken: Arc::new(AtomicBool::new(false)),
             is_busy: false,
             starts: 0,
@@ -99,7 +104,15 @@ impl Machine {
         let store = KvStore::open(WatchedKv::new(self.kv.clone(), self.watch.clone()), created)?;
         let disk = WatchedDisk::new(self.disk.clone(), self.watch.clone());
         let seed = self.seed.wrapping_mul(31).wrapping_add(self.starts);
-        Router::open(disk, store, &self.config, seed, now)
+        let (router, report) = Router::open(disk, store, &self.config, seed, now)?;
+        let mut disks = None;
+        let router = router.try_with_disks(|inline| {
+            let stepped = Stepped::new(inline);
+            disks = Some(stepped.clone());
+            Ok::<_, StartError>(stepped)
+        })?;
+        self.disks = disks;
+        Ok((router, report))
     }
 
     /// Opens a link and returns the client's end of it. Panics while the router is down.
@@ -119,7 +132,8 @@ impl Machine {
     pub(crate) fn needs_tick(&self, now: Now) -> bool {
         let Some(router) = &self.router else { return false };
         let is_due = router.poll_timeout().is_some_and(|due_ms| due_ms <= now.mono_ms);
-        self.is_busy || is_due || self.woken.load(Ordering::Relaxed)
+        let is_reported = self.disks.as_ref().is_some_and(Disks::has_done);
+        self.is_busy || is_due || is_reported || self.woken.load(Ordering::Relaxed)
     }
 
     /// Lets the router run once.
@@ -140,9 +154,25 @@ impl Machine {
         }
     }
 
-    /// Takes the machine down, router and all.
+    /// Lets a thread do its next job.
+    ///
+    /// Errors: the machine went down in this operation.
+    pub(crate) fn step(&mut self, thread: Thread) -> Result<(), Operation> {
+        if let Some(disks) = &self.disks {
+            disks.step(thread);
+        }
+        self.watch.went_down_in().map_or(Ok(()), Err)
+    }
+
+    /// Returns how many jobs a thread has.
+    pub(crate) fn jobs(&self, thread: Thread) -> usize {
+        self.disks.as_ref().map_or(0, |disks| disks.jobs(thread))
+    }
+
+    /// Takes the machine down, router and all. What its threads had not done is lost.
     pub(crate) fn go_down(&mut self, outage: Outage) {
         self.router = None;
+        self.disks = None;
         match outage {
             Outage::Power => {
                 self.disk.crash();

@@ -1,10 +1,11 @@
-//! A simulation of router, log and store in virtual time: a seed decides what people do, what goes wrong and what a crash
-//! leaves on the disk; an auditor who sees nothing but the records on the links says what was broken.
+//! A simulation of router, log and store, each on a thread that the seed steps, in virtual time: a seed decides what people
+//! do, what goes wrong and what a crash leaves on the disk; an auditor who sees nothing but the records on the links says what
+//! was broken.
 //!
 //! Reading order: [`plan`] (what a seed decides), [`world`] with [`workload`] and [`trouble`] (what happens), [`machine`] on
-//! [`watch`] (what is tested, and how it goes down), [`transcript`] and [`audit`] (what is seen, and what must hold),
-//! [`finish`] (how it ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`] proves that all of this
-//! can fail.
+//! [`stepped`] and [`watch`] (what is tested, and how it goes down), [`transcript`] and [`audit`] (what is seen, and what
+//! must hold), [`finish`] (how it ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`] proves that
+//! all of this can fail.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -17,7 +18,6 @@
 mod audit;
 mod broken;
 mod coverage;
-
 mod dense;
 mod finish;
 mod gateway;
@@ -25,6 +25,7 @@ mod machine;
 mod plan;
 mod rng;
 mod run;
+mod stepped;
 mod text;
 mod transcript;
 mod trouble;
@@ -98,6 +99,12 @@ const MUST_BE_MET: &[(&str, u64)] = &[
     ("crash in Remove", 3),
     ("crash in Apply", 100),
     ("crash in Persist", 15),
+    ("Log behind", 1_000),
+    ("Log late", 20),
+    ("Log had jobs when the machine went down", 20),
+    ("Store behind", 3_000),
+    ("Store late", 150),
+    ("Store had jobs when the machine went down", 300),
     ("crash in Write of a start", 10),
     ("crash in Sync of a start", 20),
     ("crash in SyncDirectory of a start", 10),

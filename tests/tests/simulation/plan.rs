@@ -15,6 +15,9 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// So many of a hundred messages are long.
     pub(crate) long_percent: u64,
+    /// How often in a hundred rounds the threads of log and store get to run.
+    pub(crate) log_percent: u64,
+    pub(crate) store_percent: u64,
     /// The machine is started, and a link opened again, after at most so long.
     pub(crate) outage_ms_max: u64,
     /// How often each thing is done, in a thousand rounds.
@@ -50,6 +53,8 @@ impl Plan {
             gateways: rng.within(1..4) as usize,
             rounds: rng.within(200..1_200) as usize,
             long_percent: rng.pick(&[1, 5, 5, 50]),
+            log_percent: rng.pick(&[50, 100, 100]),
+            store_percent: rng.pick(&[5, 30, 100]),
             outage_ms_max: rng.pick(&[1, 20, 200]),
             rates: rates(rng),
         }
@@ -60,7 +65,14 @@ impl Plan {
         Bounds {
             backlog_bytes: 2 * self.config.link_backlog_bytes as u64 + BACKLOG_SLACK_BYTES,
             devices_max: usize::from(DEVICES_MAX),
+            recovers_ms: self.recovers_ms(),
         }
+    }
+
+    /// Returns how long trouble may be felt after it ended: the router looks at a disk each second, and at a store that
+    /// nobody asks for anything when it is to be synced.
+    pub(crate) fn recovers_ms(&self) -> u64 {
+        3_000 + u64::from(self.config.store_persist_interval_ms)
     }
 }
 

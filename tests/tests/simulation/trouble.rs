@@ -9,7 +9,11 @@ use crate::world::World;
 
 /// What is the matter, if anything.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble(Option<Current>);
+pub(crate) struct Trouble {
+    current: Option<Current>,
+    /// When the last one ended.
+    ended_ms: u64,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Current {
@@ -46,7 +50,7 @@ impl Kind {
 
 impl Trouble {
     pub(crate) fn is_any(&self) -> bool {
-        self.0.is_some()
+        self.current.is_some()
     }
 }
 
@@ -71,7 +75,7 @@ impl World {
             Kind::PersistFails => kv.fail_persists(Some(KvFault::Failed)),
         }
         let until_ms = self.now.mono_ms + self.rng.within(20..4_000);
-        self.trouble.0 = Some(Current { kind, until_ms });
+        self.trouble.current = Some(Current { kind, until_ms });
         self.coverage.note(format!("trouble: {kind:?}"));
         self.see(Seen::Trouble(true));
     }
@@ -79,14 +83,14 @@ impl World {
     pub(crate) fn end_trouble_when_due(&mut self) {
         if self
             .trouble
-            .0
+            .current
             .is_some_and(|current| current.until_ms <= self.now.mono_ms)
         {
             self.end_trouble();
         }
     }
 
-    /// Heals disk and store, and restarts a router that does not trust them any more.
+    /// Heals disk and store.
     pub(crate) fn end_trouble(&mut self) {
         let readiness = self.machine.readiness();
         self.coverage.add(
@@ -94,16 +98,26 @@ impl World {
             u64::from(self.trouble.is_any()),
         );
         self.lift();
-        if matches!(readiness, Readiness::LogFailed | Readiness::StoreFailed) {
+    }
+
+    /// Restarts a router that does not trust disk or store any more, once they are well again: not one that has no cause.
+    pub(crate) fn restart_if_failed(&mut self) {
+        let has_failed = matches!(
+            self.machine.readiness(),
+            Readiness::LogFailed | Readiness::StoreFailed
+        );
+        let had_cause = self.trouble.ended_ms + self.plan.recovers_ms() > self.now.mono_ms;
+        if has_failed && had_cause && !self.trouble.is_any() {
             let outage = self.rng.pick(&[Outage::Power, Outage::Kill]);
             self.go_down(outage);
         }
     }
 
     fn lift(&mut self) {
-        if self.trouble.0.take().is_none() {
+        if self.trouble.current.take().is_none() {
             return;
         }
+        self.trouble.ended_ms = self.now.mono_ms;
         self.machine.disk.set_space_left(None);
         self.machine.disk.fail_sync(u64::MAX);
         self.machine.kv.fail_applies(None);
@@ -115,7 +129,7 @@ impl World {
     pub(crate) fn trouble_ends_with_machine(&mut self) {
         if self
             .trouble
-            .0
+            .current
             .is_some_and(|current| current.kind != Kind::LogSpace)
         {
             self.lift();

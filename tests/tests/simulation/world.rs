@@ -22,9 +22,10 @@ use crate::gateway::{Gateway, Session};
 use crate::machine::{Machine, Outage, Start};
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::stepped::Thread;
 use crate::transcript::{Connection, Event, Gauges, Link, Seen};
 use crate::trouble::Trouble;
-use crate::watch::Defect;
+use crate::watch::{Defect, Operation};
 
 pub(crate) struct World {
     pub(crate) rng: Rng,
@@ -57,8 +58,10 @@ pub(crate) struct World {
     pub(crate) is_lively: bool,
     /// Who waits for an answer: a letter, over a gateway.
     waiting: BTreeMap<RequestId, Delivery>,
-    /// Groups that a router had logged when it failed.
-    groups_at_standstill: Option<u64>,
+    /// Groups that a router that has failed may have logged.
+    groups_max: Option<u64>,
+    /// A thread has had something to do since then.
+    jobs_wait_since_ms: Option<u64>,
     links: u32,
     requests: u64,
     starts_down: u64,
@@ -161,7 +164,8 @@ impl World {
             longest_start: 0,
             is_lively: false,
             waiting: BTreeMap::new(),
-            groups_at_standstill: None,
+            groups_max: None,
+            jobs_wait_since_ms: None,
             links: 0,
             requests: 0,
             starts_down: 0,
@@ -179,6 +183,7 @@ impl World {
             gateway.hand_over();
         }
         self.run_router();
+        self.restart_if_failed();
         self.check_standstill();
         for index in 0..self.gateways.len() {
             let gateway = &self.gateways[index];
@@ -234,34 +239,88 @@ impl World {
         if !self.machine.is_up() && self.now.mono_ms >= self.starts_at_ms {
             self.start_router();
         }
+        let runs = self.threads_that_run();
         for _ in 0..TICKS_PER_ROUND {
-            if !self.machine.needs_tick(self.now) {
-                return;
+            let needs_tick = self.machine.needs_tick(self.now);
+            if !needs_tick && runs.iter().all(|thread| self.machine.jobs(*thread) == 0) {
+                break;
             }
-            if let Err(operation) = self.machine.tick(self.now) {
+            let ticked = if needs_tick {
+                self.machine.tick(self.now)
+            } else {
+                Ok(())
+            };
+            if let Err(operation) = ticked.and_then(|()| self.run_threads(&runs)) {
                 self.coverage.note(format!("crash in {operation:?}"));
                 return self.go_down(self.outage);
             }
         }
+        if Thread::ALL.iter().all(|thread| self.machine.jobs(*thread) == 0) {
+            self.jobs_wait_since_ms = None;
+        }
     }
 
-    /// A router that does not trust its disk or store any more logs nothing until it is started again.
+    /// Returns which of the threads of log and store get to run in a round: as the dice say, or all when something has waited
+    /// for long.
+    fn threads_that_run(&mut self) -> Vec<Thread> {
+        let since_ms = *self.jobs_wait_since_ms.get_or_insert(self.now.mono_ms);
+        let is_late = since_ms + JOBS_WAIT_MS_MAX <= self.now.mono_ms;
+        let mut runs = Vec::new();
+        for (thread, percent) in [
+            (Thread::Log, self.plan.log_percent),
+            (Thread::Store, self.plan.store_percent),
+        ] {
+            let waits = self.machine.jobs(thread) > 0;
+            if self.rng.percent(percent) || is_late {
+                runs.push(thread);
+            } else if waits {
+                self.coverage.note(format!("{thread:?} behind"));
+            }
+            self.coverage
+                .add(format!("{thread:?} late"), u64::from(waits && is_late));
+        }
+        runs
+    }
+
+    /// Lets threads do some of what waits for them, one after the other or in turn.
+    fn run_threads(&mut self, runs: &[Thread]) -> Result<(), Operation> {
+        for _ in 0..JOBS_PER_TICK {
+            let waiting: Vec<_> = runs
+                .iter()
+                .copied()
+                .filter(|thread| self.machine.jobs(*thread) > 0)
+                .collect();
+            if waiting.is_empty() {
+                break;
+            }
+            let thread = self.rng.pick(&waiting);
+            self.machine.step(thread)?;
+        }
+        Ok(())
+    }
+
+    /// A router that does not trust its disk or store any more logs nothing until it is started again, but the group that was
+    /// under way.
     fn check_standstill(&mut self) {
         let stands = matches!(
             self.machine.readiness(),
             Readiness::LogFailed | Readiness::StoreFailed
         );
-        let groups = stands.then(|| self.machine.metric("router_groups_total"));
-        if let (Some(before), Some(now)) = (self.groups_at_standstill, groups)
-            && before != now
-        {
+        if !stands {
+            self.groups_max = None;
+            return;
+        }
+        let groups = self.machine.metric("router_groups_total");
+        let groups_max = *self.groups_max.get_or_insert(groups + 1);
+        if groups > groups_max {
             self.auditor.report(Violation {
                 invariant: Invariant::Explicit,
                 mono_ms: self.now.mono_ms,
-                text: format!("a router that had failed went on from {before} groups to {now}"),
+                text: format!(
+                    "a router that had failed went on to {groups} groups, and {groups_max} were under way"
+                ),
             });
         }
-        self.groups_at_standstill = groups;
     }
 
     fn start_router(&mut self) {
@@ -322,6 +381,12 @@ impl World {
             self.coverage.add(name, self.machine.metric(name));
         }
         self.coverage.note(format!("{outage:?}"));
+        for thread in Thread::ALL {
+            let jobs = self.machine.jobs(thread) as u64;
+            self.coverage
+                .add(format!("{thread:?} had jobs when the machine went down"), jobs);
+        }
+        self.jobs_wait_since_ms = None;
         self.machine.go_down(outage);
         self.trouble_ends_with_machine();
         self.see(Seen::Down);
@@ -729,5 +794,9 @@ impl Device {
 }
 
 /// A router thread that is never done would keep a round for ever.
-const TICKS_PER_ROUND: usize = 3;
+const TICKS_PER_ROUND: usize = 6;
+/// So that a tick sees some of what was done, and not all of it.
+const JOBS_PER_TICK: usize = 4;
 const GAUGES_ROUND_MS: u64 = 20;
+/// A thread gets to run after so long at the latest.
+const JOBS_WAIT_MS_MAX: u64 = 1_000;

@@ -129,6 +129,8 @@ pub(crate) struct Bounds {
     pub(crate) backlog_bytes: u64,
     /// Devices of a user.
     pub(crate) devices_max: usize,
+    /// How long trouble may be felt after it ended.
+    pub(crate) recovers_ms: u64,
 }
 
 /// See the module.
@@ -190,7 +192,7 @@ impl Auditor {
             Seen::Vanished(connection) => self.connections.handle_vanished(*connection),
             Seen::Trouble(true) => self.findings.trouble_until_ms = Some(u64::MAX),
             Seen::Trouble(false) => {
-                self.findings.trouble_until_ms = Some(self.findings.mono_ms + RECOVERS_MS);
+                self.findings.trouble_until_ms = Some(self.findings.mono_ms + self.bounds.recovers_ms);
             }
             Seen::Down | Seen::Up => {}
             Seen::Broken(reason) => {
@@ -387,5 +389,3 @@ impl Auditor {
 
 /// Messages and ids are kept so long; what is older may be gone or not.
 const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
-/// How long trouble may be felt after it ended: the router looks every second.
-const RECOVERS_MS: u64 = 3_000;
