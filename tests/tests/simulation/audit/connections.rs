@@ -197,6 +197,7 @@ impl Connections {
         link: Link,
         connection: Connection,
         opened: &SessionOpened,
+        ledger: &Ledger,
         findings: &mut Findings,
     ) {
         self.clock += 1;
@@ -229,7 +230,8 @@ impl Connections {
         findings.check(!is_foreign || opened.resync.is_some(), Invariant::Ordered, || {
             format!("the cursor {cursor:?} of {reader:?} is of no use, and was taken: {opened:?}")
         });
-        let may_resync = is_foreign || findings.may_have_expired();
+        let from = cursor.unwrap_or(Position::start(generation));
+        let may_resync = is_foreign || ledger.may_be_gone_after(reader.0, from, findings);
         findings.check(opened.resync.is_none() || may_resync, Invariant::Durable, || {
             format!("the cursor {cursor:?} of {reader:?} is good, and was not taken: {opened:?}")
         });
@@ -256,6 +258,7 @@ impl Connections {
         link: Link,
         connection: Connection,
         code: Code,
+        ledger: &Ledger,
         findings: &mut Findings,
     ) {
         let devices_max = self.devices_max;
@@ -271,6 +274,7 @@ impl Connections {
         };
         let was_open = std::mem::replace(&mut life.stage, Stage::Closed) == Stage::Open;
         let (user, device) = life.reader;
+        let read = life.last.unwrap_or_default();
         let others = self
             .devices
             .range((user, DeviceId::API)..)
@@ -279,7 +283,7 @@ impl Connections {
             // Which of the devices came first is not seen here; that there are too many is.
             Code::TooManyDevices => !was_open && others.count() > devices_max,
             // What it had not read is deleted.
-            Code::Unavailable if was_open => findings.may_have_expired(),
+            Code::Unavailable if was_open => ledger.may_be_gone_after(user, read, findings),
             Code::Unavailable => findings.trouble_until_ms.is_some(),
             _ => false,
         };

@@ -37,6 +37,8 @@ pub(super) struct Ledger {
     inboxes: BTreeMap<UserId, BTreeMap<Position, (ConversationId, Seq)>>,
     /// The same the other way round.
     positions: BTreeMap<(UserId, ConversationId, Seq), Position>,
+    /// When each place was taken, as far as it was shown or answered.
+    times: BTreeMap<(ConversationId, Seq), UnixMs>,
     /// The newest seq of a conversation that a sender was told.
     told: BTreeMap<ConversationId, Seq>,
     /// The newest page of each conversation's whole history, read at the end.
@@ -158,6 +160,7 @@ impl Ledger {
             format!("{key:?} was called a duplicate and asked for once")
         });
         self.claim_place(key, seq, findings);
+        self.times.insert((conversation, seq), timestamp);
         self.write_at(
             &(conversation, send.sender, send.body.as_bytes().clone()),
             seq,
@@ -212,6 +215,7 @@ impl Ledger {
             message.body.as_bytes().clone(),
         );
         self.write_at(&writing, message.seq, findings);
+        self.times.insert(place, message.timestamp);
         self.messages.insert(place, message.clone());
     }
 
@@ -301,6 +305,35 @@ impl Ledger {
             .rev()
             .filter(|(_, key)| key.sender != user || is_with_oneself);
         received.next().map(|((_, seq), _)| *seq)
+    }
+
+    /// Returns whether a message may be gone by now. It is no older than what came before it in its conversation.
+    pub(super) fn may_be_gone(&self, conversation: ConversationId, seq: Seq, findings: &Findings) -> bool {
+        let mut before = self.times.range((conversation, Seq(0))..=(conversation, seq));
+        findings.is_expired_after(before.next_back().map(|(_, time)| *time))
+    }
+
+    /// Returns whether something of an inbox after a position may be gone by now, if all that goes is older than what
+    /// stays.
+    pub(super) fn may_be_gone_after(&self, user: UserId, position: Position, findings: &Findings) -> bool {
+        let inbox = self.inboxes.get(&user);
+        let before = inbox.and_then(|inbox| inbox.range(..=position).next_back());
+        findings.is_expired_after(before.and_then(|(_, place)| self.times.get(place)).copied())
+    }
+
+    /// Returns the newest message of a member that was shown or answered.
+    pub(super) fn last_of(&self, conversation: ConversationId, sender: UserId) -> Seq {
+        let mut places = self
+            .places
+            .range((conversation, Seq(0))..=(conversation, Seq(u64::MAX)));
+        places
+            .rfind(|(_, key)| key.sender == sender)
+            .map_or(Seq(0), |((_, seq), _)| *seq)
+    }
+
+    /// Returns whether somebody was shown or answered what stands at a place.
+    pub(super) fn is_known(&self, conversation: ConversationId, seq: Seq) -> bool {
+        self.places.contains_key(&(conversation, seq))
     }
 
     pub(super) fn is_member(&self, conversation: ConversationId, user: UserId) -> bool {
@@ -414,7 +447,7 @@ impl Ledger {
             format!("the seqs of {conversation} have gaps: {seqs:?}")
         });
         findings.check(
-            first.0 == 1 || findings.may_have_expired(),
+            first.0 == 1 || self.may_be_gone(conversation, Seq(first.0 - 1), findings),
             Invariant::Durable,
             || format!("the history of {conversation} begins at seq {}", first.0),
         );

@@ -111,9 +111,11 @@ impl Findings {
         timestamp.0 + RETENTION_MS <= self.latest.0
     }
 
-    /// Returns whether anything at all may be gone by now.
-    fn may_have_expired(&self) -> bool {
-        self.first.is_some_and(|first| self.is_expired(first))
+    /// Returns whether something may be gone by now of which only what came before it is known, if anything.
+    fn is_expired_after(&self, before: Option<UnixMs>) -> bool {
+        before
+            .or(self.first)
+            .is_some_and(|before| self.is_expired(before))
     }
 
     /// Returns whether a question asked then may be answered `unavailable` now.
@@ -273,11 +275,12 @@ impl Auditor {
         match record {
             FromRouter::SessionOpened(opened) => {
                 self.connections
-                    .handle_opened(link, at(opened.connection), opened, findings);
+                    .handle_opened(link, at(opened.connection), opened, &self.ledger, findings);
             }
             FromRouter::SessionRefused(refused) => {
+                let connection = at(refused.connection);
                 self.connections
-                    .handle_refused(link, at(refused.connection), refused.code, findings);
+                    .handle_refused(link, connection, refused.code, &self.ledger, findings);
             }
             FromRouter::SessionReplaced(session) => {
                 self.connections
@@ -320,7 +323,7 @@ impl Auditor {
                 if let Some(ToRouter::Status(status)) =
                     self.questions.handle_answer(link, *request, record, findings)
                 {
-                    self.receipts.handle_done(link, &status, findings);
+                    self.receipts.handle_done(link, &status, &self.ledger, findings);
                 }
             }
             FromRouter::Failed(failed) => {
@@ -328,7 +331,8 @@ impl Auditor {
                     .questions
                     .handle_answer(link, failed.request, record, findings);
                 if let Some(asked) = asked {
-                    self.reads.handle_failed(link, &asked, failed, findings);
+                    self.reads
+                        .handle_failed(link, &asked, failed, &self.ledger, findings);
                     self.receipts.handle_failed(link, &asked);
                 }
             }

@@ -132,24 +132,28 @@ impl Reads {
         link: Link,
         asked: &ToRouter,
         failed: &FailedRecord,
+        ledger: &Ledger,
         findings: &mut Findings,
     ) {
         let known = self.known.remove(&(link, failed.request.0)).unwrap_or_default();
         let has_cause = match (failed.code, asked) {
             // Trouble is checked with the question.
             (Code::Unavailable, _) => true,
-            (Code::Forbidden, ToRouter::Status(_) | ToRouter::History(_)) => known.told.is_empty(),
+            (Code::Forbidden, ToRouter::Status(_)) => known
+                .told
+                .iter()
+                .all(|(conversation, seq)| ledger.may_be_gone(*conversation, *seq, findings)),
+            // The newest message of a conversation stays.
+            (Code::Forbidden, ToRouter::History(_)) => known.told.is_empty(),
             (Code::BadRequest, ToRouter::Status(status)) => {
                 matches!(status.command.of, StatusOf::Seq(_, seq) if seq == Seq(0))
             }
             (Code::BadRequest, ToRouter::Conversations(record)) => record.before.is_some(),
             _ => false,
         };
-        findings.check(
-            has_cause || findings.may_have_expired(),
-            Invariant::Answered,
-            || format!("{asked:?} has no cause for {failed:?}"),
-        );
+        findings.check(has_cause, Invariant::Answered, || {
+            format!("{asked:?} has no cause for {failed:?}")
+        });
     }
 
     #[expect(clippy::too_many_arguments, reason = "a page touches everything")]
@@ -179,7 +183,7 @@ impl Reads {
             });
             ledger.see(message, findings);
         }
-        self.check_seqs(asked, page, &known, newest_of_link, findings);
+        check_seqs(asked, page, &known, newest_of_link, ledger, findings);
         let shown = Marks {
             delivered: page.delivered,
             read: page.read,
@@ -193,45 +197,6 @@ impl Reads {
             check_delivered(asked.user, peer, page, ledger, findings);
             ledger.see_history(conversation, page.messages.iter().map(|message| message.seq));
         }
-    }
-
-    fn check_seqs(
-        &self,
-        asked: &HistoryRecord,
-        page: &HistoryPageRecord,
-        known: &Known,
-        newest_of_link: Seq,
-        findings: &mut Findings,
-    ) {
-        let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq.0).collect();
-        let is_dense = seqs.windows(2).all(|pair| pair[0] == pair[1] + 1);
-        findings.check(
-            is_dense && seqs.len() <= asked.limit as usize,
-            Invariant::Ordered,
-            || format!("{asked:?} was answered with {seqs:?}"),
-        );
-        let told = known
-            .told
-            .values()
-            .copied()
-            .max()
-            .unwrap_or_default()
-            .max(newest_of_link)
-            .0;
-        let wanted = asked.before.map_or(told, |before| told.min(before.0 - 1));
-        let newest = seqs.first().copied().unwrap_or_default();
-        let is_fresh = newest >= wanted && asked.before.is_none_or(|before| newest < before.0);
-        findings.check(
-            is_fresh || findings.may_have_expired(),
-            Invariant::Durable,
-            || format!("{asked:?} came after seq {told} and was answered with {seqs:?}"),
-        );
-        let is_last = seqs.last().is_none_or(|oldest| *oldest == 1);
-        findings.check(
-            page.more != is_last || findings.may_have_expired(),
-            Invariant::Ordered,
-            || format!("{asked:?} was answered with {seqs:?} and more: {}", page.more),
-        );
     }
 
     pub(super) fn handle_conversations_page(
@@ -300,7 +265,11 @@ impl Reads {
                 let expected = expected(*user, summary, ledger, receipts);
                 let shown = (summary.last_seq, summary.unread);
                 // An own message that nobody was shown while it was kept makes it less.
-                let may_be_less = findings.may_have_expired();
+                let conversation = summary.conversation;
+                let own = ledger.last_of(conversation, *user);
+                let may_be_less = (own.0 + 1..=summary.last_seq.0).map(Seq).any(|seq| {
+                    !ledger.is_known(conversation, seq) && ledger.may_be_gone(conversation, seq, findings)
+                });
                 let is_right = expected.is_none_or(|(last, unread)| {
                     shown == (last, unread) || (may_be_less && shown.0 == last && shown.1 < unread)
                 });
@@ -310,6 +279,46 @@ impl Reads {
             }
         }
     }
+}
+
+/// A page is dense, begins with what was known when it was asked for, and says whether there is more.
+fn check_seqs(
+    asked: &HistoryRecord,
+    page: &HistoryPageRecord,
+    known: &Known,
+    newest_of_link: Seq,
+    ledger: &Ledger,
+    findings: &mut Findings,
+) {
+    let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq.0).collect();
+    let is_dense = seqs.windows(2).all(|pair| pair[0] == pair[1] + 1);
+    findings.check(
+        is_dense && seqs.len() <= asked.limit as usize,
+        Invariant::Ordered,
+        || format!("{asked:?} was answered with {seqs:?}"),
+    );
+    let told = known.told.values().copied().max().unwrap_or_default();
+    let told = told.max(newest_of_link).0;
+    let newest = seqs.first().copied().unwrap_or_default();
+    let is_fresh = match asked.before {
+        // The newest message of a conversation stays.
+        None => newest >= told,
+        Some(before) => {
+            let wanted = told.min(before.0 - 1);
+            let is_gone = newest < wanted && ledger.may_be_gone(asked.conversation, Seq(wanted), findings);
+            newest < before.0 && (newest >= wanted || is_gone)
+        }
+    };
+    findings.check(is_fresh, Invariant::Durable, || {
+        format!("{asked:?} came after seq {told} and was answered with {seqs:?}")
+    });
+    let ends_right = match seqs.last() {
+        None | Some(1) => !page.more,
+        Some(oldest) => page.more || ledger.may_be_gone(asked.conversation, Seq(oldest - 1), findings),
+    };
+    findings.check(ends_right, Invariant::Ordered, || {
+        format!("{asked:?} was answered with {seqs:?} and more: {}", page.more)
+    });
 }
 
 /// At the end every device has acked everything: what a user sent to another is delivered.
@@ -357,10 +366,7 @@ fn expected(
     if summary.peer == user {
         return Some((last, 0));
     }
-    let own = ledger
-        .messages_of(summary.conversation)
-        .rfind(|message| message.sender == user);
-    let own = own.map_or(Seq(0), |message| message.seq);
+    let own = ledger.last_of(summary.conversation, user);
     let read = receipts.marks(summary.conversation, user).read;
     Some((last, last.0.saturating_sub(own.max(read).0)))
 }

@@ -142,7 +142,13 @@ impl Receipts {
         });
     }
 
-    pub(super) fn handle_done(&mut self, link: Link, status: &StatusRecord, findings: &Findings) {
+    pub(super) fn handle_done(
+        &mut self,
+        link: Link,
+        status: &StatusRecord,
+        ledger: &Ledger,
+        findings: &Findings,
+    ) {
         let Some(pending) = self.pending.remove(&(link, status.request.0)) else {
             return;
         };
@@ -151,7 +157,7 @@ impl Receipts {
             seq,
             peers,
         } = pending;
-        if findings.may_have_expired() {
+        if ledger.may_be_gone(conversation, seq, findings) {
             return; // A status of nothing but what is no longer kept moves nothing.
         }
         let marks = self.marks.entry((conversation, status.user)).or_default();
@@ -279,13 +285,11 @@ impl Receipts {
             let is_right = match (message, shown.message_id) {
                 (Some(message), Some(message_id)) => message.message_id == message_id,
                 (Some(_), None) => true,
-                (None, _) => findings.may_have_expired(),
+                (None, _) => ledger.may_be_gone(shown.conversation, shown.seq, findings),
             };
-            findings.check(
-                is_right || findings.may_have_expired(),
-                Invariant::Receipts,
-                || format!("{shown:?} is of another message: {message:?}"),
-            );
+            findings.check(is_right, Invariant::Receipts, || {
+                format!("{shown:?} is of another message: {message:?}")
+            });
             findings.check(self.has_cause(shown, ledger), Invariant::Receipts, || {
                 format!("{shown:?} was shown, and nobody had said so")
             });
