@@ -7,6 +7,7 @@ use wire_link::{FromRouter, StatusRecord, ToRouter};
 
 use crate::audit::{Invariant, Violation};
 use crate::machine::Outage;
+use crate::plan::Rates;
 use crate::transcript::Seen;
 use crate::workload::{ask_conversations, ask_history, may_resend, write_to};
 use crate::world::{Delivery, Hello, Outcome, World};
@@ -89,6 +90,8 @@ fn rest(world: &mut World) {
 /// Ends all that goes wrong.
 fn heal(world: &mut World) {
     world.start_crashes_percent = 0;
+    world.plan.rates = Rates::default();
+    world.leap = None;
     world.end_trouble();
     world.machine.crash_after(u64::MAX / 2);
     (world.plan.log_percent, world.plan.store_percent) = (100, 100);

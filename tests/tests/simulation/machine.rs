@@ -10,12 +10,12 @@ use router_server::embedded::{Disks, Fatal, Inline, Router, StartError, StartRep
 use router_server::health::Readiness;
 use router_server::metrics::Value;
 use router_storage::disk::{DiskError, SimDisk};
-use router_storage::log::OpenError;
+use router_storage::log::{OpenError, ReadError};
 use router_storage::store::{KvStore, MemoryKv, StoreError};
 use wire_link::pipe::{Endpoint, pipe};
 
 use crate::stepped::{Stepped, Thread};
-use crate::watch::{Defect, Operation, Watch, WatchedDisk, WatchedKv};
+use crate::watch::{Defect, Operation, Reader, Watch, WatchedDisk, WatchedKv};
 
 type SimDisks = Stepped<Inline<WatchedDisk, KvStore<WatchedKv>>>;
 type SimRouter = Router<SimDisks>;
@@ -93,6 +93,7 @@ impl Machine {
             ),
             Err(
                 StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))
+                | StartError::Read(ReadError::Disk(DiskError::Io { .. }))
                 | StartError::Store(StoreError::NoSpace | StoreError::Stopped { .. } | StoreError::Failed(_)),
             ) => Start::Refused,
             Err(error) => Start::Broken(error.to_string()),
@@ -189,6 +190,11 @@ impl Machine {
     /// Lets so many more changing calls of disk and store through, and goes down in the next one.
     pub(crate) fn crash_after(&self, operations: u64) {
         self.watch.crash_after(operations);
+    }
+
+    /// Fails every so many-th read of disk or store, through every boot, until lifted with `None`.
+    pub(crate) fn fail_reads(&self, failing: Option<(Reader, u64)>) {
+        self.watch.fail_reads(failing);
     }
 
     /// Returns how many changing calls there were.

@@ -2,10 +2,10 @@
 //! do, what goes wrong and what a crash leaves on the disk; an auditor who sees nothing but the records on the links says what
 //! was broken.
 //!
-//! Reading order: [`plan`] (what a seed decides), [`world`] with [`workload`] and [`trouble`] (what happens), [`machine`] on
-//! [`stepped`] and [`watch`] (what is tested, and how it goes down), [`transcript`] and [`audit`] (what is seen, and what
-//! must hold), [`finish`] (how it ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`] proves that
-//! all of this can fail.
+//! Reading order: [`plan`] (what a seed decides), [`world`] with [`workload`], [`trouble`] and [`clocks`] (what happens),
+//! [`machine`] on [`stepped`] and [`watch`] (what is tested, and how it goes down), [`transcript`] and [`audit`] (what is seen,
+//! and what must hold), [`finish`] (how it ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`]
+//! proves that all of this can fail.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -17,6 +17,7 @@
 
 mod audit;
 mod broken;
+mod clocks;
 mod coverage;
 mod dense;
 mod finish;
@@ -92,6 +93,10 @@ const MUST_BE_MET: &[(&str, u64)] = &[
     ("start", 500),
     ("start after several crashes in a row", 8),
     ("start refused by the disk", 15),
+    ("reads fail from a boot on", 15),
+    ("trouble: LogReads", 15),
+    ("trouble: StoreReads", 15),
+    ("trouble for long", 15),
     ("crash in Write", 100),
     ("crash in Sync", 100),
     ("crash in SyncDirectory", 10),
@@ -139,6 +144,7 @@ const MUST_BE_MET: &[(&str, u64)] = &[
     ("time passed that empties the window", 60),
     ("wall clock set back", 30),
     ("month passed", 15),
+    ("month passed that ends within retention", 3),
     // Sessions and links.
     ("resumed by cursor", 700),
     ("resync", 120),

@@ -41,6 +41,8 @@ pub(crate) struct Rates {
     pub(crate) stop: u64,
     pub(crate) trouble: u64,
     pub(crate) jump: u64,
+    /// The wall clock of the router's machine is wrong by days for a while.
+    pub(crate) leap: u64,
     pub(crate) month: u64,
 }
 
@@ -122,6 +124,7 @@ fn rates(rng: &mut Rng) -> Rates {
         stop: 5,
         trouble: 8,
         jump: 6,
+        leap: 0,
         month: 0,
     };
     for _ in 0..2 {

@@ -32,6 +32,8 @@ pub(crate) enum Seen {
     Vanished(Connection),
     /// Disk or store misbehave, or do no more.
     Trouble(bool),
+    /// A start begins that may wait until then, on the monotonic clock, for a wall clock that it believes.
+    Doubt { until_ms: u64 },
     /// The machine went down.
     Down,
     /// The router takes messages.

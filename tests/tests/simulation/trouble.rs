@@ -5,6 +5,7 @@ use router_storage::store::KvFault;
 
 use crate::machine::Outage;
 use crate::transcript::Seen;
+use crate::watch::Reader;
 use crate::world::World;
 
 /// What is the matter, if anything.
@@ -19,6 +20,8 @@ pub(crate) struct Trouble {
 struct Current {
     kind: Kind,
     until_ms: u64,
+    /// Where reads fail, every so many-th does.
+    reads_every: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +38,28 @@ pub(crate) enum Kind {
     PersistSpace,
     /// The store cannot be synced.
     PersistFails,
+    /// Some reads of the log fail.
+    LogReads,
+    /// Some reads of the store fail.
+    StoreReads,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::LogSpace,
         Self::LogSync,
         Self::StoreSpace,
         Self::StoreFails,
         Self::PersistSpace,
         Self::PersistFails,
+        Self::LogReads,
+        Self::StoreReads,
     ];
+
+    /// Returns whether it is the same after a boot: what is full stays full, what cannot be read cannot be read.
+    fn outlasts_boot(self) -> bool {
+        !matches!(self, Self::LogSync | Self::StoreFails | Self::PersistFails)
+    }
 }
 
 impl Trouble {
@@ -65,19 +79,48 @@ impl World {
         if self.trouble.is_any() {
             return;
         }
-        let (disk, kv) = (&self.machine.disk, &self.machine.kv);
-        match kind {
-            Kind::LogSpace => disk.set_space_left(Some(self.rng.within(0..3_000))),
-            Kind::LogSync => disk.fail_sync(self.rng.within(0..3)),
+        if kind == Kind::LogSpace {
+            let bytes = self.rng.within(0..3_000);
+            self.machine.disk.set_space_left(Some(bytes));
+        }
+        if kind == Kind::LogSync {
+            let syncs = self.rng.within(0..3);
+            self.machine.disk.fail_sync(syncs);
+        }
+        let current = Current {
+            kind,
+            until_ms: self.now.mono_ms + self.trouble_lasts_ms(),
+            reads_every: self.rng.pick(&[1, 2, 5, 20]),
+        };
+        self.trouble.current = Some(current);
+        self.afflict(current);
+        self.coverage.note(format!("trouble: {kind:?}"));
+        self.see(Seen::Trouble(true));
+    }
+
+    /// Nearly always some seconds; a disk may be full for minutes.
+    fn trouble_lasts_ms(&mut self) -> u64 {
+        if self.rng.percent(85) {
+            return self.rng.within(20..4_000);
+        }
+        self.coverage.note("trouble for long");
+        self.rng.within(30_000..300_000)
+    }
+
+    /// Makes store and reads as bad as they are to be.
+    fn afflict(&self, current: Current) {
+        let kv = &self.machine.kv;
+        match current.kind {
+            Kind::LogSpace | Kind::LogSync => {}
             Kind::StoreSpace => kv.fail_applies(Some(KvFault::NoSpace)),
             Kind::StoreFails => kv.fail_applies(Some(KvFault::Failed)),
             Kind::PersistSpace => kv.fail_persists(Some(KvFault::NoSpace)),
             Kind::PersistFails => kv.fail_persists(Some(KvFault::Failed)),
+            Kind::LogReads => self.machine.fail_reads(Some((Reader::Disk, current.reads_every))),
+            Kind::StoreReads => self
+                .machine
+                .fail_reads(Some((Reader::Store, current.reads_every))),
         }
-        let until_ms = self.now.mono_ms + self.rng.within(20..4_000);
-        self.trouble.current = Some(Current { kind, until_ms });
-        self.coverage.note(format!("trouble: {kind:?}"));
-        self.see(Seen::Trouble(true));
     }
 
     pub(crate) fn end_trouble_when_due(&mut self) {
@@ -122,17 +165,21 @@ impl World {
         self.machine.disk.fail_sync(u64::MAX);
         self.machine.kv.fail_applies(None);
         self.machine.kv.fail_persists(None);
+        self.machine.fail_reads(None);
         self.see(Seen::Trouble(false));
     }
 
-    /// A boot ends all trouble but the want of space.
-    pub(crate) fn trouble_ends_with_machine(&mut self) {
-        if self
-            .trouble
-            .current
-            .is_some_and(|current| current.kind != Kind::LogSpace)
-        {
-            self.lift();
+    /// A boot ends some trouble, and now and then is where some reads begin to fail.
+    pub(crate) fn boot_changes_trouble(&mut self) {
+        match self.trouble.current {
+            Some(current) if current.kind.outlasts_boot() => self.afflict(current),
+            Some(_) => self.lift(),
+            None if self.plan.rates.trouble > 0 && self.rng.percent(5) => {
+                let kind = self.rng.pick(&[Kind::LogReads, Kind::StoreReads]);
+                self.begin_trouble(kind);
+                self.coverage.note("reads fail from a boot on");
+            }
+            None => {}
         }
     }
 }

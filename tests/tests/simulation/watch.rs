@@ -37,6 +37,13 @@ pub(crate) enum Defect {
     FlushedTooHigh,
 }
 
+/// Whose reads fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Disk,
+    Store,
+}
+
 /// The count of changing calls on one machine; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch(Arc<Mutex<Counts>>);
@@ -49,6 +56,9 @@ struct Counts {
     went_down_in: Option<Operation>,
     defect: Option<Defect>,
     batches: u64,
+    /// Every so many-th read of one of them fails, through every boot.
+    failing_reads: Option<(Reader, u64)>,
+    reads: u64,
     /// How often each kind of call was made.
     calls: BTreeMap<Operation, u64>,
 }
@@ -62,6 +72,8 @@ impl Watch {
             went_down_in: None,
             defect,
             batches: 0,
+            failing_reads: None,
+            reads: 0,
             calls: BTreeMap::new(),
         };
         Self(Arc::new(Mutex::new(counts)))
@@ -94,6 +106,21 @@ impl Watch {
         let mut counts = self.counts();
         counts.crash_at = None;
         counts.went_down_in = None;
+    }
+
+    /// Fails every so many-th read of disk or store until lifted with `None`.
+    pub(crate) fn fail_reads(&self, failing: Option<(Reader, u64)>) {
+        self.counts().failing_reads = failing;
+    }
+
+    /// Counts a read. Returns whether it is to fail.
+    fn fails_read(&self, of: Reader) -> bool {
+        let mut counts = self.counts();
+        let Some((_, every)) = counts.failing_reads.filter(|(failing, _)| *failing == of) else {
+            return false;
+        };
+        counts.reads += 1;
+        counts.reads.is_multiple_of(every)
     }
 
     fn is_up(&self) -> bool {
@@ -159,10 +186,16 @@ impl WatchedDisk {
     }
 
     fn read<T>(&self, call: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
-        if self.watch.is_up() {
-            call()
-        } else {
+        if !self.watch.is_up() {
             Err(DiskError::Crashed)
+        } else if self.watch.fails_read(Reader::Disk) {
+            Err(DiskError::Io {
+                operation: "read",
+                file: self.describe(),
+                source: std::io::Error::other("injected failure"),
+            })
+        } else {
+            call()
         }
     }
 }
@@ -268,10 +301,12 @@ impl WatchedKv {
     }
 
     fn read<T>(&self, call: impl FnOnce() -> Result<T, KvError>) -> Result<T, KvError> {
-        if self.watch.is_up() {
-            call()
-        } else {
+        if !self.watch.is_up() {
             Err(KvError::Crashed)
+        } else if self.watch.fails_read(Reader::Store) {
+            Err(KvError::Failed("injected failure".into()))
+        } else {
+            call()
         }
     }
 

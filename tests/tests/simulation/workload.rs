@@ -5,6 +5,7 @@ use wire_base::status::Status;
 use wire_base::status::{StatusCommand, StatusOf};
 use wire_link::{AckRecord, ConversationsRecord, HistoryRecord, LinkKind, StatusRecord, ToRouter};
 
+use crate::clocks::DAY_MS;
 use crate::machine::Outage;
 use crate::text;
 use crate::world::{Delivery, Device, Hello, Letter, Outcome, World};
@@ -69,7 +70,10 @@ pub(crate) fn act(world: &mut World) {
         world.begin_some_trouble();
     }
     if happens(world, rates.jump) {
-        jump(world);
+        world.jump();
+    }
+    if happens(world, rates.leap) {
+        world.leap();
     }
     if happens(world, rates.month) {
         let hours = world.rng.within(29 * 24..34 * 24);
@@ -505,32 +509,3 @@ pub(crate) fn ask_conversations(
         }),
     );
 }
-
-// ---- clocks
-
-/// Time passes, or the wall clock alone is set.
-fn jump(world: &mut World) {
-    let minutes = world.rng.pick(&[1, 2, 16, 16, 20, 70, 3_000]);
-    match world.rng.within(0..4) {
-        0..2 => {
-            world.advance(minutes * 60_000);
-            world
-                .coverage
-                .add("time passed that empties the window", u64::from(minutes > 15));
-        }
-        // A step that is followed at once, also when several come before the router looks.
-        2 => world.now.unix.0 += world.rng.within(1..1_000),
-        _ => {
-            let back_ms = world.rng.within(1..2_000);
-            if world.set_back_ms + back_ms < SET_BACK_MS_MAX {
-                world.set_back_ms += back_ms;
-                world.now.unix.0 -= back_ms;
-                world.coverage.note("wall clock set back");
-            }
-        }
-    }
-}
-
-const DAY_MS: u64 = 24 * 3_600_000;
-/// Below what the auditor allows for.
-const SET_BACK_MS_MAX: u64 = 8_000;

@@ -17,6 +17,7 @@ use wire_link::{
 };
 
 use crate::audit::{Auditor, Invariant, Violation};
+use crate::clocks::Leap;
 use crate::coverage::Coverage;
 use crate::gateway::{Gateway, Session};
 use crate::machine::{Machine, Outage, Start};
@@ -48,6 +49,10 @@ pub(crate) struct World {
     pub(crate) transcript: Vec<Event>,
     /// How far the wall clock was set back so far.
     pub(crate) set_back_ms: u64,
+    /// The wall clock of the router's machine is wrong.
+    pub(crate) leap: Option<Leap>,
+    /// When the last message was answered.
+    pub(crate) last_sent: Option<UnixMs>,
     /// How many times in a hundred a start is made to go down.
     pub(crate) start_crashes_percent: u64,
     /// After how many operations the starts that follow a crash go down, whatever the dice say.
@@ -159,6 +164,8 @@ impl World {
             auditor: Auditor::new(plan.bounds()),
             transcript: Vec::new(),
             set_back_ms: 0,
+            leap: None,
+            last_sent: None,
             start_crashes_percent: 0,
             start_crashes: VecDeque::new(),
             longest_start: 0,
@@ -176,6 +183,7 @@ impl World {
     /// Lets what is under way arrive, the router run, and the gateways hear it.
     pub(crate) fn round(&mut self) {
         self.is_lively = false;
+        self.end_leap_when_due();
         self.end_trouble_when_due();
         self.relink();
         self.deliver_late_letters();
@@ -194,11 +202,6 @@ impl World {
         if self.machine.is_up() && self.rng.percent(10) {
             self.see_gauges(false);
         }
-    }
-
-    pub(crate) fn advance(&mut self, ms: u64) {
-        self.now.mono_ms += ms;
-        self.now.unix.0 += ms;
     }
 
     pub(crate) fn see(&mut self, seen: Seen) {
@@ -241,12 +244,12 @@ impl World {
         }
         let runs = self.threads_that_run();
         for _ in 0..TICKS_PER_ROUND {
-            let needs_tick = self.machine.needs_tick(self.now);
+            let needs_tick = self.machine.needs_tick(self.machine_now());
             if !needs_tick && runs.iter().all(|thread| self.machine.jobs(*thread) == 0) {
                 break;
             }
             let ticked = if needs_tick {
-                self.machine.tick(self.now)
+                self.machine.tick(self.machine_now())
             } else {
                 Ok(())
             };
@@ -331,7 +334,8 @@ impl World {
             self.machine.crash_after(self.rng.within(0..16));
         }
         let before = self.machine.operations();
-        match self.machine.start(self.now) {
+        self.doubt_clock();
+        match self.machine.start(self.machine_now()) {
             Start::Up(report) => {
                 if !is_first {
                     self.longest_start = self.longest_start.max(self.machine.operations() - before);
@@ -388,7 +392,7 @@ impl World {
         }
         self.jobs_wait_since_ms = None;
         self.machine.go_down(outage);
-        self.trouble_ends_with_machine();
+        self.boot_changes_trouble();
         self.see(Seen::Down);
         for index in 0..self.gateways.len() {
             if self.gateways[index].link().is_some() {
@@ -528,6 +532,7 @@ impl World {
                 }
             }
             FromRouter::Sent(sent) => {
+                self.last_sent = Some(self.now.unix);
                 let Some(delivery) = self.waiting.remove(&sent.request) else {
                     return;
                 };

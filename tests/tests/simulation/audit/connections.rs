@@ -284,7 +284,7 @@ impl Connections {
             Code::TooManyDevices => !was_open && others.count() > devices_max,
             // What it had not read is deleted.
             Code::Unavailable if was_open => ledger.may_be_gone_after(user, read, findings),
-            Code::Unavailable => findings.trouble_until_ms.is_some(),
+            Code::Unavailable => findings.trouble_until_ms.max(findings.doubt_until_ms).is_some(),
             _ => false,
         };
         findings.check(has_cause, Invariant::Answered, || {
@@ -565,8 +565,8 @@ impl Life {
                 format!("{reader:?} announced {:?} and got {number:?}", self.session)
             });
         } else {
-            // After a crash the router may have only its clock to number by, and that was perhaps set back.
-            let is_later = before.0 >> 16 < self.said_unix.0;
+            // The router may have only its clock to number by, and that was perhaps set back, even since it was asked.
+            let is_later = before.0 >> 16 < self.said_unix.0.min(findings.unix.0);
             findings.check(number > before || !is_later, Invariant::Answered, || {
                 format!("{reader:?} had {before:?} and its new session is {number:?}")
             });

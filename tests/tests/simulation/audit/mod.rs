@@ -78,6 +78,8 @@ pub(crate) struct Findings {
     last_sync: u64,
     /// Trouble with disk or store, as far as it may still be felt: until this time of the monotonic clock.
     trouble_until_ms: Option<u64>,
+    /// A router that was started may wait so long for a clock that it believes.
+    doubt_until_ms: Option<u64>,
     is_settled: bool,
 }
 
@@ -120,7 +122,7 @@ impl Findings {
 
     /// Returns whether a question asked then may be answered `unavailable` now.
     fn had_trouble_since(&self, asked_ms: u64) -> bool {
-        self.trouble_until_ms.is_some_and(|until_ms| until_ms >= asked_ms)
+        self.trouble_until_ms.max(self.doubt_until_ms) >= Some(asked_ms)
     }
 }
 
@@ -195,6 +197,9 @@ impl Auditor {
             Seen::Trouble(true) => self.findings.trouble_until_ms = Some(u64::MAX),
             Seen::Trouble(false) => {
                 self.findings.trouble_until_ms = Some(self.findings.mono_ms + self.bounds.recovers_ms);
+            }
+            Seen::Doubt { until_ms } => {
+                self.findings.doubt_until_ms = self.findings.doubt_until_ms.max(Some(*until_ms));
             }
             Seen::Down | Seen::Up => {}
             Seen::Broken(reason) => {

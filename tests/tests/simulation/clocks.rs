@@ -1,0 +1,107 @@
+//! Clocks: time that passes for all, small steps of the wall clock that everybody sees, and a wall clock of the router's
+//! machine that is wrong by days for less than a minute, while the monotonic one goes on.
+
+use router_core::time::Now;
+use wire_base::ids::UnixMs;
+
+use crate::transcript::Seen;
+use crate::world::World;
+
+/// How the wall clock of the router's machine is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leap {
+    off_ms: i64,
+    until_ms: u64,
+}
+
+impl World {
+    pub(crate) fn advance(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.unix.0 += ms;
+    }
+
+    /// Returns what the clocks of the router's machine say.
+    pub(crate) fn machine_now(&self) -> Now {
+        let off_ms = self.leap.map_or(0, |leap| leap.off_ms);
+        Now {
+            unix: UnixMs(self.now.unix.0.saturating_add_signed(off_ms)),
+            ..self.now
+        }
+    }
+
+    /// Time passes, or the wall clock alone is set.
+    pub(crate) fn jump(&mut self) {
+        let minutes = self.rng.pick(&[1, 2, 16, 16, 20, 70, 3_000]);
+        match self.rng.within(0..4) {
+            0..2 => {
+                self.advance(minutes * 60_000);
+                self.coverage
+                    .add("time passed that empties the window", u64::from(minutes > 15));
+            }
+            2 => self.now.unix.0 += self.rng.within(1..STEP_MS_MAX),
+            _ => {
+                let back_ms = self.rng.within(1..2_000);
+                if self.set_back_ms + back_ms < SET_BACK_MS_MAX {
+                    self.set_back_ms += back_ms;
+                    self.now.unix.0 -= back_ms;
+                    self.coverage.note("wall clock set back");
+                }
+            }
+        }
+    }
+
+    /// Puts the wall clock of the router's machine wrong by days, unless it is, or nothing in the log says so.
+    pub(crate) fn leap(&mut self) {
+        if self.leap.is_some() || self.last_sent.is_none() {
+            return;
+        }
+        let days = self.rng.within(LEAP_DAYS_MIN..4_000) as i64;
+        let is_back = self.rng.percent(50);
+        let off_ms = days * DAY_MS as i64 * if is_back { -1 } else { 1 };
+        let until_ms = self.now.mono_ms + self.rng.within(1..LEAP_MS_MAX);
+        self.leap = Some(Leap { off_ms, until_ms });
+        self.coverage.note(if is_back {
+            "clock wrong by days, back"
+        } else {
+            "clock wrong by days, ahead"
+        });
+    }
+
+    pub(crate) fn end_leap_when_due(&mut self) {
+        if self.leap.is_some_and(|leap| leap.until_ms <= self.now.mono_ms) {
+            self.leap = None;
+        }
+    }
+
+    /// Notes that a router that starts now may wait until it knows the time: its clock is wrong, or its log is of long ago.
+    pub(crate) fn doubt_clock(&mut self) {
+        let is_log_old = self
+            .last_sent
+            .is_none_or(|sent| sent.0 + DOWN_MS_MAX <= self.now.unix.0);
+        let settled_ms = is_log_old.then_some(self.now.mono_ms + SETTLE_MS);
+        let ends_ms = self.leap.map(|leap| leap.until_ms).max(settled_ms);
+        if self.plan.rates.leap > 0
+            && let Some(ends_ms) = ends_ms
+        {
+            self.coverage.note("start with a clock in doubt");
+            self.see(Seen::Doubt {
+                until_ms: ends_ms + LOOK_MS,
+            });
+        }
+    }
+}
+
+pub(crate) const DAY_MS: u64 = 24 * 3_600_000;
+/// Below what the auditor allows for.
+const SET_BACK_MS_MAX: u64 = 8_000;
+/// A step of the wall clock that is followed at once.
+const STEP_MS_MAX: u64 = 9_000;
+/// A clock that is wrong for less than a minute moves nothing, ...
+const LEAP_MS_MAX: u64 = 50_000;
+/// ... if it is by more than the week for which a machine may have been down.
+const LEAP_DAYS_MIN: u64 = 8;
+/// A little less than that week: the newest record that the log has may be older than the last that was answered.
+const DOWN_MS_MAX: u64 = 6 * DAY_MS;
+/// How long a clock that is not believed has to stand by what it says, and how often it is looked at.
+const SETTLE_MS: u64 = 60_000;
+const LOOK_MS: u64 = 2_000;
