@@ -50,6 +50,24 @@ impl World {
         }
     }
 
+    /// About a month passes: hour by hour, or in one rest of everything.
+    pub(crate) fn pass_month(&mut self) {
+        let hours = self.rng.within(29 * 24..34 * 24);
+        self.coverage.note("month passed");
+        self.coverage.add(
+            "month passed that ends within retention",
+            u64::from(hours < 30 * 24),
+        );
+        if self.rng.percent(25) {
+            self.coverage.note("month passed at once");
+            return self.advance(hours * HOUR_MS);
+        }
+        for _ in 0..hours {
+            self.advance(HOUR_MS);
+            self.round();
+        }
+    }
+
     /// Puts the wall clock of the router's machine wrong by days, unless it is, or nothing in the log says so.
     pub(crate) fn leap(&mut self) {
         if self.leap.is_some() || self.last_sent.is_none() {
@@ -91,11 +109,12 @@ impl World {
     }
 }
 
-pub(crate) const DAY_MS: u64 = 24 * 3_600_000;
+const HOUR_MS: u64 = 3_600_000;
+pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
 /// Below what the auditor allows for.
 const SET_BACK_MS_MAX: u64 = 8_000;
-/// A step of the wall clock that is followed at once.
-const STEP_MS_MAX: u64 = 9_000;
+/// A step of the wall clock that is followed at once, also when several come before the router looks.
+const STEP_MS_MAX: u64 = 1_000;
 /// A clock that is wrong for less than a minute moves nothing, ...
 const LEAP_MS_MAX: u64 = 50_000;
 /// ... if it is by more than the week for which a machine may have been down.

@@ -76,17 +76,7 @@ pub(crate) fn act(world: &mut World) {
         world.leap();
     }
     if happens(world, rates.month) {
-        let hours = world.rng.within(29 * 24..34 * 24);
-        // Retention counts time at which the router looked at the clock.
-        for _ in 0..hours {
-            world.advance(DAY_MS / 24);
-            world.round();
-        }
-        world.coverage.note("month passed");
-        world.coverage.add(
-            "month passed that ends within retention",
-            u64::from(hours < 30 * 24),
-        );
+        world.pass_month();
     }
 }
 
