@@ -1,6 +1,7 @@
 //! Clocks: time that passes for all, small steps of the wall clock that everybody sees, and a wall clock of the router's
 //! machine that is wrong by days for less than a minute, while the monotonic one goes on.
 
+use router_core::clock::{self, JUMP_MS_MAX, SETTLE_MS};
 use router_core::time::Now;
 use wire_base::ids::UnixMs;
 
@@ -97,14 +98,11 @@ impl World {
             .last_sent
             .is_none_or(|sent| sent.0 + DOWN_MS_MAX <= self.now.unix.0);
         let settled_ms = is_log_old.then_some(self.now.mono_ms + SETTLE_MS);
-        let ends_ms = self.leap.map(|leap| leap.until_ms).max(settled_ms);
-        if self.plan.rates.leap > 0
-            && let Some(ends_ms) = ends_ms
-        {
+        if let Some(ends_ms) = self.leap.map(|leap| leap.until_ms).max(settled_ms) {
+            let until_ms = ends_ms + LOOK_MS;
+            self.doubt_until_ms = until_ms;
             self.coverage.note("start with a clock in doubt");
-            self.see(Seen::Doubt {
-                until_ms: ends_ms + LOOK_MS,
-            });
+            self.see(Seen::Doubt { until_ms });
         }
     }
 }
@@ -121,6 +119,7 @@ const LEAP_MS_MAX: u64 = 50_000;
 const LEAP_DAYS_MIN: u64 = 8;
 /// A little less than that week: the newest record that the log has may be older than the last that was answered.
 const DOWN_MS_MAX: u64 = 6 * DAY_MS;
-/// How long a clock that is not believed has to stand by what it says, and how often it is looked at.
-const SETTLE_MS: u64 = 60_000;
+/// How long it takes at most until a clock is looked at again.
 const LOOK_MS: u64 = 2_000;
+const _: () = assert!(LEAP_MS_MAX < SETTLE_MS && STEP_MS_MAX < JUMP_MS_MAX);
+const _: () = assert!(LEAP_DAYS_MIN * DAY_MS > clock::DOWN_MS_MAX && DOWN_MS_MAX < clock::DOWN_MS_MAX);

@@ -124,11 +124,11 @@ fn rates(rng: &mut Rng) -> Rates {
         stop: 5,
         trouble: 8,
         jump: 6,
-        leap: 0,
+        leap: 6,
         month: 0,
     };
     for _ in 0..2 {
-        match rng.within(0..10) {
+        match rng.within(0..11) {
             0 => rates.crash = 100,
             1 => (rates.crash, rates.stop) = (0, 60),
             2 => rates.trouble = 50,
@@ -138,6 +138,7 @@ fn rates(rng: &mut Rng) -> Rates {
             6 => (rates.resend, rates.contradict) = (600, 60),
             7 => (rates.status, rates.read) = (400, 300),
             8 => rates.month = 6,
+            9 => rates.leap = 60,
             _ => (rates.crash, rates.stop, rates.trouble, rates.send) = (0, 0, 0, 950),
         }
     }

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use router_core::clock::SETTLE_MS;
 use router_core::time::Now;
 use router_server::health::Readiness;
 use wire_base::body::EncodedBody;
@@ -51,6 +50,8 @@ pub(crate) struct World {
     pub(crate) set_back_ms: u64,
     /// The wall clock of the router's machine is wrong.
     pub(crate) leap: Option<Leap>,
+    /// A router that was started may wait so long for a clock that it believes.
+    pub(crate) doubt_until_ms: u64,
     /// When the last message was answered.
     pub(crate) last_sent: Option<UnixMs>,
     /// How many times in a hundred a start is made to go down.
@@ -165,6 +166,7 @@ impl World {
             transcript: Vec::new(),
             set_back_ms: 0,
             leap: None,
+            doubt_until_ms: 0,
             last_sent: None,
             start_crashes_percent: 0,
             start_crashes: VecDeque::new(),
@@ -356,10 +358,6 @@ impl World {
                 self.starts_down = 0;
                 self.see(Seen::Up);
                 self.relink();
-                if self.machine.readiness() == Readiness::ClockUnset {
-                    self.coverage.note("start long after the newest record");
-                    self.advance(SETTLE_MS);
-                }
             }
             Start::Down(operation) => {
                 self.coverage.note(format!("crash in {operation:?} of a start"));

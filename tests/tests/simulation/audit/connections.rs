@@ -274,7 +274,6 @@ impl Connections {
         };
         let was_open = std::mem::replace(&mut life.stage, Stage::Closed) == Stage::Open;
         let (user, device) = life.reader;
-        let read = life.last.unwrap_or_default();
         let others = self
             .devices
             .range((user, DeviceId::API)..)
@@ -282,8 +281,8 @@ impl Connections {
         let has_cause = match code {
             // Which of the devices came first is not seen here; that there are too many is.
             Code::TooManyDevices => !was_open && others.count() > devices_max,
-            // What it had not read is deleted.
-            Code::Unavailable if was_open => ledger.may_be_gone_after(user, read, findings),
+            // What it had not read is deleted; from where it reads again to count its acks is not seen.
+            Code::Unavailable if was_open => ledger.may_be_gone_after(user, Position::default(), findings),
             Code::Unavailable => findings.trouble_until_ms.max(findings.doubt_until_ms).is_some(),
             _ => false,
         };
@@ -565,8 +564,10 @@ impl Life {
                 format!("{reader:?} announced {:?} and got {number:?}", self.session)
             });
         } else {
-            // The router may have only its clock to number by, and that was perhaps set back, even since it was asked.
-            let is_later = before.0 >> 16 < self.said_unix.0.min(findings.unix.0);
+            // The router may have only its clock to number by, and that was perhaps set back, even since it was asked, or is
+            // that of the newest record until it is believed.
+            let is_known = findings.doubt_until_ms < Some(findings.mono_ms);
+            let is_later = is_known && before.0 >> 16 < self.said_unix.0.min(findings.unix.0);
             findings.check(number > before || !is_later, Invariant::Answered, || {
                 format!("{reader:?} had {before:?} and its new session is {number:?}")
             });
