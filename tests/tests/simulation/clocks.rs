@@ -30,8 +30,21 @@ impl World {
         }
     }
 
+    fn is_clock_in_doubt(&self) -> bool {
+        self.doubt_until_ms > self.now.mono_ms
+    }
+
+    /// Lets a router that may be waiting for its clock look at it every second, before hours pass at once.
+    fn wait_for_clock(&mut self) {
+        while self.is_clock_in_doubt() {
+            self.advance(1_000);
+            self.round();
+        }
+    }
+
     /// Time passes, or the wall clock alone is set.
     pub(crate) fn jump(&mut self) {
+        self.wait_for_clock();
         let minutes = self.rng.pick(&[1, 2, 16, 16, 20, 70, 3_000]);
         match self.rng.within(0..4) {
             0..2 => {
@@ -53,6 +66,7 @@ impl World {
 
     /// About a month passes: hour by hour, or in one rest of everything.
     pub(crate) fn pass_month(&mut self) {
+        self.wait_for_clock();
         let hours = self.rng.within(29 * 24..34 * 24);
         self.coverage.note("month passed");
         self.coverage.add(
@@ -79,6 +93,13 @@ impl World {
         let off_ms = days * DAY_MS as i64 * if is_back { -1 } else { 1 };
         let until_ms = self.now.mono_ms + self.rng.within(1..LEAP_MS_MAX);
         self.leap = Some(Leap { off_ms, until_ms });
+        self.see(Seen::Leap {
+            until_ms: until_ms + LOOK_MS,
+        });
+        // What is doubted has to stand by the right time once more.
+        if self.is_clock_in_doubt() {
+            self.doubt_until(until_ms + SETTLE_MS);
+        }
         self.coverage.note(if is_back {
             "clock wrong by days, back"
         } else {
@@ -94,19 +115,30 @@ impl World {
 
     /// Notes that a router that starts now may wait until it knows the time: its clock is wrong, or its log is of long ago.
     pub(crate) fn doubt_clock(&mut self) {
-        let is_log_old = self
-            .last_sent
-            .is_none_or(|sent| sent.0 + DOWN_MS_MAX <= self.now.unix.0);
-        let settled_ms = is_log_old.then_some(self.now.mono_ms + SETTLE_MS);
-        if let Some(ends_ms) = self.leap.map(|leap| leap.until_ms).max(settled_ms) {
-            let until_ms = ends_ms + LOOK_MS;
-            self.doubt_until_ms = until_ms;
-            self.coverage.note("start with a clock in doubt");
-            self.see(Seen::Doubt { until_ms });
+        // Before anything was answered, the log may have records from the first start on.
+        let newest = self.last_sent.unwrap_or(FIRST.unix);
+        let is_log_old = newest.0 + DOWN_MS_MAX <= self.now.unix.0;
+        let wrong_until_ms = self.leap.map(|leap| leap.until_ms);
+        if is_log_old {
+            self.doubt_until(wrong_until_ms.unwrap_or(self.now.mono_ms) + SETTLE_MS);
+        } else if let Some(wrong_until_ms) = wrong_until_ms {
+            self.doubt_until(wrong_until_ms);
         }
+    }
+
+    fn doubt_until(&mut self, mono_ms: u64) {
+        let until_ms = mono_ms + LOOK_MS;
+        self.doubt_until_ms = until_ms;
+        self.coverage.note("clock in doubt");
+        self.see(Seen::Doubt { until_ms });
     }
 }
 
+/// When every run begins.
+pub(crate) const FIRST: Now = Now {
+    mono_ms: 1_000,
+    unix: UnixMs(1_800_000_000_000),
+};
 const HOUR_MS: u64 = 3_600_000;
 pub(crate) const DAY_MS: u64 = 24 * HOUR_MS;
 /// Below what the auditor allows for.
@@ -119,7 +151,7 @@ const LEAP_MS_MAX: u64 = 50_000;
 const LEAP_DAYS_MIN: u64 = 8;
 /// A little less than that week: the newest record that the log has may be older than the last that was answered.
 const DOWN_MS_MAX: u64 = 6 * DAY_MS;
-/// How long it takes at most until a clock is looked at again.
-const LOOK_MS: u64 = 2_000;
+/// How much later a clock is believed because the rounds between two looks at it take seconds.
+const LOOK_MS: u64 = 15_000;
 const _: () = assert!(LEAP_MS_MAX < SETTLE_MS && STEP_MS_MAX < JUMP_MS_MAX);
 const _: () = assert!(LEAP_DAYS_MIN * DAY_MS > clock::DOWN_MS_MAX && DOWN_MS_MAX < clock::DOWN_MS_MAX);

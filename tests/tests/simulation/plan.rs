@@ -124,7 +124,7 @@ fn rates(rng: &mut Rng) -> Rates {
         stop: 5,
         trouble: 8,
         jump: 6,
-        leap: 6,
+        leap: 3,
         month: 0,
     };
     for _ in 0..2 {
@@ -138,7 +138,7 @@ fn rates(rng: &mut Rng) -> Rates {
             6 => (rates.resend, rates.contradict) = (600, 60),
             7 => (rates.status, rates.read) = (400, 300),
             8 => rates.month = 6,
-            9 => rates.leap = 60,
+            9 => rates.leap = 20,
             _ => (rates.crash, rates.stop, rates.trouble, rates.send) = (0, 0, 0, 950),
         }
     }

@@ -32,7 +32,9 @@ pub(crate) enum Seen {
     Vanished(Connection),
     /// Disk or store misbehave, or do no more.
     Trouble(bool),
-    /// A start begins that may wait until then, on the monotonic clock, for a wall clock that it believes.
+    /// The wall clock of the machine is wrong by days, until then on the monotonic one.
+    Leap { until_ms: u64 },
+    /// A router that starts may wait until then, on the monotonic clock, for a wall clock that it believes.
     Doubt { until_ms: u64 },
     /// The machine went down.
     Down,

@@ -16,7 +16,7 @@ use wire_link::{
 };
 
 use crate::audit::{Auditor, Invariant, Violation};
-use crate::clocks::Leap;
+use crate::clocks::{self, Leap};
 use crate::coverage::Coverage;
 use crate::gateway::{Gateway, Session};
 use crate::machine::{Machine, Outage, Start};
@@ -149,10 +149,7 @@ impl World {
         });
         Self {
             rng,
-            now: Now {
-                mono_ms: 1_000,
-                unix: UnixMs(1_800_000_000_000),
-            },
+            now: clocks::FIRST,
             machine: Machine::new(seed, plan.config.clone(), defect),
             gateways: kinds.map(Gateway::new).collect(),
             devices: devices.collect(),

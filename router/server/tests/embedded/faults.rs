@@ -87,6 +87,26 @@ fn what_found_no_space_does_not_come_back_after_a_restart() {
 }
 
 #[test]
+fn an_ack_in_the_group_that_found_no_space_is_logged_later() {
+    let mut world = World::seeded(13);
+    let gateway = world.gateway();
+    let (a, b) = (
+        world.connect(gateway, user(1), 1),
+        world.connect(gateway, user(2), 1),
+    );
+    world.send(&a, user(2), "x").unwrap();
+    let position = world.got(&b)[0].position;
+    world.disk.set_space_left(Some(10));
+    world.ack(&b, position);
+    world.settle_acks();
+    assert_eq!(world.router().health().readiness(), Readiness::LogFull);
+    world.disk.set_space_left(None);
+    world.advance(1_001);
+    world.settle_acks();
+    assert_eq!(world.updates(gateway).len(), 1);
+}
+
+#[test]
 fn acks_and_new_devices_wait_for_space_and_are_logged_then() {
     let mut world = World::seeded(3);
     let gateway = world.gateway();

@@ -72,6 +72,8 @@ struct Life {
     in_flight: VecDeque<InFlight>,
     /// Acks may overtake what is sent again after a `resync`.
     acked: Option<Position>,
+    /// What the device had acked when the connection was announced again need not be sent to it.
+    had: Option<Position>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +158,7 @@ impl Connections {
         let owed = owed(reader, ledger, findings);
         let device = self.devices.entry(reader).or_default();
         // What is of another store, or beyond everything, is no claim.
-        let known = ledger.inbox(open.user).next_back().map(|(position, ..)| position);
+        let known = ledger.newest(open.user);
         if let Some(cursor) = open.cursor.filter(|cursor| Some(*cursor) <= known) {
             device.claimed = device.claimed.max(Some(cursor));
             let has_all = owed
@@ -185,9 +187,11 @@ impl Connections {
         life.is_announced = open.session.is_some();
         life.window = usize::from(open.window);
         life.is_synced = false;
+        // Also what another connection of the device said to have.
+        let claimed = device.claimed.max(open.cursor);
         while life
             .in_flight
-            .pop_front_if(|it| Some(it.position) <= open.cursor)
+            .pop_front_if(|it| Some(it.position) <= claimed)
             .is_some()
         {}
     }
@@ -197,7 +201,7 @@ impl Connections {
         link: Link,
         connection: Connection,
         opened: &SessionOpened,
-        ledger: &Ledger,
+        ledger: &mut Ledger,
         findings: &mut Findings,
     ) {
         self.clock += 1;
@@ -215,6 +219,7 @@ impl Connections {
         if life.stage == Stage::Closed {
             return;
         }
+        ledger.see_head(life.reader.0, opened.cursor);
         life.opened_at = clock;
         let (reader, cursor, known) = (life.reader, life.cursor, life.known);
         let generation = opened.cursor.generation;
@@ -247,7 +252,9 @@ impl Connections {
         device.session = device.session.max(opened.session);
         if let Some((_, oldest)) = &opened.resync {
             life.restart(Start::After(*oldest));
-        } else if !life.is_announced {
+        } else if life.is_announced {
+            life.had = life.had.max(device.claimed);
+        } else {
             let claimed = device.claimed.unwrap_or(Position::start(generation));
             life.restart(cursor.map_or(Start::NotAfter(claimed), Start::After));
         }
@@ -554,6 +561,7 @@ impl Life {
             skipped: Vec::new(),
             in_flight: VecDeque::new(),
             acked: None,
+            had: None,
         }
     }
 
@@ -657,7 +665,7 @@ impl Life {
         if let Some(last) = self.last {
             for (entry, ..) in entries
                 .iter()
-                .filter(|(entry, ..)| *entry > from && *entry <= last)
+                .filter(|(entry, ..)| *entry > from && *entry <= last && Some(*entry) > self.had)
             {
                 findings.check(self.delivered.contains(entry), Invariant::Ordered, || {
                     format!(
@@ -684,7 +692,9 @@ impl Life {
                 let is_own = own.is_none_or(|own| {
                     (own.sender, own.sender_device) == reader || findings.is_expired(own.timestamp)
                 });
-                findings.check(is_own, Invariant::Ordered, || {
+                let position = ledger.position(reader.0, *conversation, Seq(seq));
+                let had = position.is_some_and(|position| Some(position) <= self.had);
+                findings.check(is_own || had, Invariant::Ordered, || {
                     format!("{connection:?} of {reader:?} was never sent seq {seq} of {conversation}, but later ones")
                 });
             }

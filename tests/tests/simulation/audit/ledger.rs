@@ -35,7 +35,9 @@ pub(super) struct Ledger {
     members: BTreeMap<ConversationId, BTreeSet<UserId>>,
     /// Entries of each inbox.
     inboxes: BTreeMap<UserId, BTreeMap<Position, (ConversationId, Seq)>>,
-    /// The same the other way round.
+    /// The newest entry of each inbox that was told of at an open.
+    heads: BTreeMap<UserId, Position>,
+    /// The same as `inboxes` the other way round.
     positions: BTreeMap<(UserId, ConversationId, Seq), Position>,
     /// When each place was taken, as far as it was shown or answered.
     times: BTreeMap<(ConversationId, Seq), UnixMs>,
@@ -285,6 +287,18 @@ impl Ledger {
         findings.check(held == position, Invariant::Ordered, || {
             format!("{place:?} stands at {held} and at {position} in the inbox of {user:?}")
         });
+    }
+
+    /// Takes the newest entry of an inbox as a connection was told it.
+    pub(super) fn see_head(&mut self, user: UserId, head: Position) {
+        let newest = self.heads.entry(user).or_insert(head);
+        *newest = (*newest).max(head);
+    }
+
+    /// Returns the newest entry of an inbox that anybody was sent or told of.
+    pub(super) fn newest(&self, user: UserId) -> Option<Position> {
+        let sent = self.inbox(user).next_back().map(|(position, ..)| position);
+        sent.max(self.heads.get(&user).copied())
     }
 
     /// Notes that the whole history of a conversation was read at the end, and what was in it.

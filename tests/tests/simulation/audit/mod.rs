@@ -80,6 +80,8 @@ pub(crate) struct Findings {
     trouble_until_ms: Option<u64>,
     /// A router that was started may wait so long for a clock that it believes.
     doubt_until_ms: Option<u64>,
+    /// Its wall clock may say something that it does not believe.
+    leap_until_ms: Option<u64>,
     is_settled: bool,
 }
 
@@ -198,6 +200,7 @@ impl Auditor {
             Seen::Trouble(false) => {
                 self.findings.trouble_until_ms = Some(self.findings.mono_ms + self.bounds.recovers_ms);
             }
+            Seen::Leap { until_ms } => self.findings.leap_until_ms = Some(*until_ms),
             Seen::Doubt { until_ms } => {
                 self.findings.doubt_until_ms = self.findings.doubt_until_ms.max(Some(*until_ms));
             }
@@ -232,11 +235,7 @@ impl Auditor {
                 };
                 self.connections
                     .handle_open(link, connection, open, &self.ledger, findings);
-                let known = self
-                    .ledger
-                    .inbox(open.user)
-                    .next_back()
-                    .map(|(position, ..)| position);
+                let known = self.ledger.newest(open.user);
                 if let Some(cursor) = open.cursor.filter(|cursor| Some(*cursor) <= known) {
                     self.receipts.handle_claim(open.user, cursor);
                 }
@@ -279,8 +278,13 @@ impl Auditor {
         let at = |handle| Connection { gateway, handle };
         match record {
             FromRouter::SessionOpened(opened) => {
-                self.connections
-                    .handle_opened(link, at(opened.connection), opened, &self.ledger, findings);
+                self.connections.handle_opened(
+                    link,
+                    at(opened.connection),
+                    opened,
+                    &mut self.ledger,
+                    findings,
+                );
             }
             FromRouter::SessionRefused(refused) => {
                 let connection = at(refused.connection);

@@ -154,13 +154,18 @@ impl Questions {
         };
         let id_ms = send.message_id.and_then(|id| id.unix_ms());
         let slack_ms = CLOCK_SLACK_MS;
+        let is_id_off = id_ms.is_some_and(|id_ms| {
+            id_ms + slack_ms > asked_unix.0 + MESSAGE_ID_AHEAD_MS_MAX
+                || id_ms + MESSAGE_ID_AGE_MS_MAX < findings.unix.0 + slack_ms
+        });
         let has_cause = match rejected.code {
-            Code::Unavailable => findings.had_trouble_since(asked_ms) && rejected.retry_after_ms.is_some(),
+            Code::Unavailable => {
+                // An id that only a clock would allow that is not believed may be good, should the clock be right.
+                let is_doubtful = is_id_off && findings.leap_until_ms >= Some(asked_ms);
+                (findings.had_trouble_since(asked_ms) || is_doubtful) && rejected.retry_after_ms.is_some()
+            }
             Code::Conflict => ledger.is_contradicted(&send),
-            Code::BadRequest => id_ms.is_some_and(|id_ms| {
-                id_ms + slack_ms > asked_unix.0 + MESSAGE_ID_AHEAD_MS_MAX
-                    || id_ms + MESSAGE_ID_AGE_MS_MAX < findings.unix.0 + slack_ms
-            }),
+            Code::BadRequest => is_id_off,
             _ => false,
         };
         findings.check(has_cause, Invariant::Answered, || {
