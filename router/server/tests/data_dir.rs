@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use router_server::config::RouterConfig;
@@ -93,8 +94,12 @@ impl Link {
     }
 }
 
+/// A child between its fork and its exec holds the locks of every data directory here: who starts one is alone.
+static FORKS: RwLock<()> = RwLock::new(());
+
 #[test]
 fn a_data_directory_is_made_used_stopped_checked_and_started_again() {
+    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let config = RouterConfig {
         data_dir: directory.path().join("deep/data"),
@@ -132,6 +137,7 @@ fn a_data_directory_is_made_used_stopped_checked_and_started_again() {
 
 #[test]
 fn a_check_changes_nothing_and_calls_what_a_crash_tears_sound() {
+    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let config = RouterConfig {
         data_dir: directory.path().to_owned(),
@@ -183,6 +189,7 @@ fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn without_sync_a_data_directory_works_the_same() {
+    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let config = RouterConfig {
         data_dir: directory.path().to_owned(),
@@ -200,6 +207,7 @@ fn without_sync_a_data_directory_works_the_same() {
 
 #[test]
 fn dropping_the_thread_ends_the_router() {
+    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let config = RouterConfig {
         data_dir: directory.path().to_owned(),
@@ -219,6 +227,7 @@ fn dropping_the_thread_ends_the_router() {
 
 #[test]
 fn a_data_directory_is_its_owners_alone_whatever_the_umask() {
+    let _alone = FORKS.write().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     for umask in ["000", "022"] {
         let data = directory.path().join(umask).join("data");
@@ -376,6 +385,7 @@ const REASONS: &[Reason] = &[
 
 #[test]
 fn a_start_that_is_refused_leaves_every_byte_as_it_was() {
+    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     for reason in REASONS {
         let config = RouterConfig {
@@ -413,6 +423,7 @@ fn a_start_that_is_refused_leaves_every_byte_as_it_was() {
 
 #[test]
 fn what_a_start_cuts_off_the_store_is_kept_beside_it_and_folded_again() {
+    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let config = RouterConfig {
         data_dir: directory.path().to_owned(),
@@ -445,6 +456,7 @@ fn what_a_start_cuts_off_the_store_is_kept_beside_it_and_folded_again() {
 
 #[test]
 fn a_journal_that_is_damaged_where_tables_hold_its_rows_costs_nothing() {
+    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let config = RouterConfig {
         data_dir: directory.path().to_owned(),
