@@ -98,7 +98,10 @@ impl Node {
         }
         match outcome {
             Ok(()) => self.set_condition(Condition::Ready),
-            Err(fault) => self.handle_store_fault(fault),
+            Err(fault) => {
+                self.stats.store_errors += 1;
+                self.set_condition(self.condition_after(fault));
+            }
         }
         self.check_clock();
     }
@@ -152,14 +155,22 @@ impl Node {
 
     pub(super) fn handle_store_fault(&mut self, fault: StoreFault) {
         self.stats.store_errors += 1;
+        let condition = self.condition_after(fault);
+        // When it is tried again is settled already: whoever asks meanwhile must not put that off.
+        if std::mem::discriminant(&self.condition) != std::mem::discriminant(&condition) {
+            self.set_condition(condition);
+        }
+    }
+
+    fn condition_after(&self, fault: StoreFault) -> Condition {
         let retry_ms = self.now.mono_ms + RETRY_MS;
-        self.set_condition(match fault {
+        match fault {
             StoreFault::NoSpace => Condition::StoreFull { retry_ms },
             StoreFault::Stopped { reopens } => Condition::StoreStopped {
                 retry_ms: self.now.mono_ms + (RETRY_MS << reopens.min(REOPEN_DOUBLINGS_MAX)),
             },
             StoreFault::Damaged | StoreFault::Failed => Condition::StoreFailed,
-        });
+        }
     }
 
     fn set_condition(&mut self, condition: Condition) {

@@ -87,6 +87,35 @@ fn what_found_no_space_does_not_come_back_after_a_restart() {
 }
 
 #[test]
+fn a_full_store_is_tried_again_however_often_it_is_asked_meanwhile() {
+    let mut world = World::with(14, |config| {
+        config.users_cached_max = 1;
+        config.group_records_max = 1;
+    });
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    for known in 10..15 {
+        world.connect(gateway, user(known), 1);
+    }
+    world.send(&a, user(2), "before").unwrap();
+    world.kv.fail_applies(Some(KvFault::NoSpace));
+    // The rows of the first find no room; the second is in the log by then, and waits for what cannot be looked up.
+    let sends = [2, 3].map(|to| ToRouter::Send(world.send_record(&a, user(to), None, "x")));
+    world.say(gateway, &sends);
+    world.settle();
+    let health = world.router().health();
+    assert_eq!(health.readiness(), Readiness::StoreFull);
+    world.kv.fail_applies(None);
+    for turn in 0..50 {
+        world.advance(50);
+        let open = world.open_record(user(10 + turn % 5), 1);
+        world.say(gateway, &[ToRouter::SessionOpen(open)]);
+        world.settle();
+    }
+    assert_eq!(health.readiness(), Readiness::Ready, "2.5 s later");
+}
+
+#[test]
 fn an_ack_in_the_group_that_found_no_space_is_logged_later() {
     let mut world = World::seeded(13);
     let gateway = world.gateway();
