@@ -7,6 +7,8 @@ mod args;
 mod auth;
 mod commands;
 mod exit;
+#[cfg(feature = "heap-profile")]
+mod heap_profile;
 mod logging;
 mod node;
 mod settings;

@@ -13,6 +13,8 @@ use crate::signals::{Asked, Signals};
 
 /// Serves until a signal asks to end, then drains.
 pub(super) fn run(args: &ServeArgs) -> Result<()> {
+    #[cfg(feature = "heap-profile")]
+    let heap = crate::heap_profile::start();
     let settings = Settings::load(args)?;
     logging::start(&settings.log)?;
     let signals = Signals::install()?;
@@ -26,7 +28,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<()> {
         Asked::Reload => reload(&node, &settings),
         Asked::State => tracing::info!("SIGUSR1: {}", node.state()),
     };
-    if let Some(part) = signals.wait_or(|| node.broken_part(), serve) {
+    let broken = signals.wait_or(|| node.broken_part(), serve);
+    #[cfg(feature = "heap-profile")]
+    drop(heap); // What is in use while clients are there, not after the drain.
+    if let Some(part) = broken {
         // Half a server is worse than none: whoever supervises the process starts it again.
         anyhow::bail!("{part} has ended");
     }
