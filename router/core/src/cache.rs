@@ -1,20 +1,20 @@
 //! A bounded memory of what the store holds, in order of use.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 
+use hashbrown::HashTable;
 use wire_base::ids::Offset;
 
 /// Values by key, the least recently used one first to go, but never one that the store does not hold yet.
 ///
-/// Shape: a slab of entries in a doubly linked list of use, and a map of keys to slots. `capacity` is kept by
-/// [`Cache::evict`] alone, so that nothing a record needs can leave between its look-ups and its fold; in between, the
-/// memory is larger by what was touched. The map hashes with std's keyed SipHash because keys come from peers; it is
-/// never iterated, so the key makes no difference to any result.
+/// Shape: a slab of entries in a doubly linked list of use, and a table of slots by the hash of their key: beside a value
+/// and its key about 32 bytes. `capacity` is kept by [`Cache::evict`] alone, so that nothing a record needs can leave
+/// between its look-ups and its fold; in between, the memory is larger by what was touched. Keys are hashed with std's
+/// keyed SipHash because they come from peers; the table is never iterated, so the key makes no difference to any result.
 #[derive(Debug)]
 pub(crate) struct Cache<K, V> {
-    slots: HashMap<K, u32>,
+    slots: HashTable<u32>,
+    hasher: RandomState,
     entries: Vec<Entry<K, V>>,
     free: Vec<u32>,
     /// Ends of the list of use; [`NONE`] when empty.
@@ -30,8 +30,9 @@ struct Entry<K, V> {
     value: Option<V>,
     older: u32,
     newer: u32,
-    /// The newest record whose effects the value holds; the store holds it once that record is applied.
-    written: Option<Offset>,
+    /// The offset after the newest record whose effects the value holds, 0 for none; the store holds it once that record
+    /// is applied.
+    written_end: u64,
 }
 
 const NONE: u32 = u32::MAX;
@@ -40,7 +41,8 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     /// Returns an empty memory that is cut back to `capacity` values.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            slots: HashMap::new(),
+            slots: HashTable::new(),
+            hasher: RandomState::new(),
             entries: Vec::new(),
             free: Vec::new(),
             oldest: NONE,
@@ -50,17 +52,14 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     }
 
     /// Returns the value without counting it as used.
-    pub(crate) fn get<Q: ?Sized + Eq + Hash>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
-        let slot = *self.slots.get(key)?;
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        let slot = self.slot_of(key)?;
         self.entries[slot as usize].value.as_ref()
     }
 
     /// Returns the value as the most recently used one, for reading.
     pub(crate) fn touch(&mut self, key: &K) -> Option<&V> {
-        let slot = *self.slots.get(key)?;
+        let slot = self.slot_of(key)?;
         self.unlink(slot);
         self.link_newest(slot);
         self.entries[slot as usize].value.as_ref()
@@ -68,11 +67,11 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
 
     /// Returns the value as the most recently used one, for writing the effects of the record at `offset`.
     pub(crate) fn write(&mut self, key: &K, offset: Offset) -> Option<&mut V> {
-        let slot = *self.slots.get(key)?;
+        let slot = self.slot_of(key)?;
         self.unlink(slot);
         self.link_newest(slot);
         let entry = &mut self.entries[slot as usize];
-        entry.written = entry.written.max(Some(offset));
+        entry.written_end = entry.written_end.max(end_of(Some(offset)));
         entry.value.as_mut()
     }
 
@@ -81,8 +80,8 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     where
         V: Default,
     {
-        let slot = match self.slots.get(&key) {
-            Some(&slot) => {
+        let slot = match self.slot_of(&key) {
+            Some(slot) => {
                 self.unlink(slot);
                 self.link_newest(slot);
                 slot
@@ -90,29 +89,29 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
             None => self.insert_new(key),
         };
         let entry = &mut self.entries[slot as usize];
-        entry.written = entry.written.max(Some(offset));
+        entry.written_end = entry.written_end.max(end_of(Some(offset)));
         entry.value.get_or_insert_default()
     }
 
     /// Returns the value for a change that is no effect of a record; it keeps its place.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let slot = *self.slots.get(key)?;
+        let slot = self.slot_of(key)?;
         self.entries[slot as usize].value.as_mut()
     }
 
     /// Puts in a value as the most recently used one. `written` is `None` when it was read from the store.
     pub(crate) fn insert(&mut self, key: K, value: V, written: Option<Offset>) {
-        if let Some(&slot) = self.slots.get(&key) {
+        if let Some(slot) = self.slot_of(&key) {
             self.unlink(slot);
             let entry = &mut self.entries[slot as usize];
             entry.value = Some(value);
-            entry.written = entry.written.max(written);
+            entry.written_end = entry.written_end.max(end_of(written));
             self.link_newest(slot);
             return;
         }
         let slot = self.insert_new(key);
         let entry = &mut self.entries[slot as usize];
-        (entry.value, entry.written) = (Some(value), written);
+        (entry.value, entry.written_end) = (Some(value), end_of(written));
     }
 
     /// Drops the least recently used values until `capacity` are left, or until one is not in the store yet.
@@ -121,7 +120,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     pub(crate) fn evict(&mut self, applied: Option<Offset>) {
         while self.slots.len() > self.capacity
             && self.oldest != NONE
-            && self.entries[self.oldest as usize].written <= applied
+            && self.entries[self.oldest as usize].written_end <= end_of(applied)
         {
             self.pop_oldest();
         }
@@ -133,7 +132,10 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         let value = self.entries.get_mut(slot as usize)?.value.take()?;
         let key = self.entries[slot as usize].key;
         self.unlink(slot);
-        self.slots.remove(&key);
+        let hash = self.hasher.hash_one(key);
+        if let Ok(held) = self.slots.find_entry(hash, |at| *at == slot) {
+            held.remove();
+        }
         self.free.push(slot);
         Some((key, value))
     }
@@ -150,7 +152,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
             value: None,
             older: NONE,
             newer: NONE,
-            written: None,
+            written_end: 0,
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -162,9 +164,24 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
                 (self.entries.len() - 1) as u32
             }
         };
-        self.slots.insert(key, slot);
+        let Self {
+            slots,
+            entries,
+            hasher,
+            ..
+        } = self;
+        slots.insert_unique(hasher.hash_one(key), slot, |at| {
+            hasher.hash_one(entries[*at as usize].key)
+        });
         self.link_newest(slot);
         slot
+    }
+
+    fn slot_of(&self, key: &K) -> Option<u32> {
+        let found = self.slots.find(self.hasher.hash_one(key), |at| {
+            self.entries[*at as usize].key == *key
+        });
+        found.copied()
     }
 
     fn unlink(&mut self, slot: u32) {
@@ -189,6 +206,11 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         }
         self.newest = slot;
     }
+}
+
+/// Returns the offset after a record, 0 for none.
+fn end_of(written: Option<Offset>) -> u64 {
+    written.map_or(0, |offset| offset.0.saturating_add(1))
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The inbox fold: gives each entry its position in a user's inbox, and keeps the devices that read it.
 
+use std::collections::BTreeSet;
+
 use router_records::log::{AckInput, DeviceInput};
 use router_records::row::{DeviceRow, InboxRow, Row};
+use smallvec::SmallVec;
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, DeviceId, Offset, Position, Seq, SessionNumber, UserId};
+use wire_base::ids::{ConversationId, DeviceId, Offset, Position, Seq, SessionNumber, UnixMs, UserId};
 
 use crate::cache::Cache;
 use crate::effects::Effects;
@@ -15,7 +18,7 @@ use crate::time::Stamp;
 pub struct InboxConfig {
     /// Devices a user may register.
     pub devices_max: usize,
-    /// Users held, about 300 bytes each.
+    /// Users held, about 130 bytes each, and 40 more for each device after the first.
     pub users_max: usize,
 }
 
@@ -72,19 +75,35 @@ pub struct InboxFold {
     generation: u32,
     devices_max: usize,
     users: Cache<UserId, User>,
+    /// Devices that are admitted, and not folded yet.
+    admitted: BTreeSet<(UserId, DeviceId)>,
 }
 
 #[derive(Debug, Default)]
 struct User {
-    /// The newest entry; complete only together with `devices`, else the newest that memory saw.
-    head: Option<Position>,
-    /// `None` until loaded: an entry alone does not need them.
-    devices: Option<Vec<DeviceRow>>,
-    /// Admitted, and not folded yet.
-    admitted: Vec<DeviceId>,
-    /// The last seq sent to the user in the latest conversations, newest first.
-    sent: Vec<(ConversationId, Seq)>,
+    /// The newest entry, before every entry of the store when there is none; complete only together with `devices`, else the
+    /// newest that memory saw.
+    head: Position,
+    /// `None` until loaded: an entry alone does not need them. Nearly everybody has one.
+    devices: Option<SmallVec<[Device; 1]>>,
+    /// The last seq sent to the user in the latest conversations, newest first; nothing while no message came.
+    sent: Option<Box<LastSent>>,
 }
+
+/// Most users write with few.
+type LastSent = SmallVec<[(ConversationId, Seq); 4]>;
+
+/// A device of a user; see [`DeviceRow`].
+#[derive(Clone, Copy, Debug)]
+struct Device {
+    device: DeviceId,
+    acked: Position,
+    session: SessionNumber,
+    last_seen: UnixMs,
+}
+
+/// What a user without messages costs, with the entry of the cache around it.
+const _: () = assert!(size_of::<User>() <= 88);
 
 /// Conversations of a user whose last seq stays in memory. Only a guard: where it is absent, an entry's own `prev_seq`
 /// says the same.
@@ -97,6 +116,7 @@ impl InboxFold {
             generation,
             devices_max: config.devices_max,
             users: Cache::new(config.users_max),
+            admitted: BTreeSet::new(),
         }
     }
 
@@ -107,16 +127,18 @@ impl InboxFold {
 
     /// Takes a user's devices and newest entry as the store has them. What memory has is newer and stays.
     pub fn handle_loaded(&mut self, id: UserId, devices: Vec<DeviceRow>, head: Option<Position>) {
+        let head = head.unwrap_or_default();
+        let devices = || devices.iter().map(Device::of).collect();
         match self.users.get_mut(&id) {
             Some(user) => {
                 user.head = user.head.max(head);
-                user.devices.get_or_insert(devices);
+                user.devices.get_or_insert_with(devices);
             }
             None => {
                 let user = User {
                     head,
-                    devices: Some(devices),
-                    ..User::default()
+                    devices: Some(devices()),
+                    sent: None,
                 };
                 self.users.insert(id, user, None);
             }
@@ -137,7 +159,7 @@ impl InboxFold {
             offset,
             index: entry.index,
         };
-        user.head = user.head.max(Some(position));
+        user.head = user.head.max(position);
         effects.rows.push(Row::Inbox(InboxRow {
             user: entry.user,
             position,
@@ -169,47 +191,45 @@ impl InboxFold {
     /// Errors: `too_many_devices`; the user must give one up.
     /// Panics: when the user [`is_missing`](Self::is_missing).
     pub fn admit_device(&mut self, user: UserId, device: DeviceId) -> Result<Admission, Refusal> {
-        let devices_max = self.devices_max;
-        let user = self
-            .users
-            .get_mut(&user)
+        let held = self.users.get(&user);
+        let devices = held
+            .and_then(|user| user.devices.as_ref())
             .expect("the caller loads what missing() names");
-        let devices = user
-            .devices
-            .as_ref()
-            .expect("the caller loads what missing() names");
-        if user.admitted.contains(&device) || devices.iter().any(|row| row.device == device) {
+        let is_admitted = self.admitted.contains(&(user, device));
+        if is_admitted || devices.iter().any(|held| held.device == device) {
             return Ok(Admission::Known);
         }
-        if devices.len() + user.admitted.len() >= devices_max {
+        let admitted = self.admitted.range((user, DeviceId::API)..);
+        let admitted = admitted.take_while(|(of, _)| *of == user).count();
+        if devices.len() + admitted >= self.devices_max {
             return Err(Refusal::new(
                 Code::TooManyDevices,
                 "device_id: this user has as many devices as it may",
             ));
         }
-        user.admitted.push(device);
+        self.admitted.insert((user, device));
         Ok(Admission::New)
     }
 
     /// Gives back the place of a device whose record was not appended.
     pub fn cancel_device(&mut self, user: UserId, device: DeviceId) {
-        if let Some(user) = self.users.get_mut(&user) {
-            user.admitted.retain(|admitted| *admitted != device);
-        }
+        self.admitted.remove(&(user, device));
     }
 
     /// Returns the newest entry of a user; before every entry when there is none.
     pub fn head(&self, user: UserId) -> Position {
-        self.users
+        let head = self
+            .users
             .get(&user)
-            .and_then(|user| user.head)
-            .unwrap_or(Position::start(self.generation))
+            .map_or_else(Position::default, |user| user.head);
+        head.max(Position::start(self.generation))
     }
 
     /// Returns a device as of the last record.
     pub fn device(&self, user: UserId, device: DeviceId) -> Option<DeviceRow> {
         let devices = self.users.get(&user)?.devices.as_ref()?;
-        devices.iter().find(|row| row.device == device).copied()
+        let held = devices.iter().find(|held| held.device == device)?;
+        Some(held.row(user))
     }
 
     /// Cuts memory back to its bound.
@@ -228,54 +248,71 @@ impl InboxFold {
         acked: Position,
         effects: &mut Effects,
     ) {
-        let state = self
-            .users
-            .write(&user, stamp.offset)
-            .expect("the caller loads what missing() names");
-        state.admitted.retain(|admitted| *admitted != device);
+        self.admitted.remove(&(user, device));
+        let state = self.users.write(&user, stamp.offset);
         let devices = state
-            .devices
-            .as_mut()
+            .and_then(|state| state.devices.as_mut())
             .expect("the caller loads what missing() names");
-        let new = DeviceRow {
-            user,
+        let new = Device {
             device,
             acked,
             session,
             last_seen: stamp.time,
         };
-        let row = match devices.iter_mut().find(|row| row.device == device) {
-            Some(row) => {
-                row.acked = row.acked.max(acked);
-                row.session = row.session.max(session);
-                row.last_seen = row.last_seen.max(stamp.time);
-                *row
+        let held = match devices.iter_mut().find(|held| held.device == device) {
+            Some(held) => {
+                held.acked = held.acked.max(acked);
+                held.session = held.session.max(session);
+                held.last_seen = held.last_seen.max(stamp.time);
+                *held
             }
             None => {
                 devices.push(new);
                 new
             }
         };
-        effects.rows.push(Row::Device(row));
+        effects.rows.push(Row::Device(held.row(user)));
+    }
+}
+
+impl Device {
+    fn of(row: &DeviceRow) -> Self {
+        Self {
+            device: row.device,
+            acked: row.acked,
+            session: row.session,
+            last_seen: row.last_seen,
+        }
+    }
+
+    fn row(&self, user: UserId) -> DeviceRow {
+        DeviceRow {
+            user,
+            device: self.device,
+            acked: self.acked,
+            session: self.session,
+            last_seen: self.last_seen,
+        }
     }
 }
 
 impl User {
     /// Notes that the entry is sent and returns the seq before it; `None` when it was sent already.
     fn advance_sent(&mut self, entry: &NewEntry) -> Option<Seq> {
-        let found = self.sent.iter().position(|sent| sent.0 == entry.conversation);
-        let prev_seq = found.map_or(entry.prev_seq, |at| self.sent[at].1);
+        let sent = self.sent.get_or_insert_default();
+        let found = sent.iter().position(|sent| sent.0 == entry.conversation);
+        let prev_seq = found.map_or(entry.prev_seq, |at| sent[at].1);
         if entry.seq <= prev_seq {
             return None;
         }
         match found {
-            Some(at) => self.sent[..=at].rotate_right(1),
+            Some(at) => sent[..=at].rotate_right(1),
             None => {
-                self.sent.truncate(SENT_MAX - 1);
-                self.sent.insert(0, (entry.conversation, entry.seq));
+                sent.truncate(SENT_MAX - 1);
+                sent.insert(0, (entry.conversation, entry.seq));
             }
         }
-        self.sent[0].1 = entry.seq;
+        sent[0].1 = entry.seq;
         Some(prev_seq)
     }
 }

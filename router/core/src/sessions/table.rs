@@ -1,35 +1,36 @@
 //! Where readers are found: by user and device, and by slot.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
+use hashbrown::HashTable;
 use wire_base::ids::{DeviceId, Position, UserId};
 
 use super::reader::Reader;
 
 /// The readers, in a slab; those of one user form a chain.
 ///
-/// Shape: a slot for each session and a map entry for each user. The map hashes with std's keyed SipHash, because user
-/// ids come from peers, and is never iterated.
+/// Shape: a slot for each session, and of each user the first slot in a table by the hash of the user's id. Hashed with std's
+/// keyed SipHash, because user ids come from peers; the table is never iterated.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    users: HashMap<UserId, User>,
+    /// The first reader of each user.
+    users: HashTable<u32>,
+    hasher: RandomState,
     slots: Vec<Option<Chained>>,
     free: Vec<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct User {
-    /// The newest entry of the inbox.
-    head: Position,
-    first: u32,
 }
 
 #[derive(Debug)]
 struct Chained {
     reader: Reader,
+    /// The newest entry of the user's inbox; of the first reader of a user alone it is kept true.
+    head: Position,
     /// The next reader of the user, or [`NONE`].
     next: u32,
 }
+
+/// What an idle session costs beside 5 to 10 bytes of the table.
+const _: () = assert!(size_of::<Option<Chained>>() <= 136);
 
 const NONE: u32 = u32::MAX;
 
@@ -52,7 +53,7 @@ impl Table {
 
     /// Returns the slots of a user's sessions, newest first.
     pub(super) fn of_user(&self, user: UserId) -> impl Iterator<Item = u32> {
-        let first = self.users.get(&user).map_or(NONE, |user| user.first);
+        let first = self.first(user).unwrap_or(NONE);
         std::iter::successors((first != NONE).then_some(first), |slot| self.next(*slot))
     }
 
@@ -64,14 +65,15 @@ impl Table {
 
     /// Puts in a reader and returns its slot. `head` is the newest entry of the inbox, as the caller knows.
     pub(super) fn insert(&mut self, reader: Reader, head: Position) -> u32 {
-        let user = self
-            .users
-            .entry(reader.user)
-            .or_insert(User { head, first: NONE });
-        user.head = user.head.max(head);
+        let user = reader.user;
+        let first = self.first(user);
+        let head = first
+            .and_then(|first| self.chained(first))
+            .map_or(head, |held| held.head.max(head));
         let chained = Some(Chained {
             reader,
-            next: user.first,
+            head,
+            next: first.unwrap_or(NONE),
         });
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -83,38 +85,51 @@ impl Table {
                 (self.slots.len() - 1) as u32
             }
         };
-        user.first = slot;
+        match first {
+            Some(_) => self.replace_first(user, Some(slot)),
+            None => {
+                let hash = self.hasher.hash_one(user);
+                let Self {
+                    users, slots, hasher, ..
+                } = self;
+                users.insert_unique(hash, slot, |at| {
+                    let held = slots[*at as usize].as_ref();
+                    held.map_or(0, |held| hasher.hash_one(held.reader.user))
+                });
+            }
+        }
         slot
     }
 
     /// Takes a reader out; the user goes with its last one.
     pub(super) fn remove(&mut self, slot: u32) -> Option<Reader> {
-        let Chained { reader, next } = self.slots.get_mut(slot as usize)?.take()?;
-        self.free.push(slot);
-        let before = self.of_user(reader.user).take_while(|at| *at != slot).last();
-        match before.and_then(|before| self.slots[before as usize].as_mut()) {
-            Some(before) => before.next = next,
-            None if next == NONE => {
-                self.users.remove(&reader.user);
+        let user = self.get(slot)?.user;
+        let before = self.of_user(user).take_while(|at| *at != slot).last();
+        let next = self.next(slot);
+        if before.is_none() {
+            let head = self.chained(slot)?.head;
+            if let Some(next) = next.and_then(|next| self.chained_mut(next)) {
+                next.head = head;
             }
-            None => {
-                if let Some(user) = self.users.get_mut(&reader.user) {
-                    user.first = next;
-                }
-            }
+            self.replace_first(user, next);
+        } else if let Some(before) = before.and_then(|before| self.chained_mut(before)) {
+            before.next = next.unwrap_or(NONE);
         }
+        let Chained { reader, .. } = self.slots.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
         Some(reader)
     }
 
     /// Returns the newest entry of a user with sessions.
     pub(super) fn head(&self, user: UserId) -> Option<Position> {
-        self.users.get(&user).map(|user| user.head)
+        Some(self.chained(self.first(user)?)?.head)
     }
 
     /// Moves the head of a user with sessions and returns the one before and the first slot; `None` when it stays.
     pub(super) fn advance_head(&mut self, user: UserId, position: Position) -> Option<(Position, u32)> {
-        let user = self.users.get_mut(&user).filter(|user| user.head < position)?;
-        Some((std::mem::replace(&mut user.head, position), user.first))
+        let first = self.first(user)?;
+        let held = self.chained_mut(first).filter(|held| held.head < position)?;
+        Some((std::mem::replace(&mut held.head, position), first))
     }
 
     /// Returns the number of slots, used or free.
@@ -125,5 +140,38 @@ impl Table {
     /// Returns the number of readers.
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    fn chained(&self, slot: u32) -> Option<&Chained> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    fn chained_mut(&mut self, slot: u32) -> Option<&mut Chained> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Returns the slot of a user's newest session.
+    fn first(&self, user: UserId) -> Option<u32> {
+        let is_of_user = |at: &u32| self.get(*at).is_some_and(|reader| reader.user == user);
+        self.users.find(self.hasher.hash_one(user), is_of_user).copied()
+    }
+
+    /// Has a user's chain begin elsewhere; `None`: the user goes.
+    fn replace_first(&mut self, user: UserId, first: Option<u32>) {
+        let Self {
+            users, slots, hasher, ..
+        } = self;
+        let is_of_user = |at: &u32| {
+            let held = slots[*at as usize].as_ref();
+            held.is_some_and(|held| held.reader.user == user)
+        };
+        if let Ok(mut held) = users.find_entry(hasher.hash_one(user), is_of_user) {
+            match first {
+                Some(first) => *held.get_mut() = first,
+                None => {
+                    held.remove();
+                }
+            }
+        }
     }
 }
