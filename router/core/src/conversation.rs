@@ -1,7 +1,7 @@
 //! The conversation fold: gives each message its seq, and each repeated send its first answer.
 
 use router_records::log::SendInput;
-use router_records::row::{ConversationRow, IndexRow, Members, MessageRow, Row, UserConversationRow};
+use router_records::row::{ConversationRow, DedupeRow, Members, MessageRow, Row, UserConversationRow};
 use std::collections::BTreeSet;
 
 use wire_base::code::Code;
@@ -44,7 +44,7 @@ pub struct ConversationFold {
     /// `None`: no message yet.
     conversations: Cache<ConversationId, Option<ConversationRow>>,
     /// Index rows, those that the store does not hold yet among them.
-    outcomes: Cache<SendKey, IndexRow>,
+    outcomes: Cache<SendKey, DedupeRow>,
     window: Window,
     /// Sends that the index does not have, for the records being prepared.
     absent: BTreeSet<SendKey>,
@@ -82,7 +82,7 @@ impl ConversationFold {
             return None;
         }
         let is_done = offset <= state.last_offset;
-        (is_done || !self.window.is_surely_new(&key)).then_some(Lookup::Index(key))
+        (is_done || !self.window.is_surely_new(&key)).then_some(Lookup::Dedupe(key))
     }
 
     /// Takes the state of a conversation as the store has it. What memory has is newer and stays.
@@ -93,7 +93,7 @@ impl ConversationFold {
     }
 
     /// Takes the outcome of a send as the store has it.
-    pub fn handle_index(&mut self, key: SendKey, row: Option<IndexRow>) {
+    pub fn handle_dedupe(&mut self, key: SendKey, row: Option<DedupeRow>) {
         match row {
             Some(row) => self.outcomes.insert(key, row, None),
             None => {
@@ -160,7 +160,7 @@ impl ConversationFold {
         effects: &mut Effects,
     ) -> MessageRecord {
         let row = next_state(key.conversation, state, stamp, send);
-        let index = IndexRow {
+        let index = DedupeRow {
             message_id: key.message_id,
             sender: key.sender,
             conversation: key.conversation,
@@ -184,7 +184,7 @@ impl ConversationFold {
             timestamp: stamp.time,
             body: send.body.clone(),
         }));
-        effects.rows.push(Row::Index(index));
+        effects.rows.push(Row::Dedupe(index));
         effects.rows.push(Row::Conversation(row));
         effects.outcomes.push((stamp.offset, sent(&index, false)));
 
@@ -276,7 +276,7 @@ fn user_conversations(row: &ConversationRow) -> impl Iterator<Item = UserConvers
 }
 
 /// The outcome of a record whose effects are done, once more; `None` when the index has forgotten it (30 days).
-fn done_outcome(first: &IndexRow, send: &SendInput, offset: Offset) -> Option<SendOutcome> {
+fn done_outcome(first: &DedupeRow, send: &SendInput, offset: Offset) -> Option<SendOutcome> {
     match first.offset.cmp(&offset) {
         std::cmp::Ordering::Less => Some(repeat_outcome(first, send)),
         std::cmp::Ordering::Equal => Some(sent(first, false)),
@@ -284,7 +284,7 @@ fn done_outcome(first: &IndexRow, send: &SendInput, offset: Offset) -> Option<Se
     }
 }
 
-fn repeat_outcome(first: &IndexRow, send: &SendInput) -> SendOutcome {
+fn repeat_outcome(first: &DedupeRow, send: &SendInput) -> SendOutcome {
     if first.hash == send.body.hash() {
         sent(first, true)
     } else {
@@ -295,7 +295,7 @@ fn repeat_outcome(first: &IndexRow, send: &SendInput) -> SendOutcome {
     }
 }
 
-fn sent(index: &IndexRow, duplicate: bool) -> SendOutcome {
+fn sent(index: &DedupeRow, duplicate: bool) -> SendOutcome {
     SendOutcome::Sent {
         message_id: index.message_id,
         conversation: index.conversation,

@@ -4,15 +4,15 @@
 //! [`ReceiptFold`]) at different nodes instead.
 
 use router_records::log::{AckInput, Input, LogRecord, SendInput};
-use router_records::row::{ConversationRow, DeviceRow, IndexRow, ReceiptRow};
+use router_records::row::{ConversationRow, DedupeRow, DeviceRow, ReceiptRow};
 use wire_base::ids::{ConversationId, DeviceId, Offset, Position, Seq, UnixMs, UserId};
 use wire_link::MessageRecord;
 
+use crate::admission::Refusal;
 use crate::conversation::{ConversationConfig, ConversationFold};
 use crate::dedupe::SendKey;
 use crate::effects::{Effects, NewMessage};
 use crate::inbox::{Admission, FIRST_INDEX, InboxConfig, InboxFold, NewEntry, ReaderFacts};
-use crate::prelog::Refusal;
 use crate::receipts::{Mark, ReceiptFold};
 use crate::time::{LogTime, Stamp};
 
@@ -22,7 +22,7 @@ pub enum Lookup {
     /// The state of a conversation.
     Conversation(ConversationId),
     /// The outcome of a send.
-    Index(SendKey),
+    Dedupe(SendKey),
     /// The watermarks of a member.
     Receipt(ConversationId, UserId),
     /// The devices of a user, and the newest entry of its inbox.
@@ -34,8 +34,8 @@ pub enum Lookup {
 pub enum Loaded {
     /// See [`Lookup::Conversation`].
     Conversation(ConversationId, Option<ConversationRow>),
-    /// See [`Lookup::Index`].
-    Index(SendKey, Option<IndexRow>),
+    /// See [`Lookup::Dedupe`].
+    Dedupe(SendKey, Option<DedupeRow>),
     /// See [`Lookup::Receipt`].
     Receipt(ConversationId, UserId, Option<ReceiptRow>),
     /// See [`Lookup::User`].
@@ -127,7 +127,7 @@ impl Folds {
     pub fn handle_loaded(&mut self, loaded: Loaded) {
         match loaded {
             Loaded::Conversation(id, row) => self.conversations.handle_conversation(id, row),
-            Loaded::Index(key, row) => self.conversations.handle_index(key, row),
+            Loaded::Dedupe(key, row) => self.conversations.handle_dedupe(key, row),
             Loaded::Receipt(conversation, user, row) => self.receipts.handle_loaded(conversation, user, row),
             Loaded::User { user, devices, head } => self.inboxes.handle_loaded(user, devices, head),
         }

@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, DeviceId, Offset, Position, Seq, SessionNumber, UnixMs, UserId};
 
+use crate::admission::Refusal;
 use crate::cache::Cache;
 use crate::effects::Effects;
-use crate::prelog::Refusal;
 use crate::time::Stamp;
 
 /// Bounds of an [`InboxFold`].

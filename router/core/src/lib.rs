@@ -5,7 +5,7 @@
 //! code.
 //!
 //! Reading order:
-//! 1. [`prelog`]: what is refused before it becomes an input.
+//! 1. [`admission`]: what is refused before it becomes an input.
 //! 2. [`fold`]: one log record at a time, as [`effects`]. Its parts: [`conversation`] gives seqs, [`dedupe`] spares
 //!    look-ups, [`inbox`] gives positions, [`receipts`] moves watermarks.
 //! 3. [`sessions`]: devices reading inboxes, up to their windows.
@@ -23,6 +23,7 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+pub mod admission;
 mod cache;
 pub mod clock;
 pub mod conversation;
@@ -32,7 +33,6 @@ mod fair_queue;
 pub mod fold;
 pub mod inbox;
 pub mod node;
-pub mod prelog;
 pub mod receipts;
 pub mod retention;
 pub mod sessions;

@@ -14,8 +14,8 @@ use wire_base::ids::{
 pub enum Row {
     /// See [`MessageRow`].
     Message(MessageRow),
-    /// See [`IndexRow`].
-    Index(IndexRow),
+    /// See [`DedupeRow`].
+    Dedupe(DedupeRow),
     /// See [`ConversationRow`].
     Conversation(ConversationRow),
     /// See [`ReceiptRow`].
@@ -53,7 +53,7 @@ pub struct MessageRow {
 
 /// Outcome of a send, for dedupe. Key: (message_id, sender, conversation). Insert-only, kept 30 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IndexRow {
+pub struct DedupeRow {
     /// Key.
     pub message_id: MessageId,
     /// Key.

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
+use router_core::admission::SendRateConfig;
 use router_core::conversation::ConversationConfig;
 use router_core::dedupe::WindowConfig;
 use router_core::fold::FoldsConfig;
 use router_core::inbox::InboxConfig;
 use router_core::node::{NodeConfig, UpkeepConfig};
-use router_core::prelog::SendRateConfig;
 use router_core::sessions::SessionsConfig;
 use serde::{Deserialize, Serialize};
 use wire_base::limits::{WINDOW_BYTES_MAX, WINDOW_MAX};

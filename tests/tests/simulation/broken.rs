@@ -1,7 +1,7 @@
 //! Proof that the simulation can fail: machines that break a promise, and transcripts of what must not be.
 
 use router_records::row::key::{
-    TABLE_CONVERSATION, TABLE_INBOX, TABLE_INDEX, TABLE_MESSAGE, TABLE_RECEIPT, TABLE_USER_CONVERSATION,
+    TABLE_CONVERSATION, TABLE_DEDUPE, TABLE_INBOX, TABLE_MESSAGE, TABLE_RECEIPT, TABLE_USER_CONVERSATION,
 };
 use wire_base::code::Code;
 use wire_base::ids::{Position, Seq};
@@ -56,7 +56,7 @@ fn a_store_that_loses_a_row_of_any_table_is_found() {
     let lost = [Durable, Once, Ordered, Answered, Converges, Bounded];
     for table in [
         TABLE_MESSAGE,
-        TABLE_INDEX,
+        TABLE_DEDUPE,
         TABLE_CONVERSATION,
         TABLE_INBOX,
         TABLE_USER_CONVERSATION,

@@ -379,7 +379,7 @@ fn a_usual_send_is_folded_without_a_look_up_and_an_unprovable_one_asks_the_index
         3,
         &record(70_000, Input::Send(send(1, 2, other_message_id(1), "c"))),
     );
-    assert!(matches!(driver.lookups[..], [Lookup::Index(_)]));
+    assert!(matches!(driver.lookups[..], [Lookup::Dedupe(_)]));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use wire_base::code::Code;
 use wire_link::SendRecord;
 
 use super::{Node, Notice};
+use crate::admission::{Refusal, check_send};
 use crate::clock::SETTLE_MS;
-use crate::prelog::{Refusal, check_send};
 use crate::time::Now;
 
 impl Node {

@@ -3,7 +3,7 @@
 use wire_base::code::Code;
 
 use super::{Intention, Node, Notice};
-use crate::prelog::Refusal;
+use crate::admission::Refusal;
 
 /// Whether records are taken, and what is waited for when they are not. Times are on the monotonic clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

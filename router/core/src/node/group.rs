@@ -6,7 +6,7 @@ use wire_link::{FailedRecord, FromRouter, RejectedRecord, RequestId};
 
 use super::condition::{LogFault, UNAVAILABLE};
 use super::{Intention, Node};
-use crate::prelog::Refusal;
+use crate::admission::Refusal;
 use crate::sessions::LinkId;
 
 /// Encoded records, to be appended together.

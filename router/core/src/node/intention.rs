@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use router_records::row::{ConversationRow, IndexRow, MessageRow, ReceiptRow, Row};
+use router_records::row::{ConversationRow, DedupeRow, MessageRow, ReceiptRow, Row};
 use wire_base::ids::{ConversationId, MessageId, Offset, Position, Seq, UnixMs, UserId};
 use wire_link::{LinkHello, MessageRecord};
 
@@ -164,7 +164,7 @@ pub struct InboxPage {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedMessage {
     /// Its place.
-    pub index: IndexRow,
+    pub index: DedupeRow,
     /// State of its conversation.
     pub state: Option<ConversationRow>,
 }

@@ -64,9 +64,9 @@ use self::pages::Pages;
 use self::pending::Pending;
 use self::questions::Questions;
 use self::upkeep::Upkeep;
+use crate::admission::{SendRate, SendRateConfig};
 use crate::clock::Clock;
 use crate::fold::Folds;
-use crate::prelog::{SendRate, SendRateConfig};
 use crate::sessions::{LinkId, Sessions, SessionsConfig};
 use crate::time::Now;
 

@@ -10,8 +10,8 @@ use wire_link::{AckRecord, FromRouter, SessionOpen, SessionRef, SessionRefused, 
 use super::Node;
 use super::condition::UNAVAILABLE;
 use super::group::ReplyTo;
+use crate::admission::Refusal;
 use crate::inbox::Admission;
-use crate::prelog::Refusal;
 use crate::sessions::{LinkId, Opened};
 
 /// Opens that wait for their user: at most as many as there are connections.

@@ -6,8 +6,8 @@ use super::Node;
 use super::condition::UNAVAILABLE;
 use super::group::ReplyTo;
 use super::links::UpdateFate;
+use crate::admission::Refusal;
 use crate::effects::{NewMessage, SendOutcome, StatusUpdate};
-use crate::prelog::Refusal;
 use crate::sessions::{Entry, LinkId};
 
 impl Node {

@@ -8,8 +8,8 @@ use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UnixMs,
 pub const TABLE_META: u8 = 0;
 /// First key byte of [`super::MessageRow`].
 pub const TABLE_MESSAGE: u8 = 1;
-/// First key byte of [`super::IndexRow`].
-pub const TABLE_INDEX: u8 = 2;
+/// First key byte of [`super::DedupeRow`].
+pub const TABLE_DEDUPE: u8 = 2;
 /// First key byte of [`super::ConversationRow`].
 pub const TABLE_CONVERSATION: u8 = 3;
 /// First key byte of [`super::ReceiptRow`].
@@ -34,17 +34,17 @@ pub fn message_prefix(conversation: ConversationId) -> [u8; 17] {
 }
 
 /// Returns the key of the outcome of a send.
-pub fn index(message_id: MessageId, sender: UserId, conversation: ConversationId) -> [u8; 41] {
+pub fn dedupe(message_id: MessageId, sender: UserId, conversation: ConversationId) -> [u8; 41] {
     join([
-        &index_prefix(message_id),
+        &dedupe_prefix(message_id),
         &sender.get().to_be_bytes(),
         conversation.get().as_bytes(),
     ])
 }
 
 /// Returns what the keys of every outcome of a message id start with.
-pub fn index_prefix(message_id: MessageId) -> [u8; 17] {
-    join([&[TABLE_INDEX], message_id.get().as_bytes()])
+pub fn dedupe_prefix(message_id: MessageId) -> [u8; 17] {
+    join([&[TABLE_DEDUPE], message_id.get().as_bytes()])
 }
 
 /// Returns the key of a conversation's state.

@@ -1,7 +1,7 @@
 //! Byte layout of rows: the key of [`key`], and a value of a layout version and the fields that are not in the key.
 
 use super::{
-    CheckpointRow, ConversationRow, DeviceRow, InboxRow, IndexRow, Members, MessageRow, ReceiptRow, Row,
+    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, ReceiptRow, Row,
     UserConversationRow, key,
 };
 use wire_base::body::BodyHash;
@@ -21,9 +21,9 @@ impl Row {
                 );
                 key::message(row.conversation, row.seq).to_vec()
             }
-            Self::Index(row) => {
+            Self::Dedupe(row) => {
                 write!(value, row.seq, row.hash.0, row.timestamp, row.offset);
-                key::index(row.message_id, row.sender, row.conversation).to_vec()
+                key::dedupe(row.message_id, row.sender, row.conversation).to_vec()
             }
             Self::Conversation(row) => {
                 write!(value, row.members, row.last_seq, row.last_offset, row.last_time);
@@ -66,7 +66,7 @@ impl Row {
         }
         let row = match table {
             key::TABLE_MESSAGE => Self::Message(message(&mut key, &mut value)?),
-            key::TABLE_INDEX => Self::Index(index(&mut key, &mut value)?),
+            key::TABLE_DEDUPE => Self::Dedupe(dedupe(&mut key, &mut value)?),
             key::TABLE_CONVERSATION => Self::Conversation(conversation(&mut key, &mut value)?),
             key::TABLE_RECEIPT => Self::Receipt(receipt(&mut key, &mut value)?),
             key::TABLE_USER_CONVERSATION => Self::UserConversation(user_conversation(&mut key, &mut value)?),
@@ -102,8 +102,8 @@ fn message(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<MessageRow, Deco
     })
 }
 
-fn index(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<IndexRow, DecodeError> {
-    Ok(IndexRow {
+fn dedupe(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<DedupeRow, DecodeError> {
+    Ok(DedupeRow {
         message_id: key.message_id()?,
         sender: key.user()?,
         conversation: key.conversation()?,

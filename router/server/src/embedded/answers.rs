@@ -74,7 +74,9 @@ pub(super) fn answer<S: Store>(store: &S, question: &Question) -> Result<Answer,
 fn load<S: Store>(store: &S, lookup: Lookup) -> Result<Loaded, StoreError> {
     Ok(match lookup {
         Lookup::Conversation(id) => Loaded::Conversation(id, store.conversation(id)?),
-        Lookup::Index(key) => Loaded::Index(key, store.index(key.message_id, key.sender, key.conversation)?),
+        Lookup::Dedupe(key) => {
+            Loaded::Dedupe(key, store.index(key.message_id, key.sender, key.conversation)?)
+        }
         Lookup::Receipt(conversation, user) => {
             Loaded::Receipt(conversation, user, store.receipt(conversation, user)?)
         }

@@ -49,7 +49,7 @@ fn key(row: &Row) -> Option<Key> {
         Row::Conversation(row) => Some(Key::Conversation(row.conversation)),
         Row::Receipt(row) => Some(Key::Receipt(row.conversation, row.user)),
         Row::Device(row) => Some(Key::Device(row.user, row.device)),
-        Row::Message(_) | Row::Index(_) | Row::UserConversation(_) | Row::Inbox(_) | Row::Checkpoint(_) => {
+        Row::Message(_) | Row::Dedupe(_) | Row::UserConversation(_) | Row::Inbox(_) | Row::Checkpoint(_) => {
             None
         }
     }

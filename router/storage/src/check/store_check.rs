@@ -154,7 +154,7 @@ impl StoreCheck {
                 self.follows(&row, *last);
                 *last = Some((row.conversation, row.seq));
             }
-            Row::Index(row) => {
+            Row::Dedupe(row) => {
                 self.is_flushed("outcome of a send", row.offset);
                 let (from, conversation, seq, offset) =
                     ("outcome of a send", row.conversation, row.seq, row.offset);
@@ -253,7 +253,7 @@ impl StoreCheck {
 fn table_of(row: &Row) -> &'static str {
     match row {
         Row::Message(_) => "messages",
-        Row::Index(_) => "outcomes",
+        Row::Dedupe(_) => "outcomes",
         Row::Conversation(_) => "conversations",
         Row::Receipt(_) => "receipts",
         Row::UserConversation(_) => "conversations of users",

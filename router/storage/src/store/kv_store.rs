@@ -3,7 +3,7 @@
 use std::ops::{Bound, ControlFlow};
 
 use router_records::row::{
-    CheckpointRow, ConversationRow, DeviceRow, InboxRow, IndexRow, MessageRow, ReceiptRow, Row,
+    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, MessageRow, ReceiptRow, Row,
     UserConversationRow, key,
 };
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UserId};
@@ -170,16 +170,19 @@ impl<K: Kv> Store for KvStore<K> {
         message_id: MessageId,
         sender: UserId,
         conversation: ConversationId,
-    ) -> Result<Option<IndexRow>, StoreError> {
-        self.get(&key::index(message_id, sender, conversation), |row| {
-            pick!(row, Index)
+    ) -> Result<Option<DedupeRow>, StoreError> {
+        self.get(&key::dedupe(message_id, sender, conversation), |row| {
+            pick!(row, Dedupe)
         })
     }
 
-    fn index_by_message(&self, message_id: MessageId, limit: usize) -> Result<Vec<IndexRow>, StoreError> {
-        self.scan_prefix(&key::index_prefix(message_id), Direction::Forward, limit, |row| {
-            pick!(row, Index)
-        })
+    fn index_by_message(&self, message_id: MessageId, limit: usize) -> Result<Vec<DedupeRow>, StoreError> {
+        self.scan_prefix(
+            &key::dedupe_prefix(message_id),
+            Direction::Forward,
+            limit,
+            |row| pick!(row, Dedupe),
+        )
     }
 
     fn message(&self, conversation: ConversationId, seq: Seq) -> Result<Option<MessageRow>, StoreError> {

@@ -33,7 +33,7 @@ pub(crate) use kv_store::{
 use std::error::Error;
 
 use router_records::row::{
-    CheckpointRow, ConversationRow, DeviceRow, InboxRow, IndexRow, MessageRow, ReceiptRow, Row,
+    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, MessageRow, ReceiptRow, Row,
     UserConversationRow,
 };
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UserId};
@@ -61,10 +61,10 @@ pub trait Store {
         message_id: MessageId,
         sender: UserId,
         conversation: ConversationId,
-    ) -> Result<Option<IndexRow>, StoreError>;
+    ) -> Result<Option<DedupeRow>, StoreError>;
 
     /// Returns the outcomes of sends that had this message id, from whomever and wherever.
-    fn index_by_message(&self, message_id: MessageId, limit: usize) -> Result<Vec<IndexRow>, StoreError>;
+    fn index_by_message(&self, message_id: MessageId, limit: usize) -> Result<Vec<DedupeRow>, StoreError>;
 
     /// Returns a message.
     fn message(&self, conversation: ConversationId, seq: Seq) -> Result<Option<MessageRow>, StoreError>;
@@ -199,7 +199,7 @@ pub trait Store {
     fn prune_checkpoints(&mut self, below: Offset) -> Result<(), StoreError>;
 }
 
-/// Key of an [`IndexRow`].
+/// Key of an [`DedupeRow`].
 pub type IndexKey = (MessageId, UserId, ConversationId);
 
 /// A page of history.

@@ -67,13 +67,13 @@ pub(super) fn index<K: Kv>(
     rows_max: usize,
 ) -> Result<Option<IndexKey>, StoreError> {
     let start = match from {
-        Some((message_id, sender, conversation)) => key::index(message_id, sender, conversation).to_vec(),
-        None => vec![key::TABLE_INDEX],
+        Some((message_id, sender, conversation)) => key::dedupe(message_id, sender, conversation).to_vec(),
+        None => vec![key::TABLE_DEDUPE],
     };
     let mut batch = Batch::default();
     let mut left = rows_max.max(1);
     let mut rest = None;
-    let end = [key::TABLE_INDEX + 1];
+    let end = [key::TABLE_DEDUPE + 1];
     store
         .kv
         .scan(within(&start, &end), Direction::Forward, &mut |key, value| {
@@ -85,7 +85,7 @@ pub(super) fn index<K: Kv>(
             }
             left = left.saturating_sub(1);
             if read(key, value)
-                .and_then(|row| pick!(row, Index))
+                .and_then(|row| pick!(row, Dedupe))
                 .is_some_and(|row| row.offset < below)
             {
                 batch.delete(key);

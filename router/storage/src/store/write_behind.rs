@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use router_records::row::{
-    CheckpointRow, ConversationRow, DeviceRow, InboxRow, IndexRow, MessageRow, ReceiptRow, Row,
+    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, MessageRow, ReceiptRow, Row,
     UserConversationRow,
 };
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UserId};
@@ -232,11 +232,11 @@ impl<S: Store + Send + 'static> Store for WriteBehind<S> {
         message_id: MessageId,
         sender: UserId,
         conversation: ConversationId,
-    ) -> Result<Option<IndexRow>, StoreError> {
+    ) -> Result<Option<DedupeRow>, StoreError> {
         self.read(|store| store.index(message_id, sender, conversation))
     }
 
-    fn index_by_message(&self, message_id: MessageId, limit: usize) -> Result<Vec<IndexRow>, StoreError> {
+    fn index_by_message(&self, message_id: MessageId, limit: usize) -> Result<Vec<DedupeRow>, StoreError> {
         self.read(|store| store.index_by_message(message_id, limit))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use router_records::log::{Input, LogRecord, SendInput};
 use router_records::row::{
-    ConversationRow, DeviceRow, InboxRow, IndexRow, Members, MessageRow, ReceiptRow, UserConversationRow,
+    ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, ReceiptRow, UserConversationRow,
 };
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, Offset, Position, Seq, UnixMs, UserId};
@@ -115,7 +115,7 @@ impl Model {
                 body: send.body.clone(),
             },
         );
-        let index = IndexRow {
+        let index = DedupeRow {
             message_id,
             sender,
             conversation,

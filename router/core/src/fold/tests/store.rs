@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use router_records::row::{
-    ConversationRow, DeviceRow, InboxRow, IndexRow, MessageRow, ReceiptRow, Row, UserConversationRow,
+    ConversationRow, DedupeRow, DeviceRow, InboxRow, MessageRow, ReceiptRow, Row, UserConversationRow,
 };
 use wire_base::ids::{ConversationId, DeviceId, Position, Seq, UserId};
 
@@ -13,7 +13,7 @@ use crate::fold::{Loaded, Lookup};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct MapStore {
     pub(super) messages: BTreeMap<(ConversationId, Seq), MessageRow>,
-    pub(super) index: BTreeMap<SendKey, IndexRow>,
+    pub(super) index: BTreeMap<SendKey, DedupeRow>,
     pub(super) conversations: BTreeMap<ConversationId, ConversationRow>,
     pub(super) receipts: BTreeMap<(ConversationId, UserId), ReceiptRow>,
     pub(super) user_conversations: BTreeMap<(UserId, ConversationId), UserConversationRow>,
@@ -28,8 +28,8 @@ impl MapStore {
                 Row::Message(row) => {
                     self.messages.insert((row.conversation, row.seq), row);
                 }
-                Row::Index(row) => {
-                    let IndexRow {
+                Row::Dedupe(row) => {
+                    let DedupeRow {
                         conversation,
                         sender,
                         message_id,
@@ -67,7 +67,7 @@ impl MapStore {
     pub(super) fn load(&self, lookup: Lookup) -> Loaded {
         match lookup {
             Lookup::Conversation(id) => Loaded::Conversation(id, self.conversations.get(&id).copied()),
-            Lookup::Index(key) => Loaded::Index(key, self.index.get(&key).copied()),
+            Lookup::Dedupe(key) => Loaded::Dedupe(key, self.index.get(&key).copied()),
             Lookup::Receipt(conversation, user) => Loaded::Receipt(
                 conversation,
                 user,
@@ -101,7 +101,7 @@ impl MapStore {
 pub(super) fn kind(row: &Row) -> &'static str {
     match row {
         Row::Message(_) => "message",
-        Row::Index(_) => "index",
+        Row::Dedupe(_) => "index",
         Row::Conversation(_) => "conversation",
         Row::Receipt(_) => "receipt",
         Row::UserConversation(_) => "user_conversation",

@@ -15,8 +15,8 @@ use wire_link::{
 };
 
 use super::{Stage, Step, UNREADABLE, message_record, watermarks};
+use crate::admission::Refusal;
 use crate::node::{Answer, Node, Question, Summary};
-use crate::prelog::Refusal;
 use crate::receipts::{peer, unread};
 
 /// A page in the making.

@@ -3,8 +3,8 @@
 use wire_link::{FromRouter, HistoryPageRecord, HistoryRecord, PAGE_BODY_BYTES_MAX};
 
 use super::{NOT_A_MEMBER, Stage, Step, UNREADABLE, message_record, watermarks};
+use crate::admission::Refusal;
 use crate::node::{Answer, Node, Question};
-use crate::prelog::Refusal;
 use crate::receipts::peer;
 
 impl Node {

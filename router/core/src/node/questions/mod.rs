@@ -14,8 +14,8 @@ use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, MessageRecord, R
 use super::condition::{Condition, StoreFault};
 use super::intention::Purpose;
 use super::{Answer, Node, Question};
+use crate::admission::Refusal;
 use crate::fair_queue::FairQueue;
-use crate::prelog::Refusal;
 use crate::sessions::LinkId;
 use conversations::Scan;
 use status::StatusStage;

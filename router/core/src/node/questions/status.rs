@@ -7,11 +7,11 @@ use wire_base::status::StatusOf;
 use wire_link::{FromRouter, StatusRecord};
 
 use super::{Stage, Step, UNREADABLE};
+use crate::admission::{NOT_RECEIVED, Refusal, check_status, received};
 use crate::fold::{Loaded, Lookup};
 use crate::node::condition::UNAVAILABLE;
 use crate::node::group::ReplyTo;
 use crate::node::{Answer, NamedMessage, Node, Question};
-use crate::prelog::{NOT_RECEIVED, Refusal, check_status, received};
 use crate::receipts::peer;
 use crate::sessions::LinkId;
 

@@ -71,7 +71,7 @@ fn every_table_has_a_byte_of_its_own() {
     let tables = [
         TABLE_META,
         TABLE_MESSAGE,
-        TABLE_INDEX,
+        TABLE_DEDUPE,
         TABLE_CONVERSATION,
         TABLE_RECEIPT,
         TABLE_USER_CONVERSATION,

@@ -30,7 +30,7 @@ fn row() -> impl Strategy<Value = Row> {
                 body,
             },
         );
-    let index = (
+    let dedupe = (
         message_id(),
         user(),
         conversations(),
@@ -40,7 +40,7 @@ fn row() -> impl Strategy<Value = Row> {
         offset(),
     )
         .prop_map(
-            |(message_id, sender, conversation, seq, hash, timestamp, offset)| IndexRow {
+            |(message_id, sender, conversation, seq, hash, timestamp, offset)| DedupeRow {
                 message_id,
                 sender,
                 conversation,
@@ -102,7 +102,7 @@ fn row() -> impl Strategy<Value = Row> {
     let checkpoint = (time(), offset()).prop_map(|(time, offset)| CheckpointRow { time, offset });
     prop_oneof![
         message.prop_map(Row::Message),
-        index.prop_map(Row::Index),
+        dedupe.prop_map(Row::Dedupe),
         conversation.prop_map(Row::Conversation),
         receipt.prop_map(Row::Receipt),
         user_conversation.prop_map(Row::UserConversation),

@@ -10,7 +10,7 @@ mod write_behind;
 
 use bytes::Bytes;
 use router_records::row::{
-    CheckpointRow, ConversationRow, DeviceRow, InboxRow, IndexRow, Members, MessageRow, ReceiptRow, Row,
+    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, ReceiptRow, Row,
     UserConversationRow,
 };
 use wire_base::body::{Body, BodyHash, Content, EncodedBody};
@@ -120,8 +120,8 @@ fn message_row(conversation_number: u128, seq: u64, offset: u64, text: &str) -> 
     }
 }
 
-fn index_row(message_number: u128, sender: u64, conversation_number: u128, offset: u64) -> IndexRow {
-    IndexRow {
+fn index_row(message_number: u128, sender: u64, conversation_number: u128, offset: u64) -> DedupeRow {
+    DedupeRow {
         message_id: message_id(message_number),
         sender: user(sender),
         conversation: conversation(conversation_number),

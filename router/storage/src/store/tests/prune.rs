@@ -79,7 +79,7 @@ fn old_messages_go_and_the_newest_of_each_conversation_stays<E: Engine>() {
 
 fn rows_that_cannot_be_read_stay_and_hold_up_nothing_else<E: Engine>() {
     let inbox = |user, offset| Row::Inbox(inbox_row(user, position(1, offset, 1)));
-    let outcome = |user: u64, offset| Row::Index(index_row(u128::from(user * 10 + offset), user, 1, offset));
+    let outcome = |user: u64, offset| Row::Dedupe(index_row(u128::from(user * 10 + offset), user, 1, offset));
     let all = (1..=3).flat_map(|user| (1..=5).map(move |offset| (user, offset)));
     for rows_max in [1, 2, 3, 1_000] {
         let engine = E::new();
@@ -121,7 +121,7 @@ fn step_over_unreadable_outcomes_is_bounded<E: Engine>() {
     let mut store = open_store(&engine);
     let mut batch = Batch::default();
     for number in 1..=20 {
-        let (key, mut value) = Row::Index(index_row(number, 1, 1, 1)).encode();
+        let (key, mut value) = Row::Dedupe(index_row(number, 1, 1, 1)).encode();
         value[0] = 200;
         batch.put(key, value);
     }
@@ -141,7 +141,7 @@ fn old_outcomes_go_whatever_their_message_id<E: Engine>() {
             .collect();
         store
             .apply(
-                &rows.iter().copied().map(Row::Index).collect::<Vec<_>>(),
+                &rows.iter().copied().map(Row::Dedupe).collect::<Vec<_>>(),
                 Offset(120),
             )
             .unwrap();

@@ -54,7 +54,7 @@ fn every_kind_of_row_comes_back<E: Engine>() {
     let mut store = open_store(&engine);
     let rows = [
         Row::Message(message_row(1, 3, 30, "hello")),
-        Row::Index(index_row(31, 1, 1, 30)),
+        Row::Dedupe(index_row(31, 1, 1, 30)),
         Row::Conversation(conversation_row(1, 3)),
         Row::Receipt(receipt_row(1, 2)),
         Row::UserConversation(user_conversation_row(1, 1)),
@@ -212,7 +212,7 @@ fn lists_hold_what_belongs_to_their_owner<E: Engine>() {
     let devices =
         [(1, 2), (2, 1), (2, 300), (3, 1)].map(|(user, device)| Row::Device(device_row(user, device)));
     let index = [(1, 1, 1), (2, 1, 9), (2, 5, 1), (2, 5, 2), (3, 1, 1)]
-        .map(|(id, sender, conversation)| Row::Index(index_row(id, sender, conversation, 1)));
+        .map(|(id, sender, conversation)| Row::Dedupe(index_row(id, sender, conversation, 1)));
     let checkpoints = [3, 1, 2].map(|time| Row::Checkpoint(checkpoint_row(time, time * 10)));
     store.apply(&devices, Offset(1)).unwrap();
     store.apply(&index, Offset(1)).unwrap();

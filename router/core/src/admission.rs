@@ -2,7 +2,7 @@
 
 mod rate;
 
-use router_records::row::{ConversationRow, IndexRow};
+use router_records::row::{ConversationRow, DedupeRow};
 use wire_base::code::Code;
 use wire_base::ids::{Seq, UnixMs, UserId};
 use wire_base::limits::{MESSAGE_ID_AGE_MS_MAX, MESSAGE_ID_AHEAD_MS_MAX};
@@ -89,7 +89,7 @@ pub const NOT_RECEIVED: Refusal = Refusal::new(
 ///
 /// `candidates` are the index rows of the id, each with its conversation.
 /// Errors: the client's fault; `forbidden`, the same for an unknown id as for a message of others.
-pub fn received(candidates: &[(IndexRow, ConversationRow)], user: UserId) -> Result<&IndexRow, Refusal> {
+pub fn received(candidates: &[(DedupeRow, ConversationRow)], user: UserId) -> Result<&DedupeRow, Refusal> {
     candidates
         .iter()
         .filter(|(index, conversation)| index.sender != user && peer(conversation, user).is_some())
@@ -144,8 +144,8 @@ mod tests {
         }
     }
 
-    fn index(sender: u64, offset: u64, conversation: &ConversationRow) -> IndexRow {
-        IndexRow {
+    fn index(sender: u64, offset: u64, conversation: &ConversationRow) -> DedupeRow {
+        DedupeRow {
             message_id: other_message_id(1),
             sender: user(sender),
             conversation: conversation.conversation,
