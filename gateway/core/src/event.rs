@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use wire_base::ids::{ConversationId, Position, UserId};
 use wire_base::status::Status;
-use wire_client::{Event, Format, Message};
+use wire_client::{Event, Format, ShownMessage};
 
 use crate::limits::SHARED_BYTES_MIN;
 
@@ -67,7 +67,7 @@ pub struct SharedEvent {
 
 impl SharedEvent {
     /// Encodes a message, whatever its cursor.
-    pub fn message(format: Format, message: &Message<'_>) -> Rc<Self> {
+    pub fn message(format: Format, message: &ShownMessage<'_>) -> Rc<Self> {
         let mut out = Vec::with_capacity(MESSAGE_BYTES);
         let cursor_at = format.encode_for_many(message, &mut out);
         Rc::new(Self {

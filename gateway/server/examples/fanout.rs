@@ -22,10 +22,11 @@ use wire_base::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs,
     UserId,
 };
-use wire_client::Format;
+use wire_base::message::Message;
+use wire_client::{Format, ShownMessage};
 use wire_link::codec::{BatchWriter, decode_to_router};
 use wire_link::pipe::{Endpoint, SendError, pipe};
-use wire_link::{BATCH_BYTES_MAX, Deliver, FromRouter, MessageRecord, SessionOpened, Synced, ToRouter};
+use wire_link::{BATCH_BYTES_MAX, Deliver, FromRouter, SessionOpened, Synced, ToRouter};
 use wire_ws::{Opcode, encode_frame};
 
 fn main() {
@@ -281,7 +282,7 @@ fn batches(ids: &[ConnectionHandle], per_write: usize, round: usize) -> Vec<Byte
     ids.chunks(sessions).map(batch).collect()
 }
 
-fn message() -> MessageRecord {
+fn message() -> Message {
     let user = |id| UserId::new(id).expect("an id");
     let text = "x".repeat(64);
     let body = Body {
@@ -289,7 +290,7 @@ fn message() -> MessageRecord {
         media_url: None,
         kind: None,
     };
-    MessageRecord {
+    Message {
         conversation: ConversationId::direct(user(1_000_001), user(1_000_002)),
         seq: Seq(1_000_000),
         message_id: MessageId::new(uuid::Uuid::from_u128(1 << 100)).expect("not nil"),
@@ -303,7 +304,7 @@ fn message() -> MessageRecord {
 /// What a connection receives of one write.
 fn write_bytes(per_write: usize) -> u64 {
     let mut event = Vec::new();
-    Format::Json.encode_for_many(&message().shown(None), &mut event);
+    Format::Json.encode_for_many(&ShownMessage::new(&message(), None), &mut event);
     let mut frame = Vec::new();
     let batch = Format::Json.batch_bytes(per_write * Format::Json.bytes_in_batch(event.len()));
     let payload = if per_write == 1 { event.len() } else { batch };

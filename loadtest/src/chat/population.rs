@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use wire_base::body::{Body, Content};
 use wire_base::code::Code;
+use wire_base::message::Target;
 use wire_client::json::{encode_request, parse_events};
-use wire_client::{Command, Event, Message as Entry, Rejected, Request, Send, SendBody, Sent, Target};
+use wire_client::{Command, Event, Rejected, Request, Send, SendBody, Sent, ShownMessage};
 
 use super::session::{Pending, Session};
 use crate::audit::{Ledger, Received, Taken};
@@ -249,7 +250,7 @@ impl Chat {
         };
         let send = Send {
             message_id: Some(pending.message_id(self.talk.run)),
-            to: Target::User(self.talk.login.user(pair.receiver)),
+            to: Target::Direct(self.talk.login.user(pair.receiver)),
             body: SendBody::Borrowed(body),
         };
         let request = Request {
@@ -357,16 +358,16 @@ impl Chat {
         peer.traffic().in_flight -= 1;
     }
 
-    fn handle_entry(&mut self, peer: &mut Peer<'_, Session>, entry: &Entry<'_>, now: Ns) {
-        let content = match entry.body.content {
+    fn handle_entry(&mut self, peer: &mut Peer<'_, Session>, entry: &ShownMessage<'_>, now: Ns) {
+        let content = match entry.message.body.content {
             Content::Text(text) => Some(text),
             Content::Ciphertext(_) => None,
         };
         let received = Received {
             content,
-            sender: entry.sender,
-            conversation: entry.conversation,
-            seq: entry.seq,
+            sender: entry.message.sender,
+            conversation: entry.message.conversation,
+            seq: entry.message.seq,
         };
         let taken = self.ledger.receive(peer.number, &received, peer.session.resumed);
         let session = &mut *peer.session;

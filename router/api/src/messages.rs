@@ -13,6 +13,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use wire_base::body::{Body, BodyError, Content, EncodedBody};
 use wire_base::ids::DeviceId;
+use wire_base::message::{Draft, Target};
 use wire_base::status::Status;
 use wire_base::status::{StatusCommand, StatusOf};
 use wire_link::{FromRouter, SendRecord, StatusRecord, ToRouter};
@@ -39,11 +40,13 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Resul
     let answer = api.write(|request| {
         ToRouter::Send(SendRecord {
             request,
-            sender,
-            sender_device: DeviceId::API,
-            receiver,
             message_id,
-            body,
+            draft: Draft {
+                sender,
+                sender_device: DeviceId::API,
+                target: Target::Direct(receiver),
+                body,
+            },
         })
     });
     match answer.await? {

@@ -2,7 +2,7 @@
 
 mod rate;
 
-use router_records::row::{ConversationRow, DedupeRow};
+use router_records::row::DedupeRow;
 use wire_base::code::Code;
 use wire_base::ids::{Seq, UnixMs, UserId};
 use wire_base::limits::{MESSAGE_ID_AGE_MS_MAX, MESSAGE_ID_AHEAD_MS_MAX};
@@ -10,7 +10,7 @@ use wire_link::SendRecord;
 
 pub use rate::{SendRate, SendRateConfig};
 
-use crate::receipts::{newest_received, peer};
+use crate::membership::Conversation;
 
 /// Why a request does not reach the log; becomes `rejected` or `error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +65,11 @@ pub fn check_send(send: &SendRecord, now: UnixMs, forgotten: UnixMs) -> Result<(
 /// Order: log the seq and id of the newest message of another at or before the seq returned, read from the messages.
 /// Errors: the client's fault; `bad_request` for seq 0, `forbidden` for a conversation that is unknown, another's, or
 /// without a message to this user.
-pub fn check_status(conversation: Option<&ConversationRow>, user: UserId, seq: Seq) -> Result<Seq, Refusal> {
+pub fn check_status(conversation: Option<&Conversation>, user: UserId, seq: Seq) -> Result<Seq, Refusal> {
     if seq == Seq(0) {
         return Err(Refusal::new(Code::BadRequest, "seq: counts from 1"));
     }
-    match conversation.and_then(|row| newest_received(row, user)) {
+    match conversation.and_then(|row| row.membership.newest_received(user)) {
         Some(Seq(0)) => Err(NOT_RECEIVED),
         Some(newest) => Ok(seq.min(newest)),
         None => Err(Refusal::new(
@@ -89,10 +89,10 @@ pub const NOT_RECEIVED: Refusal = Refusal::new(
 ///
 /// `candidates` are the index rows of the id, each with its conversation.
 /// Errors: the client's fault; `forbidden`, the same for an unknown id as for a message of others.
-pub fn received(candidates: &[(DedupeRow, ConversationRow)], user: UserId) -> Result<&DedupeRow, Refusal> {
+pub fn received(candidates: &[(DedupeRow, Conversation)], user: UserId) -> Result<&DedupeRow, Refusal> {
     candidates
         .iter()
-        .filter(|(index, conversation)| index.sender != user && peer(conversation, user).is_some())
+        .filter(|(index, conversation)| index.sender != user && conversation.membership.contains(user))
         .map(|(index, _)| index)
         .max_by_key(|index| index.offset)
         .ok_or(Refusal::new(
@@ -103,23 +103,19 @@ pub fn received(candidates: &[(DedupeRow, ConversationRow)], user: UserId) -> Re
 
 #[cfg(test)]
 mod tests {
-    use router_records::row::Members;
-    use wire_base::ids::{ConversationId, MessageId, Offset};
+    use wire_base::ids::{MessageId, Offset};
     use wire_link::RequestId;
 
     use super::*;
-    use crate::testing::{device, message_id_at, other_message_id, text, user};
+    use crate::testing::{conversation, message_id_at, other_message_id, text, user};
 
     const NOW: UnixMs = UnixMs(1_800_000_000_000);
 
     fn send(message_id: Option<MessageId>) -> SendRecord {
         SendRecord {
             request: RequestId(1),
-            sender: user(1),
-            sender_device: device(1),
-            receiver: user(2),
             message_id,
-            body: text("x"),
+            draft: crate::testing::send(1, 2, other_message_id(1), "x").draft,
         }
     }
 
@@ -129,26 +125,11 @@ mod tests {
             .map(|refusal| refusal.code)
     }
 
-    fn conversation(low: u64, high: u64, last_seq: u64) -> ConversationRow {
-        ConversationRow {
-            conversation: ConversationId::direct(user(low), user(high)),
-            members: Members::Direct {
-                low: user(low),
-                high: user(high),
-                low_sent: Seq(0),
-                high_sent: Seq(0),
-            },
-            last_seq: Seq(last_seq),
-            last_offset: Offset(9),
-            last_time: NOW,
-        }
-    }
-
-    fn index(sender: u64, offset: u64, conversation: &ConversationRow) -> DedupeRow {
+    fn index(sender: u64, offset: u64, conversation: &Conversation) -> DedupeRow {
         DedupeRow {
             message_id: other_message_id(1),
             sender: user(sender),
-            conversation: conversation.conversation,
+            conversation: conversation.id,
             seq: Seq(offset),
             hash: text("x").hash(),
             timestamp: NOW,
@@ -185,13 +166,7 @@ mod tests {
 
     #[test]
     fn a_status_is_for_members_counts_from_one_and_is_bounded_by_the_last_seq() {
-        let mut row = conversation(1, 2, 5);
-        row.members = Members::Direct {
-            low: user(1),
-            high: user(2),
-            low_sent: Seq(5),
-            high_sent: Seq(4),
-        };
+        let row = conversation(1, 2, (5, 4));
         let check = |user, seq| check_status(Some(&row), user, Seq(seq)).map_err(|refusal| refusal.code);
         assert_eq!(check(user(1), 3), Ok(Seq(3)));
         assert_eq!(check(user(1), 9), Ok(Seq(4)), "seq 5 is an own message");
@@ -202,13 +177,13 @@ mod tests {
             check_status(None, user(1), Seq(1)).unwrap_err().code,
             Code::Forbidden
         );
-        let one_sided = conversation(1, 2, 5);
+        let one_sided = conversation(1, 2, (5, 0));
         assert_eq!(check_status(Some(&one_sided), user(1), Seq(5)), Err(NOT_RECEIVED));
     }
 
     #[test]
     fn a_status_by_id_means_the_newest_message_received_under_it() {
-        let (ours, others) = (conversation(1, 2, 9), conversation(3, 4, 9));
+        let (ours, others) = (conversation(1, 2, (9, 9)), conversation(3, 4, (9, 9)));
         let candidates = [
             index(2, 4, &ours),
             index(2, 7, &ours),
@@ -218,10 +193,10 @@ mod tests {
         .map(|row| {
             (
                 row,
-                if row.conversation == ours.conversation {
-                    ours
+                if row.conversation == ours.id {
+                    ours.clone()
                 } else {
-                    others
+                    others.clone()
                 },
             )
         });

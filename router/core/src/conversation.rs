@@ -1,17 +1,18 @@
 //! The conversation fold: gives each message its seq, and each repeated send its first answer.
 
 use router_records::log::SendInput;
-use router_records::row::{ConversationRow, DedupeRow, Members, MessageRow, Row, UserConversationRow};
+use router_records::row::{DedupeRow, MessageRow, Row, UserConversationRow};
 use std::collections::BTreeSet;
 
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, Offset, Seq, UnixMs, UserId};
-use wire_link::MessageRecord;
+use wire_base::ids::{ConversationId, Offset, UnixMs, UserId};
+use wire_base::message::{Message, Target};
 
 use crate::cache::Cache;
 use crate::dedupe::{SendKey, Window, WindowConfig};
 use crate::effects::{Effects, SendOutcome};
 use crate::fold::Lookup;
+use crate::membership::{Conversation, Membership};
 use crate::time::Stamp;
 
 /// Bounds of a [`ConversationFold`]'s memory.
@@ -42,7 +43,7 @@ impl Default for ConversationConfig {
 #[derive(Debug)]
 pub struct ConversationFold {
     /// `None`: no message yet.
-    conversations: Cache<ConversationId, Option<ConversationRow>>,
+    conversations: Cache<ConversationId, Option<Conversation>>,
     /// Index rows, those that the store does not hold yet among them.
     outcomes: Cache<SendKey, DedupeRow>,
     window: Window,
@@ -86,9 +87,9 @@ impl ConversationFold {
     }
 
     /// Takes the state of a conversation as the store has it. What memory has is newer and stays.
-    pub fn handle_conversation(&mut self, id: ConversationId, row: Option<ConversationRow>) {
+    pub fn handle_conversation(&mut self, id: ConversationId, state: Option<Conversation>) {
         if self.conversations.get(&id).is_none() {
-            self.conversations.insert(id, row, None);
+            self.conversations.insert(id, state, None);
         }
     }
 
@@ -102,7 +103,8 @@ impl ConversationFold {
         }
     }
 
-    /// Folds a send: rows and outcome go into `effects`, and a message that took a seq is returned for the inboxes.
+    /// Folds a send: rows and outcome go into `effects`, and a message that took a seq is returned for the inboxes, with the
+    /// members as of it.
     ///
     /// Panics: when [`missing`](Self::missing) still named the conversation.
     pub fn fold_send(
@@ -110,15 +112,19 @@ impl ConversationFold {
         stamp: Stamp,
         send: &SendInput,
         effects: &mut Effects,
-    ) -> Option<MessageRecord> {
+    ) -> Option<(Message, Membership)> {
         let key = self.key_of(send);
         self.absent.remove(&key);
-        let state = *self
+        let state = self
             .conversations
             .touch(&key.conversation)
-            .expect("the caller loads what missing() names");
+            .expect("the caller loads what missing() names")
+            .clone();
         let first = self.outcomes.touch(&key).copied();
-        if state.is_some_and(|row| stamp.offset <= row.last_offset) {
+        if state
+            .as_ref()
+            .is_some_and(|state| stamp.offset <= state.last_offset)
+        {
             self.window.insert(&key, stamp);
             effects.outcomes.extend(
                 first
@@ -127,6 +133,14 @@ impl ConversationFold {
             );
             return None;
         }
+        let membership = match &state {
+            Some(state) => Some(state.membership.clone()).filter(|members| members.may_send(&send.draft)),
+            None => Membership::begun_by(&send.draft),
+        };
+        let Some(membership) = membership else {
+            effects.outcomes.push((stamp.offset, NOT_A_MEMBER));
+            return None;
+        };
         // An index row that this record itself or a later one wrote counts as absent.
         if let Some(first) = first.filter(|first| first.offset < stamp.offset) {
             effects
@@ -134,7 +148,13 @@ impl ConversationFold {
                 .push((stamp.offset, repeat_outcome(&first, send)));
             return None;
         }
-        Some(self.fold_new(key, state, stamp, send, effects))
+        if state.is_none() {
+            let conversation = key.conversation;
+            let row = |user| Row::UserConversation(UserConversationRow { user, conversation });
+            effects.rows.extend(membership.members().map(row));
+        }
+        let next = Conversation::next(key.conversation, state.as_ref(), membership, stamp, key.sender);
+        Some(self.fold_new(key, next, stamp, send, effects))
     }
 
     /// Cuts memory back to its bounds at log time `time`.
@@ -147,132 +167,76 @@ impl ConversationFold {
     }
 
     /// Returns what memory has of a conversation: nothing, that it has no message yet, or its state.
-    pub fn conversation(&self, id: ConversationId) -> Option<Option<&ConversationRow>> {
+    pub fn conversation(&self, id: ConversationId) -> Option<Option<&Conversation>> {
         self.conversations.get(&id).map(Option::as_ref)
     }
 
     fn fold_new(
         &mut self,
         key: SendKey,
-        state: Option<ConversationRow>,
+        state: Conversation,
         stamp: Stamp,
         send: &SendInput,
         effects: &mut Effects,
-    ) -> MessageRecord {
-        let row = next_state(key.conversation, state, stamp, send);
+    ) -> (Message, Membership) {
         let index = DedupeRow {
             message_id: key.message_id,
             sender: key.sender,
             conversation: key.conversation,
-            seq: row.last_seq,
-            hash: send.body.hash(),
+            seq: state.last_seq,
+            hash: send.draft.body.hash(),
             timestamp: stamp.time,
             offset: stamp.offset,
         };
-        if state.is_none() {
-            effects
-                .rows
-                .extend(user_conversations(&row).map(Row::UserConversation));
-        }
-        effects.rows.push(Row::Message(MessageRow {
+        let message = Message {
             conversation: key.conversation,
-            seq: row.last_seq,
-            offset: stamp.offset,
+            seq: state.last_seq,
             message_id: key.message_id,
-            sender: send.sender,
-            sender_device: send.sender_device,
+            sender: key.sender,
+            sender_device: send.draft.sender_device,
             timestamp: stamp.time,
-            body: send.body.clone(),
+            body: send.draft.body.clone(),
+        };
+        effects.rows.push(Row::Message(MessageRow {
+            offset: stamp.offset,
+            message: message.clone(),
         }));
         effects.rows.push(Row::Dedupe(index));
-        effects.rows.push(Row::Conversation(row));
+        effects.rows.push(Row::Conversation(state.row()));
         effects.outcomes.push((stamp.offset, sent(&index, false)));
 
+        let membership = state.membership.clone();
         if let Some(held) = self.conversations.write(&key.conversation, stamp.offset) {
-            *held = Some(row);
+            *held = Some(state);
         }
         self.outcomes.insert(key, index, Some(stamp.offset));
         self.window.insert(&key, stamp);
-        MessageRecord {
-            conversation: key.conversation,
-            seq: row.last_seq,
-            message_id: key.message_id,
-            sender: send.sender,
-            sender_device: send.sender_device,
-            timestamp: stamp.time,
-            body: send.body.clone(),
-        }
+        (message, membership)
     }
 
     fn key_of(&mut self, send: &SendInput) -> SendKey {
-        let conversation = match self.direct {
-            Some((sender, receiver, id)) if (sender, receiver) == (send.sender, send.receiver) => id,
-            _ => {
-                let id = ConversationId::direct(send.sender, send.receiver);
-                self.direct = Some((send.sender, send.receiver, id));
-                id
-            }
+        let sender = send.draft.sender;
+        let conversation = match send.draft.target {
+            Target::Group(conversation) => conversation,
+            Target::Direct(receiver) => self.direct(sender, receiver),
         };
         SendKey {
             conversation,
-            sender: send.sender,
+            sender,
             message_id: send.message_id,
         }
     }
-}
 
-fn next_state(
-    conversation: ConversationId,
-    state: Option<ConversationRow>,
-    stamp: Stamp,
-    send: &SendInput,
-) -> ConversationRow {
-    let seq = state.map_or(Seq(0), |row| row.last_seq).next();
-    let members = state.map_or_else(
-        || Members::Direct {
-            low: send.sender.min(send.receiver),
-            high: send.sender.max(send.receiver),
-            low_sent: Seq(0),
-            high_sent: Seq(0),
-        },
-        |row| row.members,
-    );
-    let Members::Direct {
-        low,
-        high,
-        low_sent,
-        high_sent,
-    } = members;
-    let newest_of = |user, sent| if send.sender == user { seq } else { sent };
-    ConversationRow {
-        conversation,
-        members: Members::Direct {
-            low,
-            high,
-            low_sent: newest_of(low, low_sent),
-            high_sent: newest_of(high, high_sent),
-        },
-        last_seq: seq,
-        last_offset: stamp.offset,
-        last_time: stamp.time,
+    fn direct(&mut self, sender: UserId, receiver: UserId) -> ConversationId {
+        match self.direct {
+            Some((a, b, id)) if (a, b) == (sender, receiver) => id,
+            _ => {
+                let id = ConversationId::direct(sender, receiver);
+                self.direct = Some((sender, receiver, id));
+                id
+            }
+        }
     }
-}
-
-/// Both members' rows; one in a conversation with oneself.
-fn user_conversations(row: &ConversationRow) -> impl Iterator<Item = UserConversationRow> {
-    let Members::Direct { low, high, .. } = row.members;
-    let conversation = row.conversation;
-    let other = (low != high).then_some(UserConversationRow {
-        user: high,
-        conversation,
-        peer: low,
-    });
-    std::iter::once(UserConversationRow {
-        user: low,
-        conversation,
-        peer: high,
-    })
-    .chain(other)
 }
 
 /// The outcome of a record whose effects are done, once more; `None` when the index has forgotten it (30 days).
@@ -285,7 +249,7 @@ fn done_outcome(first: &DedupeRow, send: &SendInput, offset: Offset) -> Option<S
 }
 
 fn repeat_outcome(first: &DedupeRow, send: &SendInput) -> SendOutcome {
-    if first.hash == send.body.hash() {
+    if first.hash == send.draft.body.hash() {
         sent(first, true)
     } else {
         SendOutcome::Rejected {
@@ -304,3 +268,9 @@ fn sent(index: &DedupeRow, duplicate: bool) -> SendOutcome {
         duplicate,
     }
 }
+
+/// There are no groups yet, so that this is everybody's answer to a send to one.
+const NOT_A_MEMBER: SendOutcome = SendOutcome::Rejected {
+    code: Code::Forbidden,
+    reason: "group_id: not a group of this user",
+};

@@ -3,8 +3,8 @@
 use router_records::row::Row;
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UnixMs, UserId};
+use wire_base::message::Message;
 use wire_base::status::Status;
-use wire_link::MessageRecord;
 
 /// The effects of some records, in their order. A driver gathers those of a group in one.
 ///
@@ -62,13 +62,13 @@ pub enum SendOutcome {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewMessage {
     /// What readers get.
-    pub message: MessageRecord,
+    pub message: Message,
     /// Its entry in each user's inbox.
     pub entries: Vec<(UserId, Position)>,
 }
 
 /// A watermark that moved, and who is to be told. Live only: who is not connected reads it from the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusUpdate {
     /// Where.
     pub conversation: ConversationId,
@@ -80,8 +80,8 @@ pub struct StatusUpdate {
     pub seq: Seq,
     /// The message of that seq.
     pub message_id: MessageId,
-    /// Told on all devices.
-    pub peer: Option<UserId>,
+    /// Other members, told on all devices.
+    pub told: Vec<UserId>,
     /// Of a read: `user` is told too, on all devices but this one.
     pub except: Option<DeviceId>,
 }

@@ -3,16 +3,17 @@
 //! A cluster's owner of conversations and its owner of users call the parts ([`ConversationFold`], [`InboxFold`],
 //! [`ReceiptFold`]) at different nodes instead.
 
-use router_records::log::{AckInput, Input, LogRecord, SendInput};
-use router_records::row::{ConversationRow, DedupeRow, DeviceRow, ReceiptRow};
-use wire_base::ids::{ConversationId, DeviceId, Offset, Position, Seq, UnixMs, UserId};
-use wire_link::MessageRecord;
+use router_records::log::{AckInput, Input, LogRecord};
+use router_records::row::{DedupeRow, DeviceRow, ReceiptRow};
+use wire_base::ids::{ConversationId, DeviceId, Offset, Position, UnixMs, UserId};
+use wire_base::message::Message;
 
 use crate::admission::Refusal;
 use crate::conversation::{ConversationConfig, ConversationFold};
 use crate::dedupe::SendKey;
 use crate::effects::{Effects, NewMessage};
 use crate::inbox::{Admission, FIRST_INDEX, InboxConfig, InboxFold, NewEntry, ReaderFacts};
+use crate::membership::{Conversation, Membership};
 use crate::receipts::{Mark, ReceiptFold};
 use crate::time::{LogTime, Stamp};
 
@@ -33,7 +34,7 @@ pub enum Lookup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loaded {
     /// See [`Lookup::Conversation`].
-    Conversation(ConversationId, Option<ConversationRow>),
+    Conversation(ConversationId, Option<Conversation>),
     /// See [`Lookup::Dedupe`].
     Dedupe(SendKey, Option<DedupeRow>),
     /// See [`Lookup::Receipt`].
@@ -144,8 +145,8 @@ impl Folds {
         };
         match &record.input {
             Input::Send(send) => {
-                if let Some(message) = self.conversations.fold_send(stamp, send, effects) {
-                    self.fold_message(offset, send, message, effects);
+                if let Some((message, membership)) = self.conversations.fold_send(stamp, send, effects) {
+                    self.fold_message(offset, message, &membership, effects);
                 }
             }
             Input::Ack(ack) => self.fold_ack(stamp, ack, effects),
@@ -195,28 +196,25 @@ impl Folds {
     }
 
     /// See [`ConversationFold::conversation`].
-    pub fn conversation(&self, id: ConversationId) -> Option<Option<&ConversationRow>> {
+    pub fn conversation(&self, id: ConversationId) -> Option<Option<&Conversation>> {
         self.conversations.conversation(id)
     }
 
     fn fold_message(
         &mut self,
         offset: Offset,
-        send: &SendInput,
-        message: MessageRecord,
+        message: Message,
+        membership: &Membership,
         effects: &mut Effects,
     ) {
-        let sender = (send.sender != send.receiver).then_some(send.sender);
         let mut entries = Vec::with_capacity(2);
-        for (index, user) in (FIRST_INDEX..).zip(std::iter::once(send.receiver).chain(sender)) {
-            // Both members of a direct conversation get every message of it.
-            let prev_seq = Seq(message.seq.0 - 1);
+        for (index, user) in (FIRST_INDEX..).zip(membership.recipients(message.sender)) {
             let entry = NewEntry {
                 user,
                 index,
                 conversation: message.conversation,
                 seq: message.seq,
-                prev_seq,
+                prev_seq: membership.sent_before(user, message.seq),
             };
             if let Some(position) = self.inboxes.fold_entry(offset, &entry, effects) {
                 entries.push((user, position));

@@ -1,57 +1,36 @@
 //! Watermarks: how far a member has received and read. Max-merge, so records may repeat and come late.
 
 use router_records::log::{Delivered, StatusInput};
-use router_records::row::{ConversationRow, Members, ReceiptRow, Row};
+use router_records::row::{ReceiptRow, Row};
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Seq, UserId};
 use wire_base::status::Status;
 
 use crate::cache::Cache;
 use crate::effects::{Effects, StatusUpdate};
-
-/// Returns the other member of a conversation (in one with oneself: the user); `None` when the user is no member.
-pub fn peer(conversation: &ConversationRow, user: UserId) -> Option<UserId> {
-    let Members::Direct { low, high, .. } = conversation.members;
-    match user {
-        _ if user == low => Some(high),
-        _ if user == high => Some(low),
-        _ => None,
-    }
-}
-
-/// Returns the newest seq that a member sent, 0 when there is none; `None` when the user is no member.
-fn newest_sent(conversation: &ConversationRow, user: UserId) -> Option<Seq> {
-    let Members::Direct {
-        low,
-        high,
-        low_sent,
-        high_sent,
-    } = conversation.members;
-    match user {
-        _ if user == low => Some(low_sent),
-        _ if user == high => Some(high_sent),
-        _ => None,
-    }
-}
-
-/// Returns the newest seq that a user received from another (in a conversation with oneself: the newest of all), 0 when
-/// there is none; `None` when the user is no member.
-pub fn newest_received(conversation: &ConversationRow, user: UserId) -> Option<Seq> {
-    newest_sent(conversation, peer(conversation, user)?)
-}
+use crate::membership::{Conversation, Membership};
 
 /// Returns how many messages of others came after the later of the user's own read and own last send.
 ///
 /// After the own last send everything is the other's, so this is a difference of seqs. 0 for who is no member, and in a
 /// conversation with oneself.
-pub fn unread(conversation: &ConversationRow, receipt: Option<&ReceiptRow>, user: UserId) -> u64 {
-    let Some(own_sent) = newest_sent(conversation, user) else {
+pub fn unread(conversation: &Conversation, receipt: Option<&ReceiptRow>, user: UserId) -> u64 {
+    let Some(base) = conversation.membership.unread_base(user) else {
         return 0;
     };
-    if peer(conversation, user) == Some(user) {
-        return 0;
-    }
     let read = receipt.map_or(Seq(0), |row| row.read);
-    conversation.last_seq.0.saturating_sub(read.max(own_sent).0)
+    conversation.last_seq.0.saturating_sub(read.max(base).0)
+}
+
+/// Returns how far every one of these members has received and read: the least of their watermarks.
+pub fn watermarks(receipts: &[ReceiptRow], members: impl Iterator<Item = UserId>) -> (Seq, Seq) {
+    let of = |user| {
+        let row = receipts.iter().find(|row| row.user == user);
+        row.map_or((Seq(0), Seq(0)), |row| (row.delivered, row.read))
+    };
+    members
+        .map(of)
+        .reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)))
+        .unwrap_or_default()
 }
 
 /// A watermark that is to move: a status, or one conversation of an ack.
@@ -137,16 +116,10 @@ impl ReceiptFold {
     /// there already, or when the user is no member.
     ///
     /// Panics: when the row [`is_missing`](Self::is_missing).
-    pub fn fold(
-        &mut self,
-        offset: Offset,
-        conversation: &ConversationRow,
-        mark: &Mark,
-        effects: &mut Effects,
-    ) {
-        let Some(peer) = peer(conversation, mark.user) else {
+    pub fn fold(&mut self, offset: Offset, conversation: &Conversation, mark: &Mark, effects: &mut Effects) {
+        if !conversation.membership.contains(mark.user) {
             return;
-        };
+        }
         let held = self
             .receipts
             .write(&(mark.conversation, mark.user), offset)
@@ -174,7 +147,7 @@ impl ReceiptFold {
         }));
         // An update never names another message than that of its seq; the check before the log makes them agree.
         if seq == mark.seq {
-            effects.updates.extend(update(mark, peer));
+            effects.updates.extend(update(mark, &conversation.membership));
         }
     }
 
@@ -186,17 +159,17 @@ impl ReceiptFold {
     }
 }
 
-/// Delivered is news for the peer, read also for the reader's other devices. One's own messages are news to nobody.
-fn update(mark: &Mark, peer: UserId) -> Option<StatusUpdate> {
-    let peer = (peer != mark.user).then_some(peer);
+/// Delivered is news for the others, read also for the reader's other devices. One's own messages are news to nobody.
+fn update(mark: &Mark, membership: &Membership) -> Option<StatusUpdate> {
+    let told: Vec<_> = membership.others(mark.user).collect();
     let except = (mark.status == Status::Read).then_some(mark.device);
-    (peer.is_some() || except.is_some()).then_some(StatusUpdate {
+    (!told.is_empty() || except.is_some()).then_some(StatusUpdate {
         conversation: mark.conversation,
         user: mark.user,
         status: mark.status,
         seq: mark.seq,
         message_id: mark.message_id,
-        peer,
+        told,
         except,
     })
 }

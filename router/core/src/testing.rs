@@ -1,11 +1,15 @@
 //! Shorthand for tests.
 
 use router_records::log::{Input, LogRecord, SendInput};
+use router_records::row::Pair;
 use uuid::Uuid;
 use wire_base::body::{Body, Content, EncodedBody};
-use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, UnixMs, UserId};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UnixMs, UserId};
+
+use wire_base::message::{Draft, Target};
 
 use crate::dedupe::SendKey;
+use crate::membership::{Conversation, Membership};
 use crate::time::Stamp;
 
 pub(crate) const GENERATION: u32 = 3;
@@ -56,11 +60,29 @@ pub(crate) fn text(content: &str) -> EncodedBody {
 /// A send from device 1.
 pub(crate) fn send(sender: u64, receiver: u64, message_id: MessageId, content: &str) -> SendInput {
     SendInput {
-        sender: user(sender),
-        sender_device: device(1),
-        receiver: user(receiver),
         message_id,
-        body: text(content),
+        draft: Draft {
+            sender: user(sender),
+            sender_device: device(1),
+            target: Target::Direct(user(receiver)),
+            body: text(content),
+        },
+    }
+}
+
+/// A direct conversation, by the newest message of each; its own last is the later of them.
+pub(crate) fn conversation(low: u64, high: u64, (low_sent, high_sent): (u64, u64)) -> Conversation {
+    Conversation {
+        id: ConversationId::direct(user(low), user(high)),
+        membership: Membership::Direct(Pair {
+            low: user(low),
+            high: user(high),
+            low_sent: Seq(low_sent),
+            high_sent: Seq(high_sent),
+        }),
+        last_seq: Seq(low_sent.max(high_sent)),
+        last_offset: Offset(100),
+        last_time: UnixMs(1),
     }
 }
 

@@ -2,8 +2,8 @@
 
 mod layout;
 
-use wire_base::body::EncodedBody;
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId};
+use wire_base::message::Draft;
 use wire_base::status::Status;
 
 /// One log record: when it was appended, and what happened.
@@ -18,7 +18,7 @@ pub struct LogRecord {
 /// What a record says. Unknown kind bytes are refused by the decoder: a fold must never skip a fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A message from one user to another.
+    /// A message from a user to another, or to a group.
     Send(SendInput),
     /// A device has everything up to a position.
     Ack(AckInput),
@@ -31,16 +31,10 @@ pub enum Input {
 /// See [`Input::Send`]. Content, rate and id limits were checked before the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendInput {
-    /// Who sent it.
-    pub sender: UserId,
-    /// From which device ([`DeviceId::API`] over HTTP); that device gets no echo.
-    pub sender_device: DeviceId,
-    /// The other user of the direct conversation; may be the sender.
-    pub receiver: UserId,
     /// Idempotency key.
     pub message_id: MessageId,
-    /// Content, media URL and kind.
-    pub body: EncodedBody,
+    /// Who says what to whom.
+    pub draft: Draft,
 }
 
 /// See [`Input::Ack`].

@@ -4,10 +4,11 @@
 pub mod key;
 mod layout;
 
-use wire_base::body::{BodyHash, EncodedBody};
+use wire_base::body::BodyHash;
 use wire_base::ids::{
     ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs, UserId,
 };
+use wire_base::message::Message;
 
 /// A row as the folds write it: key and value together. Rewriting a row after a crash gives the identical row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,25 +31,13 @@ pub enum Row {
     Checkpoint(CheckpointRow),
 }
 
-/// A message of a conversation. Key: (conversation, seq). Insert-only.
+/// A message of a conversation. Key: (conversation, seq) of the message. Insert-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRow {
-    /// Key.
-    pub conversation: ConversationId,
-    /// Key.
-    pub seq: Seq,
     /// The log record that made it.
     pub offset: Offset,
-    /// The sender's id for it.
-    pub message_id: MessageId,
-    /// Who sent it.
-    pub sender: UserId,
-    /// From which device.
-    pub sender_device: DeviceId,
-    /// Log time of the record.
-    pub timestamp: UnixMs,
-    /// What was written.
-    pub body: EncodedBody,
+    /// The message.
+    pub message: Message,
 }
 
 /// Outcome of a send, for dedupe. Key: (message_id, sender, conversation). Insert-only, kept 30 days.
@@ -88,17 +77,41 @@ pub struct ConversationRow {
 /// Who belongs to a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Members {
-    /// Two users, `low <= high` (equal in a conversation with oneself), and the newest own seq of each.
-    Direct {
-        /// The smaller user id.
-        low: UserId,
-        /// The larger user id.
-        high: UserId,
-        /// Newest message of `low`.
-        low_sent: Seq,
-        /// Newest message of `high`.
-        high_sent: Seq,
-    },
+    /// Of a direct conversation.
+    Direct(Pair),
+}
+
+/// Two users, `low <= high` (equal in a conversation with oneself), and the newest own seq of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The smaller user id.
+    pub low: UserId,
+    /// The larger user id.
+    pub high: UserId,
+    /// Newest message of `low`; 0 when there is none.
+    pub low_sent: Seq,
+    /// Newest message of `high`; 0 when there is none.
+    pub high_sent: Seq,
+}
+
+impl Pair {
+    /// Returns the other user (in a conversation with oneself: the user); `None` for who is neither.
+    pub fn other(&self, user: UserId) -> Option<UserId> {
+        match user {
+            _ if user == self.low => Some(self.high),
+            _ if user == self.high => Some(self.low),
+            _ => None,
+        }
+    }
+
+    /// Returns the newest seq of one of the two; `None` for who is neither.
+    pub fn newest_sent(&self, user: UserId) -> Option<Seq> {
+        match user {
+            _ if user == self.low => Some(self.low_sent),
+            _ if user == self.high => Some(self.high_sent),
+            _ => None,
+        }
+    }
 }
 
 /// Watermarks of a member. Key: (conversation, user). Max-merge.
@@ -121,8 +134,6 @@ pub struct UserConversationRow {
     pub user: UserId,
     /// Key.
     pub conversation: ConversationId,
-    /// The other user; the user in a conversation with oneself.
-    pub peer: UserId,
 }
 
 /// An entry of a user's inbox: a pointer to a message. Key: (user, position). Insert-only.

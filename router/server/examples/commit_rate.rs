@@ -16,6 +16,7 @@ use router_server::embedded::{clocks, open_data_dir};
 use router_server::metrics::Value;
 use wire_base::body::{Body, Content, EncodedBody};
 use wire_base::ids::{ConnectionHandle, DeviceId, MessageId, SessionNumber, UserId};
+use wire_base::message::{Draft, Target};
 use wire_link::codec::{BatchWriter, decode_from_router};
 use wire_link::pipe::{Endpoint, SendError, pipe};
 use wire_link::{
@@ -184,11 +185,13 @@ impl Gateway {
         let id = uuid::Builder::from_unix_timestamp_millis(now.as_millis() as u64, &random).into_uuid();
         self.batch.push_to_router(&ToRouter::Send(SendRecord {
             request: RequestId(self.requests),
-            sender: user(sender),
-            sender_device: DeviceId::DEFAULT,
-            receiver: user(sender ^ 1),
             message_id: MessageId::new(id),
-            body: self.body.clone(),
+            draft: Draft {
+                sender: user(sender),
+                sender_device: DeviceId::DEFAULT,
+                target: Target::Direct(user(sender ^ 1)),
+                body: self.body.clone(),
+            },
         }));
         self.requests += 1;
         self.in_flight += 1;

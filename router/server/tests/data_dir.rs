@@ -19,6 +19,7 @@ use router_storage::log::{Group, LogConfig, SegmentedLog};
 use router_storage::store::{Batch, FjallConfig, FjallKv, Kv};
 use wire_base::body::{Body, Content};
 use wire_base::ids::{DeviceId, Offset, UserId};
+use wire_base::message::{Draft, Target};
 use wire_link::codec::{BatchWriter, decode_from_router};
 use wire_link::pipe::{Endpoint, pipe};
 use wire_link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SentRecord, ToRouter};
@@ -61,16 +62,18 @@ impl Link {
         for (request, text) in (0..).zip(texts) {
             batch.push_to_router(&ToRouter::Send(SendRecord {
                 request: RequestId(request),
-                sender: UserId::new(1).unwrap(),
-                sender_device: DeviceId::API,
-                receiver: UserId::new(2).unwrap(),
                 message_id: None,
-                body: Body {
-                    content: Content::Text(text),
-                    media_url: None,
-                    kind: None,
-                }
-                .encode(),
+                draft: Draft {
+                    sender: UserId::new(1).unwrap(),
+                    sender_device: DeviceId::API,
+                    target: Target::Direct(UserId::new(2).unwrap()),
+                    body: Body {
+                        content: Content::Text(text),
+                        media_url: None,
+                        kind: None,
+                    }
+                    .encode(),
+                },
             }));
         }
         self.endpoint.try_send(batch.take()).unwrap();
@@ -290,6 +293,14 @@ struct Reason {
     says: &'static str,
 }
 
+/// The header of a first segment as the former format had it: version 2, generation 7, fold version 1.
+#[rustfmt::skip]
+const FORMER_SEGMENT: [u8; 36] = [
+    b'T', b'G', b'S', b'G', 2, 0, 0, 0, 7, 0, 0, 0, 1, 0, 0, 0,
+    0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0, 0, 0, 0, 0, 0, 0, 0,
+    0xbe, 0xbf, 0x14, 0x54, // CRC32C
+];
+
 const REASONS: &[Reason] = &[
     Reason {
         name: "no log",
@@ -349,19 +360,36 @@ const REASONS: &[Reason] = &[
         says: "records are missing",
     },
     Reason {
-        name: "a store of another version",
+        name: "a store of the former version",
         spoil: |data| {
             let mut kv = FjallKv::open(data.join("store"), FjallConfig::default()).unwrap();
             let mut batch = Batch::default();
             let mut identity = kv.get(&[0, 1]).unwrap().unwrap();
-            identity[0] += 1;
+            identity[0] = 1;
             batch.put([0, 1], identity);
             kv.apply(&batch).unwrap();
         },
-        says: "schema",
+        says: "the store has schema 1, this build has 2, and none is converted: run the version that wrote it",
     },
     Reason {
-        name: "a log of another version",
+        name: "a segment of the former version",
+        spoil: |data| write_at_start(&files(&data.join("log"), "log")[0], &FORMER_SEGMENT),
+        says: "has log format 2, this build has 3, and none is converted: run the version that wrote it",
+    },
+    Reason {
+        name: "a log without a record, of the former version",
+        spoil: |data| {
+            fs::remove_dir_all(data.join("store")).unwrap();
+            let segments = files(&data.join("log"), "log");
+            segments[1..]
+                .iter()
+                .for_each(|path| fs::remove_file(path).unwrap());
+            fs::write(&segments[0], FORMER_SEGMENT).unwrap();
+        },
+        says: "has log format 2, this build has 3",
+    },
+    Reason {
+        name: "a log of another fold version",
         spoil: |data| {
             drop(open_log(data, FOLD_VERSION + 1));
             // As after a kill: nothing says that the store is complete as it is.
@@ -511,5 +539,11 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
 fn flip(file: &Path, at: usize) {
     let mut bytes = fs::read(file).unwrap();
     bytes[at] ^= 4;
+    fs::write(file, bytes).unwrap();
+}
+
+fn write_at_start(file: &Path, front: &[u8]) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[..front.len()].copy_from_slice(front);
     fs::write(file, bytes).unwrap();
 }

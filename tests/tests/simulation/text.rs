@@ -1,7 +1,7 @@
 //! What is written in a run: every text once, and what it takes on the wire.
 
 use wire_base::body::{Body, Content, EncodedBody};
-use wire_link::MessageRecord;
+use wire_base::message::Message;
 
 use crate::rng::Rng;
 
@@ -30,7 +30,7 @@ pub(crate) fn write(number: u64, long_percent: u64, rng: &mut Rng) -> EncodedBod
 }
 
 /// Returns what a message takes of a window: its fields as JSON strings.
-pub(crate) fn wire_bytes(message: &MessageRecord) -> usize {
+pub(crate) fn wire_bytes(message: &Message) -> usize {
     let body = message.body.decode();
     let content = match body.content {
         Content::Text(text) => quoted(text),

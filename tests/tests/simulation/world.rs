@@ -10,6 +10,7 @@ use router_server::health::Readiness;
 use wire_base::body::EncodedBody;
 use wire_base::code::Code;
 use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
+use wire_base::message::{Draft, Target};
 use wire_link::{
     AckRecord, Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
     SessionOpened, SessionRef, ToRouter,
@@ -750,11 +751,13 @@ impl World {
         letter.awaited += 1;
         let send = SendRecord {
             request,
-            sender: letter.sender,
-            sender_device: if is_api { DeviceId::API } else { delivery.device },
-            receiver: letter.receiver,
             message_id: letter.id,
-            body: letter.body.clone(),
+            draft: Draft {
+                sender: letter.sender,
+                sender_device: if is_api { DeviceId::API } else { delivery.device },
+                target: Target::Direct(letter.receiver),
+                body: letter.body.clone(),
+            },
         };
         self.waiting.insert(request, delivery);
         self.say(delivery.gateway, ToRouter::Send(send));

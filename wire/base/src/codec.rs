@@ -10,6 +10,7 @@ use crate::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs,
     UserId,
 };
+use crate::message::{Draft, Message, Target};
 use crate::status::{Status, StatusCommand, StatusOf};
 
 /// Bytes that are not what they should be.
@@ -209,6 +210,45 @@ layout!(Position {
 });
 layout!(ConnectionHandle { slot, generation });
 layout!(StatusCommand { status, of });
+layout!(Draft {
+    sender,
+    sender_device,
+    target,
+    body
+});
+layout!(Message {
+    conversation,
+    seq,
+    message_id,
+    sender,
+    sender_device,
+    timestamp,
+    body
+});
+
+/// A kind byte and the id.
+impl Layout for Target {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Direct(user) => {
+                out.push(1);
+                user.write(out);
+            }
+            Self::Group(conversation) => {
+                out.push(2);
+                conversation.write(out);
+            }
+        }
+    }
+
+    fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match input.field("target kind")? {
+            1u8 => Ok(Self::Direct(input.field("receiver")?)),
+            2 => Ok(Self::Group(input.field("group")?)),
+            unknown => Err(DecodeError::new("target kind", Fault::UnknownKind(unknown))),
+        }
+    }
+}
 
 impl Layout for StatusOf {
     fn write(&self, out: &mut Vec<u8>) {

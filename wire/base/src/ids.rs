@@ -97,10 +97,6 @@ uuid_id! {
     /// A sender's idempotency key within (conversation, sender); best a UUIDv7.
     MessageId
 }
-uuid_id! {
-    /// A group; also the id of its conversation.
-    GroupId
-}
 
 /// The namespace of direct conversations (the DNS namespace of RFC 9562, fixed by docs/protocol.md section 1).
 const DIRECT_NAMESPACE: Uuid = Uuid::from_u128(0x6ba7b810_9dad_11d1_80b4_00c04fd430c8);

@@ -3,7 +3,7 @@
 //! Reading order:
 //! 1. [`ids`]: the newtypes everything else is written in. [`limits`]: the sizes of the protocol.
 //! 2. [`body`]: what a sender wrote, opaque to everything between the two clients.
-//! 3. [`status`]: watermarks. [`code`]: why something is refused. [`host`]: the host and the page that a request names.
+//! 3. [`message`]: who says what to whom, and where it stands. [`status`]: watermarks. [`code`]: why something is refused. [`host`]: the host and the page that a request names.
 //! 4. [`codec`]: what the binary layouts of links, log and store have in common.
 //!
 //! Invariants: nothing a peer sends is trusted for an allocation before it is bounded; decoding never panics;
@@ -17,6 +17,7 @@ pub mod codec;
 pub mod host;
 pub mod ids;
 pub mod limits;
+pub mod message;
 #[cfg(any(test, feature = "samples"))]
 #[allow(missing_docs, reason = "each gives any value of the type it is named after")]
 pub mod samples;

@@ -8,9 +8,10 @@ use uuid::Uuid;
 use crate::body::{Body, Content, EncodedBody};
 use crate::code::Code;
 use crate::ids::{
-    ConnectionHandle, ConversationId, DeviceId, GroupId, MessageId, Offset, Position, Seq, SessionNumber,
-    UnixMs, UserId,
+    ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs,
+    UserId,
 };
+use crate::message::{Draft, Message, Target};
 use crate::status::Status;
 use crate::status::{StatusCommand, StatusOf};
 
@@ -38,8 +39,35 @@ pub fn message_id() -> impl Strategy<Value = MessageId> {
     uuid().prop_map(|uuid| MessageId::new(uuid).unwrap())
 }
 
-pub fn group() -> impl Strategy<Value = GroupId> {
-    uuid().prop_map(|uuid| GroupId::new(uuid).unwrap())
+pub fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        user().prop_map(Target::Direct),
+        conversation().prop_map(Target::Group)
+    ]
+}
+
+pub fn draft() -> impl Strategy<Value = Draft> {
+    (user(), stored_device(), target(), body()).prop_map(|(sender, sender_device, target, body)| Draft {
+        sender,
+        sender_device,
+        target,
+        body,
+    })
+}
+
+pub fn message() -> impl Strategy<Value = Message> {
+    let ids = (conversation(), seq(), message_id());
+    (ids, user(), stored_device(), time(), body()).prop_map(
+        |((conversation, seq, message_id), sender, sender_device, timestamp, body)| Message {
+            conversation,
+            seq,
+            message_id,
+            sender,
+            sender_device,
+            timestamp,
+            body,
+        },
+    )
 }
 
 pub fn seq() -> impl Strategy<Value = Seq> {

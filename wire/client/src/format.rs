@@ -7,7 +7,7 @@ use wire_base::ids::Position;
 use wire_base::limits::FRAME_BYTES_MAX;
 
 use crate::json;
-use crate::{Event, Message};
+use crate::{Event, ShownMessage};
 
 /// The format of a connection, chosen by its subprotocol, the same for as long as it lives.
 ///
@@ -65,11 +65,11 @@ impl Format {
     /// begin, counted from the first byte appended.
     ///
     /// Shape: what stands in the place of the cursor has no meaning until [`Format::write_cursor`] has been there.
-    pub fn encode_for_many(self, message: &Message<'_>, out: &mut Vec<u8>) -> usize {
+    pub fn encode_for_many(self, message: &ShownMessage<'_>, out: &mut Vec<u8>) -> usize {
         let cursor = Some(Position::default());
         match self {
             Self::Json => {
-                json::encode_event(&Event::Message(Message { cursor, ..*message }), out);
+                json::encode_event(&Event::Message(ShownMessage { cursor, ..*message }), out);
                 json::MESSAGE_CURSOR_AT
             }
         }

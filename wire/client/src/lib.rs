@@ -10,7 +10,8 @@ pub use format::Format;
 
 use wire_base::body::{Body, EncodedBody};
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, DeviceId, GroupId, MessageId, Position, Seq, UnixMs, UserId};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
+use wire_base::message::{Message, Target};
 use wire_base::status::Status;
 use wire_base::status::StatusCommand;
 
@@ -61,15 +62,6 @@ pub struct Hello<'a> {
     pub cursor: Option<Position>,
     /// Messages in flight without ack, 1 to 256.
     pub window: u16,
-}
-
-/// To whom a send or a typing goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A user (direct conversation).
-    User(UserId),
-    /// A group.
-    Group(GroupId),
 }
 
 /// See [`Command::Send`].
@@ -168,7 +160,7 @@ pub enum Event<'a> {
     /// A send is not.
     Rejected(Rejected<'a>),
     /// An entry of the inbox.
-    Message(Message<'a>),
+    Message(ShownMessage<'a>),
     /// A watermark of another member (or the own read, on other devices) moved.
     StatusUpdate(StatusUpdate),
     /// The backlog is over.
@@ -287,25 +279,24 @@ pub struct Failure<'a> {
 
 /// A message as a receiver sees it; in a history page without cursor.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Message<'a> {
+pub struct ShownMessage<'a> {
     /// Place in the inbox; `None` in history.
     pub cursor: Option<Position>,
-    /// The sender's id for it.
-    pub message_id: MessageId,
-    /// The conversation it belongs to.
-    pub conversation: ConversationId,
-    /// Place in the conversation.
-    pub seq: Seq,
-    /// The user who wrote it.
-    pub sender: UserId,
-    /// The device it was written on; 0 over HTTP.
-    pub sender_device: DeviceId,
     /// Present in groups.
-    pub group: Option<GroupId>,
-    /// Content, media URL and kind.
-    pub body: Body<'a>,
-    /// When the server took it, in ms since 1970.
-    pub timestamp: UnixMs,
+    pub group: Option<ConversationId>,
+    /// The message, its body taken apart.
+    pub message: Message<Body<'a>>,
+}
+
+impl<'a> ShownMessage<'a> {
+    /// Returns a message of a direct conversation as its reader sees it.
+    pub fn new(message: &'a Message, cursor: Option<Position>) -> Self {
+        Self {
+            cursor,
+            group: None,
+            message: message.view(),
+        }
+    }
 }
 
 /// See [`Event::StatusUpdate`].
@@ -331,7 +322,7 @@ pub struct HistoryPage<'a> {
     /// The conversation of all messages.
     pub conversation: ConversationId,
     /// Newest first.
-    pub messages: Vec<Message<'a>>,
+    pub messages: Vec<ShownMessage<'a>>,
     /// Older ones exist.
     pub more: bool,
     /// The peer's watermark.

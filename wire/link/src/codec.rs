@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::{
     AckRecord, BATCH_BYTES_MAX, ConversationsPageRecord, ConversationsRecord, Deliver, FailedRecord,
-    FromRouter, HistoryPageRecord, HistoryRecord, LinkHello, LinkKind, MessageRecord, RECORD_BYTES_MAX,
-    RejectedRecord, RequestId, SendRecord, SentRecord, SessionOpen, SessionOpened, SessionRef,
-    SessionRefused, StatusRecord, StatusUpdateRecord, SummaryRecord, Synced, ToRouter,
+    FromRouter, HistoryPageRecord, HistoryRecord, LinkHello, LinkKind, RECORD_BYTES_MAX, RejectedRecord,
+    RequestId, SendRecord, SentRecord, SessionOpen, SessionOpened, SessionRef, SessionRefused, StatusRecord,
+    StatusUpdateRecord, SummaryRecord, Synced, ToRouter,
 };
 use wire_base::codec::{DecodeError, Fault, Layout, Reader, layout};
 use wire_base::ids::DeviceId;
@@ -230,11 +230,8 @@ layout!(SessionRef {
 });
 layout!(SendRecord {
     request,
-    sender,
-    sender_device,
-    receiver,
     message_id,
-    body
+    draft
 });
 layout!(AckRecord {
     user,
@@ -284,15 +281,6 @@ layout!(RejectedRecord {
     retry_after_ms
 });
 layout!(Deliver { message, to });
-layout!(MessageRecord {
-    conversation,
-    seq,
-    message_id,
-    sender,
-    sender_device,
-    timestamp,
-    body
-});
 layout!(Synced { connection, cursor });
 layout!(StatusUpdateRecord {
     conversation,
@@ -317,7 +305,7 @@ layout!(ConversationsPageRecord {
 });
 layout!(SummaryRecord {
     conversation,
-    peer,
+    with,
     last_body,
     last_time,
     last_seq,

@@ -13,11 +13,12 @@ use wire_base::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId,
 };
 use wire_base::limits::{PAGE_LIMIT_MAX, PAGE_TOKEN_BYTES_MAX};
+use wire_base::message::{Draft, Message, Target};
 use wire_base::status::Status;
 use wire_base::status::StatusCommand;
 
 /// Version of these records; the hello of a link carries it and another one is refused.
-pub const LINK_VERSION: u16 = 2;
+pub const LINK_VERSION: u16 = 3;
 /// Largest batch a side sends.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Largest record in it; pages of history and of conversations are cut by the bytes of their bodies and stay far below.
@@ -150,16 +151,10 @@ pub struct SessionRef {
 pub struct SendRecord {
     /// Repeated in the answer.
     pub request: RequestId,
-    /// The user who wrote it.
-    pub sender: UserId,
-    /// The device it was written on; [`DeviceId::API`] over HTTP.
-    pub sender_device: DeviceId,
-    /// The user it is for.
-    pub receiver: UserId,
     /// `None`: the router makes one.
     pub message_id: Option<MessageId>,
-    /// Content, media URL and kind, within the bounds of `wire_base::limits`.
-    pub body: EncodedBody,
+    /// Who says what to whom.
+    pub draft: Draft,
 }
 
 /// See [`ToRouter::Ack`].
@@ -276,28 +271,9 @@ pub struct RejectedRecord {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deliver {
     /// The message, once.
-    pub message: MessageRecord,
+    pub message: Message,
     /// Every connection of this link that gets it now, and its place in that user's inbox.
     pub to: Vec<(ConnectionHandle, Position)>,
-}
-
-/// A stored message as it travels to readers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MessageRecord {
-    /// The conversation it belongs to.
-    pub conversation: ConversationId,
-    /// Place in it.
-    pub seq: Seq,
-    /// The sender's id for it.
-    pub message_id: MessageId,
-    /// The user who wrote it.
-    pub sender: UserId,
-    /// The device it was written on; [`DeviceId::API`] over HTTP.
-    pub sender_device: DeviceId,
-    /// Time of the log record, in ms since 1970.
-    pub timestamp: UnixMs,
-    /// Content, media URL and kind, within the bounds of `wire_base::limits`.
-    pub body: EncodedBody,
 }
 
 /// See [`FromRouter::Synced`].
@@ -335,12 +311,12 @@ pub struct HistoryPageRecord {
     /// The conversation of all messages.
     pub conversation: ConversationId,
     /// Newest first.
-    pub messages: Vec<MessageRecord>,
+    pub messages: Vec<Message>,
     /// Older ones exist.
     pub more: bool,
-    /// The peer's watermark.
+    /// What every other member has received.
     pub delivered: Seq,
-    /// The peer's watermark.
+    /// What every other member has read.
     pub read: Seq,
 }
 
@@ -360,8 +336,8 @@ pub struct ConversationsPageRecord {
 pub struct SummaryRecord {
     /// The conversation.
     pub conversation: ConversationId,
-    /// The other user.
-    pub peer: UserId,
+    /// What it is to the user who asked.
+    pub with: Target,
     /// The newest message; its text is shown, a ciphertext is not.
     pub last_body: Option<EncodedBody>,
     /// Time of the newest message, in ms since 1970.
@@ -372,9 +348,9 @@ pub struct SummaryRecord {
     pub next: String,
     /// Messages of others after the later of own read and own last send.
     pub unread: u64,
-    /// The peer's watermark.
+    /// What every other member has received.
     pub delivered: Seq,
-    /// The peer's watermark.
+    /// What every other member has read.
     pub read: Seq,
 }
 

@@ -1,26 +1,8 @@
 //! Records of the router as the events that clients see, the same over WebSocket and HTTP.
 
-use super::{ConversationsPageRecord, HistoryPageRecord, MessageRecord, SummaryRecord};
+use super::{ConversationsPageRecord, HistoryPageRecord, SummaryRecord};
 use wire_base::body::Content;
-use wire_base::ids::Position;
-use wire_client::{ConversationSummary, ConversationsPage, HistoryPage, Message, Target};
-
-impl MessageRecord {
-    /// Returns the message as its reader sees it; `cursor` is its place in the inbox, `None` in history.
-    pub fn shown(&self, cursor: Option<Position>) -> Message<'_> {
-        Message {
-            cursor,
-            message_id: self.message_id,
-            conversation: self.conversation,
-            seq: self.seq,
-            sender: self.sender,
-            sender_device: self.sender_device,
-            group: None,
-            body: self.body.decode(),
-            timestamp: self.timestamp,
-        }
-    }
-}
+use wire_client::{ConversationSummary, ConversationsPage, HistoryPage, ShownMessage};
 
 impl HistoryPageRecord {
     /// Returns the first `count` messages of the page as the answer to the request that had this id.
@@ -29,7 +11,7 @@ impl HistoryPageRecord {
         HistoryPage {
             id,
             conversation: self.conversation,
-            messages: messages.map(|message| message.shown(None)).collect(),
+            messages: messages.map(|message| ShownMessage::new(message, None)).collect(),
             more: self.more || count < self.messages.len(),
             delivered: self.delivered,
             read: self.read,
@@ -66,7 +48,7 @@ impl SummaryRecord {
         };
         ConversationSummary {
             conversation: self.conversation,
-            with: Target::User(self.peer),
+            with: self.with,
             last_message: self
                 .last_body
                 .as_ref()

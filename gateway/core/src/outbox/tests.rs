@@ -2,8 +2,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 use wire_base::body::{Body, Content};
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Seq, UnixMs, UserId};
+use wire_base::message::Message;
 use wire_base::status::Status;
-use wire_client::{Event, Message, StatusUpdate};
+use wire_client::{Event, ShownMessage, StatusUpdate};
 use wire_ws::{Input, Reader, Rules};
 
 use super::*;
@@ -81,21 +82,23 @@ fn message(chars: usize) -> Rc<SharedEvent> {
     with_message(&"x".repeat(chars), |message| SharedEvent::message(JSON, message))
 }
 
-fn with_message<T>(text: &str, then: impl FnOnce(&Message<'_>) -> T) -> T {
-    then(&Message {
+fn with_message<T>(text: &str, then: impl FnOnce(&ShownMessage<'_>) -> T) -> T {
+    then(&ShownMessage {
         cursor: None,
-        message_id: MessageId::new(Uuid::from_u128(1)).unwrap(),
-        conversation: conversation(),
-        seq: Seq(1),
-        sender: user(1),
-        sender_device: DeviceId::DEFAULT,
         group: None,
-        body: Body {
-            content: Content::Text(text),
-            media_url: None,
-            kind: None,
+        message: Message {
+            conversation: conversation(),
+            seq: Seq(1),
+            message_id: MessageId::new(Uuid::from_u128(1)).unwrap(),
+            sender: user(1),
+            sender_device: DeviceId::DEFAULT,
+            timestamp: UnixMs(9),
+            body: Body {
+                content: Content::Text(text),
+                media_url: None,
+                kind: None,
+            },
         },
-        timestamp: UnixMs(9),
     })
 }
 
@@ -104,7 +107,7 @@ fn message_text(chars: usize, cursor: Position) -> String {
     with_message(&"x".repeat(chars), |message| {
         let mut out = Vec::new();
         let cursor = Some(cursor);
-        JSON.encode(&Event::Message(Message { cursor, ..*message }), &mut out);
+        JSON.encode(&Event::Message(ShownMessage { cursor, ..*message }), &mut out);
         String::from_utf8(out).unwrap()
     })
 }

@@ -2,8 +2,9 @@
 
 use wire_base::code::Code;
 use wire_base::ids::{ConnectionHandle, MessageId, Position};
+use wire_base::message::{Draft, Target};
 use wire_client::json::{BadCommand, BadKind, FrameKind, parse_frame};
-use wire_client::{Command, Event, Request, Send, SendBody, Target};
+use wire_client::{Command, Event, Request, Send, SendBody};
 use wire_link::{ConversationsRecord, HistoryRecord, RequestId, SendRecord, StatusRecord, ToRouter};
 
 use super::pending::{self, Kind};
@@ -126,20 +127,22 @@ impl Sessions {
         send: Send<'_>,
         now: Now,
     ) {
-        let Target::User(receiver) = send.to else {
+        if let Target::Group(_) = send.to {
             self.answer_unsupported(connections, context, "group_id: groups", now);
             return;
-        };
+        }
         self.ask(connections, context, now, |request, session| {
             Some(ToRouter::Send(SendRecord {
                 request,
-                sender: session.user()?,
-                sender_device: session.device()?,
-                receiver,
                 message_id: send.message_id,
-                body: match send.body {
-                    SendBody::Borrowed(body) => body.encode(),
-                    SendBody::Encoded(body) => body,
+                draft: Draft {
+                    sender: session.user()?,
+                    sender_device: session.device()?,
+                    target: send.to,
+                    body: match send.body {
+                        SendBody::Borrowed(body) => body.encode(),
+                        SendBody::Encoded(body) => body,
+                    },
                 },
             }))
         });

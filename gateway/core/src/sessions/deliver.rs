@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use wire_base::ids::Position;
-use wire_client::{Event, Format, StatusUpdate};
+use wire_client::{Event, Format, ShownMessage, StatusUpdate};
 use wire_link::{Deliver, StatusUpdateRecord};
 
 use super::session::Stage;
@@ -31,10 +31,10 @@ impl Sessions {
             let format = session.format();
             connections.stats.messages_delivered += 1;
             if is_shared {
-                let message = || SharedEvent::message(format, &deliver.message.shown(None));
+                let message = || SharedEvent::message(format, &ShownMessage::new(&deliver.message, None));
                 connections.send_shared(id, encoded.in_format(format, message), position, now);
             } else {
-                let event = Event::Message(deliver.message.shown(Some(position)));
+                let event = Event::Message(ShownMessage::new(&deliver.message, Some(position)));
                 connections.send_event(id, format, now, |out| format.encode(&event, out));
             }
         }

@@ -18,9 +18,9 @@ use wire_base::body::{Body, Content, EncodedBody};
 use wire_base::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UserId,
 };
+use wire_base::message::{Draft, Message, Target};
 use wire_link::{
-    AckRecord, Deliver, FromRouter, MessageRecord, SendRecord, SessionOpen, SessionOpened, SessionRef,
-    Synced, ToRouter,
+    AckRecord, Deliver, FromRouter, SendRecord, SessionOpen, SessionOpened, SessionRef, Synced, ToRouter,
 };
 
 use super::*;
@@ -174,8 +174,8 @@ fn message_id(n: u128) -> MessageId {
     MessageId::new(Uuid::from_u128(n)).unwrap()
 }
 
-fn message(seq: u64, text: &str) -> MessageRecord {
-    MessageRecord {
+fn message(seq: u64, text: &str) -> Message {
+    Message {
         conversation: ConversationId::direct(user(1), user(2)),
         seq: Seq(seq),
         message_id: message_id(u128::from(seq)),

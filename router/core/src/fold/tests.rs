@@ -11,6 +11,7 @@ use router_records::log::{AckInput, Delivered, DeviceInput, Input, LogRecord, St
 use router_records::row::Row;
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, Offset, Seq, SessionNumber, UnixMs};
+use wire_base::message::Target;
 use wire_base::status::Status;
 
 use self::history::histories;
@@ -177,7 +178,7 @@ proptest! {
         let mut driver = Driver::new(FORGETFUL);
         driver.run(&log, 0, &groups);
         for row in driver.store.conversations.values() {
-            let seqs: Vec<_> = driver.store.messages_of(row.conversation).map(|message| message.seq.0).collect();
+            let seqs: Vec<_> = driver.store.messages_of(row.conversation).map(|row| row.message.seq.0).collect();
             prop_assert_eq!(seqs, (1..=row.last_seq.0).collect::<Vec<_>>());
         }
         let mut last = BTreeMap::new();
@@ -463,7 +464,7 @@ fn an_ack_moves_the_device_and_tells_each_sender_once() {
             status: Status::Delivered,
             seq: Seq(1),
             message_id: id,
-            peer: Some(user(1)),
+            told: vec![user(1)],
             except: None
         }]
     );
@@ -488,8 +489,8 @@ fn a_read_is_one_update_and_goes_to_the_readers_other_devices_too() {
     let updates = driver.one(2, &record(6_000, status(Status::Read))).updates;
     assert_eq!(updates.len(), 1);
     assert_eq!(
-        (updates[0].peer, updates[0].except),
-        (Some(user(1)), Some(device(4)))
+        (updates[0].told.as_slice(), updates[0].except),
+        (&[user(1)][..], Some(device(4)))
     );
     // Read implied it.
     assert_eq!(
@@ -537,4 +538,35 @@ fn a_device_is_registered_before_every_entry() {
         (row.acked, row.session, row.last_seen),
         (Position::start(GENERATION), SessionNumber(7), UnixMs(6_000))
     );
+}
+
+#[test]
+fn a_send_to_a_group_is_refused_and_changes_nothing_not_even_under_the_id_of_a_direct_conversation() {
+    let mut driver = Driver::new(FoldsConfig::default());
+    let id = message_id_at(5_000, 1);
+    driver.one(1, &record(5_000, Input::Send(send(1, 2, id, "hi"))));
+    let direct = ConversationId::direct(user(1), user(2));
+    for (offset, group, content) in [
+        (2, ConversationId::direct(user(8), user(9)), "to a group"),
+        (3, direct, "to a group"),
+        (4, direct, "hi"),
+    ] {
+        let mut send = send(1, 2, id, content);
+        send.draft.target = Target::Group(group);
+        let effects = driver.one(offset, &record(6_000, Input::Send(send)));
+        assert!(
+            matches!(
+                effects.outcomes[..],
+                [(
+                    Offset(at),
+                    SendOutcome::Rejected {
+                        code: Code::Forbidden,
+                        ..
+                    }
+                )] if at == offset
+            ),
+            "{effects:?}"
+        );
+        assert_eq!((effects.rows.len(), effects.messages.len()), (0, 0));
+    }
 }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use router_records::row::{ConversationRow, DedupeRow, MessageRow, ReceiptRow, Row};
+use router_records::row::{DedupeRow, MessageRow, ReceiptRow, Row};
 use wire_base::ids::{ConversationId, MessageId, Offset, Position, Seq, UnixMs, UserId};
-use wire_link::{LinkHello, MessageRecord};
+use wire_base::message::Message;
+use wire_link::LinkHello;
 
 use super::condition::Condition;
 use super::group::Group;
 use super::questions::Stage;
 use super::upkeep::Prune;
 use crate::fold::{Loaded, Lookup};
+use crate::membership::Conversation;
 use crate::sessions::{LinkId, PageRequest};
 
 /// Something for the driver to do.
@@ -135,7 +137,7 @@ pub enum Answer {
     /// To [`Question::History`].
     History {
         /// The conversation's state.
-        state: Option<ConversationRow>,
+        state: Option<Conversation>,
         /// Watermarks of its members.
         receipts: Vec<ReceiptRow>,
         /// Newest first.
@@ -155,7 +157,7 @@ pub enum Answer {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InboxPage {
     /// Positions and messages.
-    pub entries: Vec<(Position, MessageRecord)>,
+    pub entries: Vec<(Position, Message)>,
     /// Everything there is up to here is in the page, or gone: the last entry, or the end of the inbox as it was read.
     pub through: Option<Position>,
 }
@@ -166,7 +168,7 @@ pub struct NamedMessage {
     /// Its place.
     pub index: DedupeRow,
     /// State of its conversation.
-    pub state: Option<ConversationRow>,
+    pub state: Option<Conversation>,
 }
 
 /// A conversation that a user takes part in.
@@ -175,7 +177,7 @@ pub struct UserConversation {
     /// Which.
     pub conversation: ConversationId,
     /// Its state.
-    pub state: Option<ConversationRow>,
+    pub state: Option<Conversation>,
 }
 
 /// What a list shows of a conversation.
@@ -184,7 +186,7 @@ pub struct Summary {
     /// Which.
     pub conversation: ConversationId,
     /// Its state.
-    pub state: Option<ConversationRow>,
+    pub state: Option<Conversation>,
     /// Its newest message; `None` when that is past retention.
     pub last: Option<MessageRow>,
     /// Watermarks of its members.

@@ -52,7 +52,6 @@ pub use self::group::{Appended, Group};
 pub use self::intention::{
     Answer, Ask, AskId, InboxPage, Intention, NamedMessage, Notice, Question, Summary, UserConversation,
 };
-pub use self::questions::message_record;
 pub use self::stats::NodeStats;
 pub use self::upkeep::{Prune, PruneStage, UpkeepConfig};
 

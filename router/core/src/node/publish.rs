@@ -110,9 +110,9 @@ impl Node {
 
     fn publish_update(&mut self, update: &StatusUpdate) {
         let mut connections: Vec<_> = update
-            .peer
-            .into_iter()
-            .flat_map(|peer| self.sessions.connections(peer, None))
+            .told
+            .iter()
+            .flat_map(|user| self.sessions.connections(*user, None))
             .collect();
         if update.except.is_some() {
             connections.extend(self.sessions.connections(update.user, update.except));

@@ -104,7 +104,7 @@ impl Node {
         let time = self.stamp();
         let checked = if self.condition.takes_records() {
             self.check_send(&send)
-                .and_then(|()| self.send_rate.try_take(send.sender, self.now))
+                .and_then(|()| self.send_rate.try_take(send.draft.sender, self.now))
         } else {
             Err(UNAVAILABLE)
         };
@@ -112,13 +112,10 @@ impl Node {
             return self.reject(link, send.request, &refusal);
         }
         let input = SendInput {
-            sender: send.sender,
-            sender_device: send.sender_device,
-            receiver: send.receiver,
             message_id: send
                 .message_id
                 .unwrap_or_else(|| self.message_ids.next(self.now.unix)),
-            body: send.body,
+            draft: send.draft,
         };
         let record = LogRecord {
             time,

@@ -1,36 +1,19 @@
-use wire_base::ids::UnixMs;
-
 use super::*;
-use crate::testing::{device, other_message_id, user};
+use crate::testing::{conversation, device, other_message_id, user};
 
-fn conversation(low: u64, high: u64, (low_sent, high_sent): (u64, u64)) -> ConversationRow {
-    ConversationRow {
-        conversation: ConversationId::direct(user(low), user(high)),
-        members: Members::Direct {
-            low: user(low),
-            high: user(high),
-            low_sent: Seq(low_sent),
-            high_sent: Seq(high_sent),
-        },
-        last_seq: Seq(low_sent.max(high_sent)),
-        last_offset: Offset(100),
-        last_time: UnixMs(1),
-    }
-}
-
-fn receipt(row: &ConversationRow, number: u64, delivered: u64, read: u64) -> ReceiptRow {
+fn receipt(row: &Conversation, number: u64, delivered: u64, read: u64) -> ReceiptRow {
     let (delivered, read) = (Seq(delivered), Seq(read));
     ReceiptRow {
-        conversation: row.conversation,
+        conversation: row.id,
         user: user(number),
         delivered,
         read,
     }
 }
 
-fn mark(row: &ConversationRow, number: u64, status: Status, seq: u64) -> Mark {
+fn mark(row: &Conversation, number: u64, status: Status, seq: u64) -> Mark {
     Mark {
-        conversation: row.conversation,
+        conversation: row.id,
         user: user(number),
         device: device(1),
         status,
@@ -43,9 +26,9 @@ fn mark(row: &ConversationRow, number: u64, status: Status, seq: u64) -> Mark {
 type Watermark = (u64, u64);
 
 /// Folds marks of user 1 one after the other; returns the watermarks and the updates of each.
-fn fold_all(row: &ConversationRow, marks: &[(Status, u64)]) -> (Vec<Watermark>, Vec<(Status, u64)>) {
+fn fold_all(row: &Conversation, marks: &[(Status, u64)]) -> (Vec<Watermark>, Vec<(Status, u64)>) {
     let mut fold = ReceiptFold::new(10);
-    fold.handle_loaded(row.conversation, user(1), None);
+    fold.handle_loaded(row.id, user(1), None);
     let mut effects = Effects::default();
     for (at, (status, seq)) in marks.iter().enumerate() {
         fold.fold(Offset(at as u64), row, &mark(row, 1, *status, *seq), &mut effects);
@@ -94,13 +77,17 @@ fn unread_without_a_receipt_of_the_other_side_of_a_stranger_and_of_oneself() {
 }
 
 #[test]
-fn the_peer_is_the_other_member() {
-    let row = conversation(1, 2, (1, 1));
+fn what_several_have_read_is_what_the_last_of_them_has() {
+    let row = conversation(1, 2, (9, 9));
+    let receipts = [receipt(&row, 1, 7, 2), receipt(&row, 2, 5, 3)];
+    let of = |users: &[u64]| {
+        let (delivered, read) = watermarks(&receipts, users.iter().map(|number| user(*number)));
+        (delivered.0, read.0)
+    };
     assert_eq!(
-        [peer(&row, user(1)), peer(&row, user(2)), peer(&row, user(3))],
-        [Some(user(2)), Some(user(1)), None]
+        [of(&[1]), of(&[1, 2]), of(&[1, 3]), of(&[])],
+        [(7, 2), (5, 2), (0, 0), (0, 0)]
     );
-    assert_eq!(peer(&conversation(4, 4, (1, 1)), user(4)), Some(user(4)));
 }
 
 #[test]
@@ -132,27 +119,31 @@ fn a_mark_beyond_the_last_seq_stops_there_and_names_no_message() {
 #[test]
 fn the_other_side_is_told_and_of_a_read_the_own_other_devices_too() {
     let row = conversation(1, 2, (0, 5));
-    let told = |status| update(&mark(&row, 1, status, 1), user(2)).map(|update| (update.peer, update.except));
-    assert_eq!(told(Status::Delivered), Some((Some(user(2)), None)));
-    assert_eq!(told(Status::Read), Some((Some(user(2)), Some(device(1)))));
+    let told = |status| {
+        update(&mark(&row, 1, status, 1), &row.membership).map(|update| (update.told, update.except))
+    };
+    assert_eq!(told(Status::Delivered), Some((vec![user(2)], None)));
+    assert_eq!(told(Status::Read), Some((vec![user(2)], Some(device(1)))));
 }
 
 #[test]
 fn in_a_conversation_with_oneself_only_a_read_is_news() {
     let row = conversation(1, 1, (5, 5));
-    let told = |status| update(&mark(&row, 1, status, 1), user(1)).map(|update| (update.peer, update.except));
+    let told = |status| {
+        update(&mark(&row, 1, status, 1), &row.membership).map(|update| (update.told, update.except))
+    };
     assert_eq!(told(Status::Delivered), None);
-    assert_eq!(told(Status::Read), Some((None, Some(device(1)))));
+    assert_eq!(told(Status::Read), Some((vec![], Some(device(1)))));
 }
 
 #[test]
 fn a_row_that_was_loaded_late_does_not_take_back_what_memory_has() {
     let row = conversation(1, 2, (0, 9));
     let mut fold = ReceiptFold::new(10);
-    fold.handle_loaded(row.conversation, user(1), Some(receipt(&row, 1, 2, 2)));
+    fold.handle_loaded(row.id, user(1), Some(receipt(&row, 1, 2, 2)));
     let mut effects = Effects::default();
     fold.fold(Offset(1), &row, &mark(&row, 1, Status::Read, 5), &mut effects);
-    fold.handle_loaded(row.conversation, user(1), Some(receipt(&row, 1, 2, 2)));
+    fold.handle_loaded(row.id, user(1), Some(receipt(&row, 1, 2, 2)));
     effects.clear();
     fold.fold(Offset(2), &row, &mark(&row, 1, Status::Read, 4), &mut effects);
     assert_eq!(effects, Effects::default());

@@ -2,7 +2,7 @@
 
 use wire_base::body::{Body, Content};
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
-use wire_link::MessageRecord;
+use wire_base::message::Message;
 
 /// An entry of an inbox, without what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Entry {
 
 impl Entry {
     /// Returns the entry of a message at a position.
-    pub fn new(position: Position, message: &MessageRecord) -> Self {
+    pub fn new(position: Position, message: &Message) -> Self {
         Self {
             position,
             conversation: message.conversation,

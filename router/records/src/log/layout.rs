@@ -56,13 +56,7 @@ impl LogRecord {
     }
 }
 
-layout!(SendInput {
-    sender,
-    sender_device,
-    receiver,
-    message_id,
-    body
-});
+layout!(SendInput { message_id, draft });
 layout!(AckInput {
     user,
     device,
@@ -94,7 +88,7 @@ const KIND_ACK: u8 = 2;
 const KIND_STATUS: u8 = 3;
 const KIND_DEVICE: u8 = 4;
 /// Raised when the fields of any kind change.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests;

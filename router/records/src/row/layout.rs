@@ -1,12 +1,13 @@
 //! Byte layout of rows: the key of [`key`], and a value of a layout version and the fields that are not in the key.
 
 use super::{
-    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, ReceiptRow, Row,
-    UserConversationRow, key,
+    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, Pair, ReceiptRow,
+    Row, UserConversationRow, key,
 };
 use wire_base::body::BodyHash;
-use wire_base::codec::{DecodeError, Fault, Layout, Reader};
+use wire_base::codec::{DecodeError, Fault, Layout, Reader, layout};
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UnixMs, UserId};
+use wire_base::message::Message;
 
 impl Row {
     /// Returns key and value.
@@ -14,12 +15,14 @@ impl Row {
         let mut value = vec![VERSION];
         let key = match self {
             Self::Message(row) => {
+                let message = &row.message;
+                write!(value, row.offset, message.message_id);
                 write!(
                     value,
-                    row.offset,
-                    row.message_id, row.sender, row.sender_device, row.timestamp, row.body
+                    message.sender,
+                    message.sender_device, message.timestamp, message.body
                 );
-                key::message(row.conversation, row.seq).to_vec()
+                key::message(message.conversation, message.seq).to_vec()
             }
             Self::Dedupe(row) => {
                 write!(value, row.seq, row.hash.0, row.timestamp, row.offset);
@@ -33,10 +36,7 @@ impl Row {
                 write!(value, row.delivered, row.read);
                 key::receipt(row.conversation, row.user).to_vec()
             }
-            Self::UserConversation(row) => {
-                write!(value, row.peer);
-                key::user_conversation(row.user, row.conversation).to_vec()
-            }
+            Self::UserConversation(row) => key::user_conversation(row.user, row.conversation).to_vec(),
             Self::Inbox(row) => {
                 write!(value, row.conversation, row.seq, row.prev_seq);
                 key::inbox(row.user, row.position).to_vec()
@@ -69,7 +69,7 @@ impl Row {
             key::TABLE_DEDUPE => Self::Dedupe(dedupe(&mut key, &mut value)?),
             key::TABLE_CONVERSATION => Self::Conversation(conversation(&mut key, &mut value)?),
             key::TABLE_RECEIPT => Self::Receipt(receipt(&mut key, &mut value)?),
-            key::TABLE_USER_CONVERSATION => Self::UserConversation(user_conversation(&mut key, &mut value)?),
+            key::TABLE_USER_CONVERSATION => Self::UserConversation(user_conversation(&mut key)?),
             key::TABLE_INBOX => Self::Inbox(inbox(&mut key, &mut value)?),
             key::TABLE_DEVICE => Self::Device(device(&mut key, &mut value)?),
             key::TABLE_CHECKPOINT => Self::Checkpoint(checkpoint(&mut key, &mut value)?),
@@ -91,14 +91,16 @@ use write;
 
 fn message(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<MessageRow, DecodeError> {
     Ok(MessageRow {
-        conversation: key.conversation()?,
-        seq: key.seq()?,
         offset: value.field("offset")?,
-        message_id: value.field("message_id")?,
-        sender: value.field("sender")?,
-        sender_device: value.field("sender_device")?,
-        timestamp: value.field("timestamp")?,
-        body: value.field("body")?,
+        message: Message {
+            conversation: key.conversation()?,
+            seq: key.seq()?,
+            message_id: value.field("message_id")?,
+            sender: value.field("sender")?,
+            sender_device: value.field("sender_device")?,
+            timestamp: value.field("timestamp")?,
+            body: value.field("body")?,
+        },
     })
 }
 
@@ -133,11 +135,10 @@ fn receipt(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<ReceiptRow, Deco
     })
 }
 
-fn user_conversation(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<UserConversationRow, DecodeError> {
+fn user_conversation(key: &mut Key<'_>) -> Result<UserConversationRow, DecodeError> {
     Ok(UserConversationRow {
         user: key.user()?,
         conversation: key.conversation()?,
-        peer: value.field("peer")?,
     })
 }
 
@@ -168,36 +169,25 @@ fn checkpoint(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<CheckpointRow
     })
 }
 
+layout!(
+    Pair { low, high, low_sent, high_sent }
+    check "members" |pair| pair.low <= pair.high
+);
+
 /// A member form byte, then its fields.
 impl Layout for Members {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Direct {
-                low,
-                high,
-                low_sent,
-                high_sent,
-            } => {
+            Self::Direct(pair) => {
                 out.push(MEMBERS_DIRECT);
-                ((*low, *high), (*low_sent, *high_sent)).write(out);
+                pair.write(out);
             }
         }
     }
 
     fn read(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         match input.field("members")? {
-            MEMBERS_DIRECT => {
-                let ((low, high), (low_sent, high_sent)): ((UserId, UserId), _) = input.field("members")?;
-                if low > high {
-                    return Err(DecodeError::new("members", Fault::OutOfBounds));
-                }
-                Ok(Self::Direct {
-                    low,
-                    high,
-                    low_sent,
-                    high_sent,
-                })
-            }
+            MEMBERS_DIRECT => Ok(Self::Direct(input.field("members")?)),
             unknown => Err(DecodeError::new("members", Fault::UnknownKind(unknown))),
         }
     }
@@ -246,7 +236,7 @@ impl Key<'_> {
 }
 
 /// Raised when the fields of any value change.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MEMBERS_DIRECT: u8 = 1;
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! What a store answers to the questions of a node: rows read and put together, nothing judged.
 
 use router_core::fold::{Loaded, Lookup};
-use router_core::node::{
-    Answer, InboxPage, NamedMessage, Question, Summary, UserConversation, message_record,
-};
+use router_core::membership::Conversation;
+use router_core::node::{Answer, InboxPage, NamedMessage, Question, Summary, UserConversation};
 use router_core::sessions::Entry;
-use router_records::row::{Members, ReceiptRow};
+use router_records::row::ReceiptRow;
 use router_storage::store::{Store, StoreError};
 use wire_base::ids::{ConversationId, Position, UserId};
 
@@ -40,9 +39,10 @@ pub(super) fn answer<S: Store>(store: &S, question: &Question) -> Result<Answer,
             bytes_max,
         } => {
             let page = store.messages_before(conversation, before, limit, bytes_max)?;
+            let state = load_conversation(store, conversation)?;
             Answer::History {
-                state: store.conversation(conversation)?,
-                receipts: receipts(store, conversation)?,
+                receipts: receipts(store, state.as_ref())?,
+                state,
                 messages: page.rows,
                 more: page.more,
             }
@@ -50,7 +50,7 @@ pub(super) fn answer<S: Store>(store: &S, question: &Question) -> Result<Answer,
         Question::Named { message_id, limit } => {
             let found = store.index_by_message(message_id, limit)?;
             let named = found.into_iter().map(|index| {
-                let state = store.conversation(index.conversation)?;
+                let state = load_conversation(store, index.conversation)?;
                 Ok(NamedMessage { index, state })
             });
             Answer::Named(named.collect::<Result<_, StoreError>>()?)
@@ -59,7 +59,7 @@ pub(super) fn answer<S: Store>(store: &S, question: &Question) -> Result<Answer,
             let found = store.user_conversations(user, after, limit)?;
             let conversations = found.into_iter().map(|row| {
                 let conversation = row.conversation;
-                let state = store.conversation(conversation)?;
+                let state = load_conversation(store, conversation)?;
                 Ok(UserConversation { conversation, state })
             });
             Answer::Conversations(conversations.collect::<Result<_, StoreError>>()?)
@@ -73,7 +73,7 @@ pub(super) fn answer<S: Store>(store: &S, question: &Question) -> Result<Answer,
 
 fn load<S: Store>(store: &S, lookup: Lookup) -> Result<Loaded, StoreError> {
     Ok(match lookup {
-        Lookup::Conversation(id) => Loaded::Conversation(id, store.conversation(id)?),
+        Lookup::Conversation(id) => Loaded::Conversation(id, load_conversation(store, id)?),
         Lookup::Dedupe(key) => {
             Loaded::Dedupe(key, store.index(key.message_id, key.sender, key.conversation)?)
         }
@@ -110,7 +110,7 @@ fn inbox<S: Store>(
                 key: format!("message {} {}", row.conversation, row.seq.0),
                 reason: "an inbox points to it and it is not there".into(),
             })?;
-        let message = message_record(message);
+        let message = message.message;
         bytes += Entry::new(row.position, &message).bytes as usize;
         page.entries.push((row.position, message));
         if bytes >= bytes_max {
@@ -121,28 +121,32 @@ fn inbox<S: Store>(
 }
 
 fn summary<S: Store>(store: &S, conversation: ConversationId) -> Result<Summary, StoreError> {
-    let state = store.conversation(conversation)?;
+    let state = load_conversation(store, conversation)?;
     let last = match &state {
         Some(state) => store.message(conversation, state.last_seq)?,
         None => None,
     };
     Ok(Summary {
         conversation,
-        state,
         last,
-        receipts: receipts(store, conversation)?,
+        receipts: receipts(store, state.as_ref())?,
+        state,
     })
 }
 
+/// Returns the state of a conversation with its members.
+fn load_conversation<S: Store>(store: &S, id: ConversationId) -> Result<Option<Conversation>, StoreError> {
+    Ok(store.conversation(id)?.map(Conversation::from))
+}
+
 /// Returns the watermarks of every member of a conversation that the store knows.
-fn receipts<S: Store>(store: &S, conversation: ConversationId) -> Result<Vec<ReceiptRow>, StoreError> {
-    let Some(state) = store.conversation(conversation)? else {
+fn receipts<S: Store>(store: &S, state: Option<&Conversation>) -> Result<Vec<ReceiptRow>, StoreError> {
+    let Some(state) = state else {
         return Ok(Vec::new());
     };
-    let Members::Direct { low, high, .. } = state.members;
     let mut receipts = Vec::new();
-    for user in std::iter::once(low).chain((low != high).then_some(high)) {
-        receipts.extend(store.receipt(conversation, user)?);
+    for user in state.membership.members() {
+        receipts.extend(store.receipt(state.id, user)?);
     }
     Ok(receipts)
 }

@@ -92,7 +92,6 @@ mod tests {
         Row::UserConversation(UserConversationRow {
             user: user(1),
             conversation,
-            peer: user(peer),
         })
     }
 

@@ -2,9 +2,9 @@
 
 use wire_base::code::Code;
 use wire_base::ids::Position;
-use wire_link::{FromRouter, SendRecord, SessionOpen, ToRouter};
+use wire_link::{FromRouter, SessionOpen, ToRouter};
 
-use crate::world::{Device, Got, Link, World, body, user};
+use crate::world::{Device, Got, Link, World, user};
 
 /// Sends `texts` from a device to a user, one group each.
 fn send_all<'a>(world: &mut World, from: &Device, to: u64, texts: impl IntoIterator<Item = &'a str>) {
@@ -435,10 +435,7 @@ fn a_busy_link_does_not_starve_another() {
         .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
         .collect();
     world.say(busy, &flood);
-    let send = SendRecord {
-        body: body("hello"),
-        ..world.send_record(&c, user(4), None, "x")
-    };
+    let send = world.send_record(&c, user(4), None, "hello");
     world.say(quiet, &[ToRouter::Send(send.clone())]);
     let ticks = (1..).find(|_| {
         world.tick();

@@ -13,6 +13,7 @@ use router_storage::disk::SimDisk;
 use router_storage::store::{Batch, Direction, KeyRange, Kv, KvError, KvFault, KvStore, MemoryKv, Visit};
 use wire_base::code::Code;
 use wire_base::ids::{ConnectionHandle, DeviceId, UnixMs};
+use wire_base::message::{Draft, Target};
 use wire_link::codec::{BatchWriter, decode_from_router};
 use wire_link::pipe::{Endpoint, pipe};
 use wire_link::{
@@ -137,11 +138,13 @@ impl<K: Kv + Clone + Send + 'static> Late<K> {
     fn send_to(&mut self, receiver: u64, text: &str) -> Result<u64, Code> {
         let send = SendRecord {
             request: RequestId(1),
-            sender: user(1),
-            sender_device: DeviceId::API,
-            receiver: user(receiver),
             message_id: None,
-            body: body(text),
+            draft: Draft {
+                sender: user(1),
+                sender_device: DeviceId::API,
+                target: Target::Direct(user(receiver)),
+                body: body(text),
+            },
         };
         match self.ask(&ToRouter::Send(send)) {
             Some(FromRouter::Sent(sent)) => Ok(sent.seq.0),

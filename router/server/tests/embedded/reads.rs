@@ -7,6 +7,7 @@ use wire_base::body::{Body, Content};
 use wire_base::code::Code;
 use wire_base::ids::{DeviceId, Seq};
 use wire_base::limits::FRAME_BYTES_MAX;
+use wire_base::message::{Draft, Target};
 use wire_client::{Event, Format};
 use wire_link::{HistoryPageRecord, HistoryRecord, LinkKind, PAGE_BODY_BYTES_MAX, SendRecord, ToRouter};
 
@@ -130,7 +131,10 @@ fn conversations_come_newest_activity_first_page_by_page() {
     loop {
         let page = world.conversations(gateway, user(1), 100, before).unwrap();
         assert!(page.conversations.len() <= 100);
-        peers.extend(page.conversations.iter().map(|summary| summary.peer.get()));
+        peers.extend(page.conversations.iter().map(|summary| match summary.with {
+            Target::Direct(peer) => peer.get(),
+            Target::Group(group) => panic!("a group: {group}"),
+        }));
         before = page.next_behind(usize::MAX).map(str::to_owned);
         if before.is_none() {
             break;
@@ -159,7 +163,10 @@ fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
     world.ack(&b, position);
     let page = world.conversations(api, user(1), 10, None).unwrap();
     let summary = &page.conversations[0];
-    assert_eq!((summary.conversation, summary.peer), (sent.conversation, user(2)));
+    assert_eq!(
+        (summary.conversation, summary.with),
+        (sent.conversation, Target::Direct(user(2)))
+    );
     assert_eq!(summary.last_body.as_ref().map(text_of), Some("hello".into()));
     assert_eq!((summary.last_time, summary.last_seq), (sent.timestamp, Seq(1)));
     assert_eq!(
@@ -174,11 +181,13 @@ fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
     };
     let send = SendRecord {
         request: world.request(),
-        sender: user(1),
-        sender_device: DeviceId::API,
-        receiver: user(2),
         message_id: None,
-        body: sealed.encode(),
+        draft: Draft {
+            sender: user(1),
+            sender_device: DeviceId::API,
+            target: Target::Direct(user(2)),
+            body: sealed.encode(),
+        },
     };
     world.say(api, &[ToRouter::Send(send)]);
     world.settle();
@@ -227,7 +236,8 @@ proptest! {
         for (text, is_sealed) in &contents {
             let content = if *is_sealed { Content::Ciphertext(text.as_bytes()) } else { Content::Text(text) };
             let body = Body { content, media_url: is_sealed.then_some(url.as_str()), kind: None }.encode();
-            let send = SendRecord { body, ..world.send_record(&a, user(2), None, "x") };
+            let mut send = world.send_record(&a, user(2), None, "x");
+            send.draft.body = body;
             world.say(gateway, &[ToRouter::Send(send)]);
             world.tick();
         }

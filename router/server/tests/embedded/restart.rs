@@ -8,6 +8,7 @@ use router_storage::disk::Disk;
 use router_storage::log::{Group, LogConfig, SegmentedLog};
 use router_storage::store::{KvFault, KvStore, Store};
 use wire_base::ids::{MessageId, Position};
+use wire_base::message::{Draft, Target};
 use wire_link::SessionOpen;
 
 use crate::world::{World, direct, page_texts, user};
@@ -203,11 +204,13 @@ fn send(
     let request = world.request();
     let record = wire_link::SendRecord {
         request,
-        sender: user(1),
-        sender_device: wire_base::ids::DeviceId::new(1).unwrap(),
-        receiver: user(2),
         message_id: Some(id),
-        body: crate::world::body(text),
+        draft: Draft {
+            sender: user(1),
+            sender_device: wire_base::ids::DeviceId::new(1).unwrap(),
+            target: Target::Direct(user(2)),
+            body: crate::world::body(text),
+        },
     };
     world.say(gateway, &[wire_link::ToRouter::Send(record)]);
     (request, id, text.to_owned())

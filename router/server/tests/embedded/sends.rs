@@ -1,7 +1,8 @@
 //! A send and its answer.
 
 use wire_base::code::Code;
-use wire_base::ids::DeviceId;
+use wire_base::ids::{ConversationId, DeviceId, Seq};
+use wire_base::message::{Draft, Target};
 use wire_link::{FromRouter, LinkHello, LinkKind, SendRecord, ToRouter};
 
 use crate::world::{World, body, direct, page_texts, random_id, user};
@@ -249,11 +250,13 @@ fn a_send_over_http_is_echoed_to_every_device_of_the_sender() {
     let phone = world.connect(gateway, user(1), 1);
     let send = SendRecord {
         request: world.request(),
-        sender: user(1),
-        sender_device: DeviceId::API,
-        receiver: user(2),
         message_id: None,
-        body: body("by http"),
+        draft: Draft {
+            sender: user(1),
+            sender_device: DeviceId::API,
+            target: Target::Direct(user(2)),
+            body: body("by http"),
+        },
     };
     world.say(api, &[ToRouter::Send(send.clone())]);
     world.settle();
@@ -315,4 +318,24 @@ fn a_link_that_breaks_the_rules_is_closed_and_others_are_not() {
     assert_eq!(world.metric("router_link_faults_total"), 4);
     assert_eq!(world.metric("router_links"), 1);
     world.send(&a, user(2), "still here").unwrap();
+}
+
+#[test]
+fn a_send_to_a_group_is_refused_as_to_one_that_the_sender_is_no_member_of() {
+    let mut world = World::seeded(12);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let direct = world.send(&a, user(2), "first").unwrap().conversation;
+    for group in [ConversationId::direct(user(8), user(9)), direct] {
+        let mut send = world.send_record(&a, user(2), None, "to a group");
+        send.draft.target = Target::Group(group);
+        world.say(gateway, &[ToRouter::Send(send.clone())]);
+        world.settle();
+        let refused = world.outcome(gateway, send.request).unwrap().unwrap_err();
+        assert_eq!(
+            (refused.code, refused.reason.as_str()),
+            (Code::Forbidden, "group_id: not a group of this user")
+        );
+    }
+    assert_eq!(world.send(&a, user(2), "second").unwrap().seq, Seq(2));
 }

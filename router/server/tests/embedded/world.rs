@@ -12,6 +12,7 @@ use wire_base::code::Code;
 use wire_base::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId,
 };
+use wire_base::message::{Draft, Target};
 use wire_base::status::Status;
 use wire_base::status::{StatusCommand, StatusOf};
 use wire_link::codec::{BatchWriter, decode_from_router};
@@ -371,11 +372,13 @@ impl World {
     ) -> SendRecord {
         SendRecord {
             request: self.request(),
-            sender: from.user,
-            sender_device: from.device,
-            receiver: to,
             message_id: id,
-            body: body(text),
+            draft: Draft {
+                sender: from.user,
+                sender_device: from.device,
+                target: Target::Direct(to),
+                body: body(text),
+            },
         }
     }
 

@@ -152,13 +152,13 @@ fn check_segment(file: &impl DiskFile, name: String, first: Offset) -> Result<Se
             check.versions = Some((header.generation, header.fold_version));
             (header.salt, HEADER_BYTES as u64)
         }
-        Err(reason) => {
+        Err(fault) => {
             let next_group = find_group(file, None, 0, first)?;
             let resumes = next_group.map(|(position, group)| (position, group.first));
             check.damages.push(LogDamage {
                 position: 0,
                 offset: first,
-                reason,
+                reason: fault.reason(),
                 resumes,
             });
             let Some((position, group)) = next_group else {

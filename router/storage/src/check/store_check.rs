@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
 
-use router_records::row::{MessageRow, Row, key};
+use router_records::row::{Row, key};
 use wire_base::ids::{ConversationId, Offset, Seq};
+use wire_base::message::Message;
 
 use crate::store::{
     CHECKPOINT_END_KEY, Direction, FLUSHED_KEY, IDENTITY_KEY, Identity, Kv, KvError, PRUNE_FLOOR_KEY,
@@ -151,8 +152,8 @@ impl StoreCheck {
         match row {
             Row::Message(row) => {
                 self.is_flushed("message", row.offset);
-                self.follows(&row, *last);
-                *last = Some((row.conversation, row.seq));
+                self.follows(&row.message, *last);
+                *last = Some((row.message.conversation, row.message.seq));
             }
             Row::Dedupe(row) => {
                 self.is_flushed("outcome of a send", row.offset);
@@ -213,14 +214,14 @@ impl StoreCheck {
     }
 
     /// Retention deletes from the oldest on, so that what is left of a conversation has no gap.
-    fn follows(&mut self, row: &MessageRow, last: Option<(ConversationId, Seq)>) {
+    fn follows(&mut self, message: &Message, last: Option<(ConversationId, Seq)>) {
         if let Some((conversation, seq)) = last
-            && conversation == row.conversation
-            && row.seq != seq.next()
+            && conversation == message.conversation
+            && message.seq != seq.next()
         {
             self.find(format!(
                 "conversation {conversation}: message {} follows {}",
-                row.seq.0, seq.0
+                message.seq.0, seq.0
             ));
         }
     }

@@ -1,9 +1,11 @@
 use router_records::log::{DeviceInput, Input, LogRecord};
 use router_records::row::{
-    CheckpointRow, ConversationRow, InboxRow, Members, MessageRow, ReceiptRow, Row, key,
+    CheckpointRow, ConversationRow, InboxRow, Members, MessageRow, Pair, ReceiptRow, Row, key,
 };
 use wire_base::body::{Body, Content};
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UserId};
+
+use wire_base::message::Message;
 
 use super::*;
 use crate::disk::{Disk, DiskError, SimDisk};
@@ -286,19 +288,21 @@ fn id() -> ConversationId {
 
 fn message(seq: u64, offset: u64) -> MessageRow {
     MessageRow {
-        conversation: id(),
-        seq: Seq(seq),
         offset: Offset(offset),
-        message_id: MessageId::new(uuid::Uuid::from_u128(u128::from(seq))).unwrap(),
-        sender: user(1),
-        sender_device: DeviceId::DEFAULT,
-        timestamp: UnixMs(1),
-        body: Body {
-            content: Content::Text("hello"),
-            media_url: None,
-            kind: None,
-        }
-        .encode(),
+        message: Message {
+            conversation: id(),
+            seq: Seq(seq),
+            message_id: MessageId::new(uuid::Uuid::from_u128(u128::from(seq))).unwrap(),
+            sender: user(1),
+            sender_device: DeviceId::DEFAULT,
+            timestamp: UnixMs(1),
+            body: Body {
+                content: Content::Text("hello"),
+                media_url: None,
+                kind: None,
+            }
+            .encode(),
+        },
     }
 }
 
@@ -320,12 +324,12 @@ fn inbox(seq: u64, offset: u64) -> InboxRow {
 fn conversation() -> ConversationRow {
     ConversationRow {
         conversation: id(),
-        members: Members::Direct {
+        members: Members::Direct(Pair {
             low: user(1),
             high: user(2),
             low_sent: Seq(3),
             high_sent: Seq(0),
-        },
+        }),
         last_seq: Seq(3),
         last_offset: Offset(3),
         last_time: UnixMs(1),

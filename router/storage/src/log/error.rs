@@ -65,6 +65,19 @@ pub enum OpenError {
         /// The generation of the store.
         expected: u32,
     },
+    /// Another version of this program keeps its log differently.
+    #[error(
+        "{file} has log format {found}, this build has {expected}, and none is converted: run the version that wrote it on \
+         this data directory, or begin with an empty one"
+    )]
+    Version {
+        /// The segment.
+        file: String,
+        /// The format version in it.
+        found: u32,
+        /// The format version of this build.
+        expected: u32,
+    },
     /// Records that are not in the store were written for another fold.
     #[error(
         "{file} was written for fold version {found}, this build has {expected}, and {reason}: start the version that wrote \

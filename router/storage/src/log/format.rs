@@ -14,9 +14,8 @@ pub const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) const GROUP_MAGIC: [u8; 4] = *b"TGGR";
 const SEGMENT_MAGIC: [u8; 4] = *b"TGSG";
 const FOOTER_MAGIC: [u8; 4] = *b"TGSF";
-/// Segments of version 1 never had a footer.
-const VERSION: u32 = 2;
-const OLDEST_VERSION: u32 = 1;
+/// Raised when the layout of segments, groups or the records in them changes: every record of a segment is of its version.
+pub(super) const VERSION: u32 = 3;
 
 pub(crate) type HeaderBytes = [u8; HEADER_BYTES];
 pub(crate) type FooterBytes = [u8; FOOTER_BYTES];
@@ -28,6 +27,25 @@ pub(crate) struct SegmentHeader {
     pub(crate) fold_version: u32,
     pub(crate) salt: u64,
     pub(crate) first: Offset,
+}
+
+/// Why the header of a segment cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentFault {
+    /// It is not as it was written, for this reason.
+    Damaged(&'static str),
+    /// It is whole, and of this format version.
+    Version(u32),
+}
+
+impl SegmentFault {
+    /// Returns what is wrong, in words.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Damaged(reason) => reason,
+            Self::Version(_) => "another version of this program wrote it",
+        }
+    }
 }
 
 /// First bytes of a group.
@@ -75,10 +93,11 @@ impl SegmentHeader {
     }
 
     /// Returns the header, or what is wrong with it.
-    pub(crate) fn decode(bytes: &HeaderBytes) -> Result<Self, &'static str> {
-        check(bytes, SEGMENT_MAGIC)?;
-        if !(OLDEST_VERSION..=VERSION).contains(&u32_at(bytes, 4)) {
-            return Err("its format version is unknown");
+    pub(crate) fn decode(bytes: &HeaderBytes) -> Result<Self, SegmentFault> {
+        check(bytes, SEGMENT_MAGIC).map_err(SegmentFault::Damaged)?;
+        let version = u32_at(bytes, 4);
+        if version != VERSION {
+            return Err(SegmentFault::Version(version));
         }
         Ok(Self {
             generation: u32_at(bytes, 8),

@@ -5,7 +5,9 @@ use std::fmt;
 use wire_base::ids::Offset;
 
 use super::error::OpenError;
-use super::format::{Contents, FOOTER_BYTES, GroupHeader, HEADER_BYTES, SegmentHeader, segment_first};
+use super::format::{
+    Contents, FOOTER_BYTES, GroupHeader, HEADER_BYTES, SegmentFault, SegmentHeader, VERSION, segment_first,
+};
 use super::segmented::{LogConfig, Segment, create_segment, new_segment_header};
 use super::walk::{find_group, read_footer, walk};
 use crate::disk::{Disk, DiskError, DiskFile};
@@ -82,7 +84,17 @@ pub(crate) fn plan<D: Disk>(
                 plan.check_belongs(name, &header, config)?;
                 plan.take_segment(&file, name, header, unflushed, following)?;
             }
-            Err(reason) => plan.take_headless(&file, name, *first, reason, following.is_none())?,
+            Err(SegmentFault::Version(found)) => {
+                let (file, expected) = (name.clone(), VERSION);
+                return Err(OpenError::Version {
+                    file,
+                    found,
+                    expected,
+                });
+            }
+            Err(SegmentFault::Damaged(reason)) => {
+                plan.take_headless(&file, name, *first, reason, following.is_none())?
+            }
         }
     }
     plan.check_flushed(flushed)?;
@@ -357,16 +369,18 @@ impl Plan {
 pub(crate) fn read_segment_header(
     file: &impl DiskFile,
     first: Offset,
-) -> Result<Result<SegmentHeader, &'static str>, DiskError> {
+) -> Result<Result<SegmentHeader, SegmentFault>, DiskError> {
     let mut bytes = [0; HEADER_BYTES];
     if file.read_at(0, &mut bytes)? < HEADER_BYTES {
-        return Ok(Err("its header is cut off"));
+        return Ok(Err(SegmentFault::Damaged("its header is cut off")));
     }
     Ok(SegmentHeader::decode(&bytes).and_then(|header| {
         if header.first == first {
             Ok(header)
         } else {
-            Err("its header and its name give different offsets")
+            Err(SegmentFault::Damaged(
+                "its header and its name give different offsets",
+            ))
         }
     }))
 }

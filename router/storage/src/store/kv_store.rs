@@ -209,7 +209,7 @@ impl<K: Kv> Store for KvStore<K> {
             Direction::Backward,
             &mut |key, row| {
                 let row = pick!(row, Message).ok_or_else(|| misplaced(key))?;
-                bytes += row.body.len();
+                bytes += row.message.body.len();
                 if page.rows.len() >= limit || (bytes > bytes_max && !page.rows.is_empty()) {
                     page.more = true;
                     return Ok(ControlFlow::Break(()));
@@ -482,5 +482,5 @@ pub(crate) const FLUSHED_KEY: [u8; 2] = [key::TABLE_META, 2];
 pub(crate) const PRUNE_FLOOR_KEY: [u8; 2] = [key::TABLE_META, 3];
 pub(crate) const CHECKPOINT_END_KEY: [u8; 2] = [key::TABLE_META, 4];
 
-/// Raised when tables or keys change; a value's own layout has a version of its own.
-const SCHEMA: u32 = 1;
+/// Raised when tables, keys or values change: whether a store can be read is known before any row of it is.
+const SCHEMA: u32 = 2;

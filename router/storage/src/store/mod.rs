@@ -240,7 +240,10 @@ pub enum StoreError {
         reason: String,
     },
     /// Another version of this program keeps its rows differently.
-    #[error("the store has schema {found}, this build has {expected}")]
+    #[error(
+        "the store has schema {found}, this build has {expected}, and none is converted: run the version that wrote it on \
+         this data directory, or begin with an empty one"
+    )]
     Schema {
         /// The schema in the store.
         found: u32,

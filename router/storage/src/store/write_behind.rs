@@ -411,7 +411,7 @@ fn again(error: &StoreError) -> StoreError {
 /// Returns about what a row takes while it waits.
 fn row_bytes(row: &Row) -> usize {
     let body = match row {
-        Row::Message(row) => row.body.len(),
+        Row::Message(row) => row.message.body.len(),
         _ => 0,
     };
     size_of::<Row>() + body

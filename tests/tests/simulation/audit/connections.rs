@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, DeviceId, Position, Seq, SessionNumber, UnixMs, UserId};
 use wire_base::limits::WINDOW_BYTES_MAX;
+use wire_base::message::Message;
 use wire_base::status::StatusOf;
-use wire_link::{AckRecord, MessageRecord, SessionOpen, SessionOpened, StatusRecord};
+use wire_link::{AckRecord, SessionOpen, SessionOpened, StatusRecord};
 
 use super::ledger::Ledger;
 use super::receipts::Listener;
@@ -366,7 +367,7 @@ impl Connections {
         link: Link,
         connection: Connection,
         position: Position,
-        message: &MessageRecord,
+        message: &Message,
         ledger: &mut Ledger,
         findings: &mut Findings,
     ) {
@@ -596,7 +597,7 @@ impl Life {
     }
 
     /// Takes a message; returns the bytes that are in flight then.
-    fn deliver(&mut self, position: Position, message: &MessageRecord, findings: &mut Findings) -> usize {
+    fn deliver(&mut self, position: Position, message: &Message, findings: &mut Findings) -> usize {
         let (reader, last) = (self.reader, self.last);
         findings.check(
             last.is_none_or(|last| last < position),
@@ -722,7 +723,7 @@ impl Device {
 }
 
 /// Returns whether a message has to be sent to a device of one of its members.
-fn is_owed(reader: Reader, message: &MessageRecord, findings: &Findings) -> bool {
+fn is_owed(reader: Reader, message: &Message, findings: &Findings) -> bool {
     (message.sender, message.sender_device) != reader && !findings.is_expired(message.timestamp)
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
-use wire_link::{MessageRecord, SendRecord, SentRecord};
+use wire_base::message::{Draft, Message, Target};
+use wire_link::{SendRecord, SentRecord};
 
 use super::{Findings, Invariant};
 
@@ -22,7 +23,7 @@ type Writing = (ConversationId, UserId, Bytes);
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Messages that somebody was shown.
-    messages: BTreeMap<(ConversationId, Seq), MessageRecord>,
+    messages: BTreeMap<(ConversationId, Seq), Message>,
     /// What each place in a conversation was said to hold: shown, or answered to its sender.
     places: BTreeMap<(ConversationId, Seq), Key>,
     ids: BTreeMap<MessageId, BTreeSet<(Key, Seq)>>,
@@ -77,17 +78,17 @@ struct Asks {
 impl Ledger {
     /// Notes that a send is asked for; returns the newest seq that any sender of the conversation was told before.
     pub(super) fn handle_ask(&mut self, send: &SendRecord) -> Seq {
-        let conversation = ConversationId::direct(send.sender, send.receiver);
+        let conversation = conversation_of(&send.draft);
         self.members
             .entry(conversation)
             .or_default()
-            .extend([send.sender, send.receiver]);
-        let body = send.body.as_bytes().clone();
+            .extend(members_of(&send.draft));
+        let body = send.draft.body.as_bytes().clone();
         let writer = self
             .writings
-            .entry((conversation, send.sender, body.clone()))
+            .entry((conversation, send.draft.sender, body.clone()))
             .or_default();
-        writer.devices.insert(send.sender_device);
+        writer.devices.insert(send.draft.sender_device);
         writer.message_ids.insert(send.message_id);
         writer.asked += 1;
         if let Some(message_id) = send.message_id {
@@ -95,7 +96,7 @@ impl Ledger {
                 .asks
                 .entry(Key {
                     conversation,
-                    sender: send.sender,
+                    sender: send.draft.sender,
                     message_id,
                 })
                 .or_default();
@@ -117,10 +118,10 @@ impl Ledger {
         } = *sent;
         let key = Key {
             conversation,
-            sender: send.sender,
+            sender: send.draft.sender,
             message_id,
         };
-        let expected = ConversationId::direct(send.sender, send.receiver);
+        let expected = conversation_of(&send.draft);
         findings.check(conversation == expected, Invariant::Explicit, || {
             format!("a send to {expected} was answered for {conversation}")
         });
@@ -164,7 +165,11 @@ impl Ledger {
         self.claim_place(key, seq, findings);
         self.times.insert((conversation, seq), timestamp);
         self.write_at(
-            &(conversation, send.sender, send.body.as_bytes().clone()),
+            &(
+                conversation,
+                send.draft.sender,
+                send.draft.body.as_bytes().clone(),
+            ),
             seq,
             findings,
         );
@@ -174,18 +179,22 @@ impl Ledger {
 
     /// Notes that a send was refused for sure: this writing is in no conversation because of it.
     pub(super) fn handle_refused(&mut self, send: &SendRecord) {
-        let conversation = ConversationId::direct(send.sender, send.receiver);
-        let writing = (conversation, send.sender, send.body.as_bytes().clone());
+        let conversation = conversation_of(&send.draft);
+        let writing = (
+            conversation,
+            send.draft.sender,
+            send.draft.body.as_bytes().clone(),
+        );
         self.writings.entry(writing).or_default().refused += 1;
     }
 
     /// Returns whether a key was asked with several bodies.
     pub(super) fn is_contradicted(&self, send: &SendRecord) -> bool {
-        let conversation = ConversationId::direct(send.sender, send.receiver);
+        let conversation = conversation_of(&send.draft);
         send.message_id.is_some_and(|message_id| {
             let asks = self.asks.get(&Key {
                 conversation,
-                sender: send.sender,
+                sender: send.draft.sender,
                 message_id,
             });
             asks.is_some_and(|asks| asks.bodies.len() > 1)
@@ -193,7 +202,7 @@ impl Ledger {
     }
 
     /// Takes a message that somebody was shown.
-    pub(super) fn see(&mut self, message: &MessageRecord, findings: &mut Findings) {
+    pub(super) fn see(&mut self, message: &Message, findings: &mut Findings) {
         let place = (message.conversation, message.seq);
         if let Some(known) = self.messages.get(&place) {
             findings.check(known == message, Invariant::Once, || {
@@ -222,7 +231,7 @@ impl Ledger {
     }
 
     /// Checks that somebody asked for exactly this message to be sent.
-    fn check_written(&self, message: &MessageRecord, findings: &mut Findings) {
+    fn check_written(&self, message: &Message, findings: &mut Findings) {
         let writing = (
             message.conversation,
             message.sender,
@@ -267,7 +276,7 @@ impl Ledger {
         &mut self,
         user: UserId,
         position: Position,
-        message: &MessageRecord,
+        message: &Message,
         findings: &mut Findings,
     ) {
         let place = (message.conversation, message.seq);
@@ -376,19 +385,19 @@ impl Ledger {
             .filter(move |conversation| self.is_member(*conversation, user))
     }
 
-    pub(super) fn message(&self, conversation: ConversationId, seq: Seq) -> Option<&MessageRecord> {
+    pub(super) fn message(&self, conversation: ConversationId, seq: Seq) -> Option<&Message> {
         self.messages.get(&(conversation, seq))
     }
 
     /// Returns the newest message of a conversation that was shown to anybody.
-    pub(super) fn last(&self, conversation: ConversationId) -> Option<&MessageRecord> {
+    pub(super) fn last(&self, conversation: ConversationId) -> Option<&Message> {
         self.messages_of(conversation).next_back()
     }
 
     pub(super) fn messages_of(
         &self,
         conversation: ConversationId,
-    ) -> impl DoubleEndedIterator<Item = &MessageRecord> {
+    ) -> impl DoubleEndedIterator<Item = &Message> {
         let range = (conversation, Seq(0))..=(conversation, Seq(u64::MAX));
         self.messages.range(range).map(|(_, message)| message)
     }
@@ -487,5 +496,21 @@ impl Ledger {
                 format!("{conversation} is in the inbox of {user:?}, who is no member")
             });
         }
+    }
+}
+
+/// Returns where a draft goes.
+fn conversation_of(draft: &Draft) -> ConversationId {
+    match draft.target {
+        Target::Direct(receiver) => ConversationId::direct(draft.sender, receiver),
+        Target::Group(conversation) => conversation,
+    }
+}
+
+/// Returns whom a draft makes members: both of a direct conversation, nobody of a group.
+fn members_of(draft: &Draft) -> Vec<UserId> {
+    match draft.target {
+        Target::Direct(receiver) => vec![draft.sender, receiver],
+        Target::Group(_) => Vec::new(),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, Seq, UnixMs, UserId};
+use wire_base::message::Target;
 use wire_base::status::StatusOf;
 use wire_link::{
     ConversationsPageRecord, ConversationsRecord, FailedRecord, HistoryPageRecord, HistoryRecord, RequestId,
@@ -211,9 +212,11 @@ impl Reads {
         let user = asked.user;
         for summary in &page.conversations {
             let peer = ledger.peer(summary.conversation, user);
-            findings.check(peer == Some(summary.peer), Invariant::MembersOnly, || {
-                format!("{user:?} was shown {summary:?}")
-            });
+            findings.check(
+                peer.map(Target::Direct) == Some(summary.with),
+                Invariant::MembersOnly,
+                || format!("{user:?} was shown {summary:?}"),
+            );
             let told = known.told.get(&summary.conversation).copied().unwrap_or_default();
             findings.check(summary.last_seq >= told, Invariant::Durable, || {
                 format!("{user:?} was shown {summary:?} after seq {} was told", told.0)
@@ -363,7 +366,7 @@ fn expected(
     receipts: &Receipts,
 ) -> Option<(Seq, u64)> {
     let last = ledger.last(summary.conversation)?.seq;
-    if summary.peer == user {
+    if summary.with == Target::Direct(user) {
         return Some((last, 0));
     }
     let own = ledger.last_of(summary.conversation, user);

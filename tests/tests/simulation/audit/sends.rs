@@ -122,7 +122,12 @@ impl Questions {
     }
 
     fn check_line(&mut self, link: Link, send: &SendRecord, sent: &SentRecord, findings: &mut Findings) {
-        let line = (link, send.sender, send.sender_device, sent.conversation);
+        let line = (
+            link,
+            send.draft.sender,
+            send.draft.sender_device,
+            sent.conversation,
+        );
         let line = self.lines.entry(line).or_default();
         let before = line.range(..sent.request).next_back().map(|(_, seq)| *seq);
         let after = line.range(sent.request..).next().map(|(_, seq)| *seq);

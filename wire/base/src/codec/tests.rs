@@ -49,6 +49,20 @@ fn a_value_outside_its_bounds_is_refused() {
 }
 
 #[test]
+fn a_target_is_a_kind_and_an_id_and_another_kind_is_refused() {
+    let user = UserId::new(7).unwrap();
+    assert_eq!(bytes(&Target::Direct(user)), [1, 7, 0, 0, 0, 0, 0, 0, 0]);
+    let group = ConversationId::new(uuid::Uuid::from_u128(9)).unwrap();
+    let mut expected = vec![2; 17];
+    expected[1..].copy_from_slice(group.get().as_bytes());
+    assert_eq!(bytes(&Target::Group(group)), expected);
+    for kind in [0, 3] {
+        let refused = read::<Target>(&[kind, 7, 0, 0, 0, 0, 0, 0, 0]).unwrap_err();
+        assert_eq!(refused.to_string(), format!("target kind: unknown kind {kind}"));
+    }
+}
+
+#[test]
 fn every_code_and_status_keeps_its_byte_and_its_word() {
     for (index, code) in Code::ALL.into_iter().enumerate() {
         assert_eq!(code as usize, index + 1);

@@ -1,7 +1,8 @@
 //! Client role: what a client says, put together.
 
 use super::write::Writer;
-use crate::{Command, Conversations, Hello, History, Presence, Request, Send, Target, Typing};
+use crate::{Command, Conversations, Hello, History, Presence, Request, Send, Typing};
+use wire_base::message::Target;
 use wire_base::status::{StatusCommand, StatusOf};
 
 /// Appends one command as a JSON object.
@@ -59,7 +60,7 @@ fn write_send(json: &mut Writer<'_>, send: &Send<'_>) {
 
 fn write_target(json: &mut Writer<'_>, target: Target) {
     match target {
-        Target::User(user) => json.number(r#","receiver_id":"#, user.get()),
+        Target::Direct(user) => json.number(r#","receiver_id":"#, user.get()),
         Target::Group(group) => json.uuid(r#","group_id":"#, group.get()),
     }
 }

@@ -1,9 +1,11 @@
 //! Server role: what the server says, put together.
 
+use wire_base::message::Target;
+
 use super::write::Writer;
 use crate::{
-    ConversationSummary, ConversationsPage, Event, Failure, HistoryPage, Message, Rejected, Sent,
-    StatusUpdate, Target, Welcome,
+    ConversationSummary, ConversationsPage, Event, Failure, HistoryPage, Rejected, Sent, ShownMessage,
+    StatusUpdate, Welcome,
 };
 
 /// Appends one event as a JSON object.
@@ -59,9 +61,14 @@ pub(crate) const MESSAGE_CURSOR_AT: usize = MESSAGE_OPEN.len() + CURSOR_FIELD.le
 const MESSAGE_OPEN: &str = r#"{"type":"message""#;
 const CURSOR_FIELD: &str = r#","cursor":"#;
 
-fn write_message(json: &mut Writer<'_>, message: &Message<'_>) {
+fn write_message(json: &mut Writer<'_>, shown: &ShownMessage<'_>) {
+    let ShownMessage {
+        cursor,
+        group,
+        message,
+    } = shown;
     json.raw(MESSAGE_OPEN);
-    if let Some(cursor) = message.cursor {
+    if let Some(cursor) = *cursor {
         json.cursor(CURSOR_FIELD, cursor);
     }
     json.uuid(r#","message_id":"#, message.message_id.get());
@@ -69,7 +76,7 @@ fn write_message(json: &mut Writer<'_>, message: &Message<'_>) {
     json.number(r#","seq":"#, message.seq.0);
     json.number(r#","sender_id":"#, message.sender.get());
     json.number(r#","sender_device":"#, message.sender_device.get());
-    if let Some(group) = message.group {
+    if let Some(group) = group {
         json.uuid(r#","group_id":"#, group.get());
     }
     json.body(&message.body);
@@ -173,7 +180,7 @@ fn write_conversations(json: &mut Writer<'_>, page: &ConversationsPage<'_>) {
 fn write_summary(json: &mut Writer<'_>, summary: &ConversationSummary<'_>) {
     json.uuid(r#"{"conversation_id":"#, summary.conversation.get());
     match summary.with {
-        Target::User(user) => json.number(r#","other_user_id":"#, user.get()),
+        Target::Direct(user) => json.number(r#","other_user_id":"#, user.get()),
         Target::Group(group) => json.uuid(r#","group_id":"#, group.get()),
     }
     match summary.last_message {

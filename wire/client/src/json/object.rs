@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use wire_base::body::BodyError;
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, DeviceId, GroupId, MessageId, Position, Seq, UserId};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
 
 /// A field that is not what it should be; the reason starts with its name.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,8 +138,8 @@ impl<'a> Field<'a> {
         Ok(self.uuid()?.and_then(ConversationId::new))
     }
 
-    pub(super) fn group_id(self) -> Result<Option<GroupId>, BadField> {
-        Ok(self.uuid()?.and_then(GroupId::new))
+    pub(super) fn group_id(self) -> Result<Option<ConversationId>, BadField> {
+        Ok(self.uuid()?.and_then(ConversationId::new))
     }
 
     pub(super) fn user_id(self) -> Result<Option<UserId>, BadField> {

@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::object::{BadField, Field, fields, read_object};
-use crate::{Command, Conversations, Hello, History, Presence, Request, Send, SendBody, Target, Typing};
+use wire_base::message::Target;
+
+use crate::{Command, Conversations, Hello, History, Presence, Request, Send, SendBody, Typing};
 use wire_base::body::{Body, BodyError, Content};
 use wire_base::code::Code;
 use wire_base::ids::MessageId;
@@ -202,7 +204,7 @@ fn parse_send<'a>(fields: &CommandFields<'a>) -> Result<Send<'a>, BadField> {
 
 fn parse_target(fields: &CommandFields<'_>) -> Result<Target, BadField> {
     match (fields.receiver_id().user_id()?, fields.group_id().group_id()?) {
-        (Some(user), None) => Ok(Target::User(user)),
+        (Some(user), None) => Ok(Target::Direct(user)),
         (None, Some(group)) => Ok(Target::Group(group)),
         (None, None) => Err(fields.receiver_id().bad("missing, and so is group_id")),
         (Some(_), Some(_)) => Err(fields.receiver_id().bad("give either receiver_id or group_id")),

@@ -7,13 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::object::{BadField, Field, JSON_INTEGER_MAX, fields, read_object};
 use crate::{
-    ConversationSummary, ConversationsPage, Event, Failure, HistoryPage, Message, Rejected, Sent,
-    StatusUpdate, Target, Welcome, WelcomeLimits,
+    ConversationSummary, ConversationsPage, Event, Failure, HistoryPage, Rejected, Sent, ShownMessage,
+    StatusUpdate, Welcome, WelcomeLimits,
 };
 use wire_base::body::{Body, Content};
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, DeviceId, GroupId, MessageId, Position, Seq, UnixMs, UserId};
+use wire_base::ids::{ConversationId, DeviceId, Position, Seq, UnixMs};
 use wire_base::limits::{BATCH_MESSAGES_MAX, PAGE_LIMIT_MAX};
+use wire_base::message::{Message, Target};
 use wire_base::status::Status;
 
 /// Takes one text frame apart and hands over every event of it, in order; a batch is flattened.
@@ -244,7 +245,7 @@ fn parse_summary<'a>(
     last_message: Option<&'a str>,
 ) -> Result<ConversationSummary<'a>, BadField> {
     let with = match (item.other_user_id().user_id()?, item.group_id().group_id()?) {
-        (Some(user), None) => Target::User(user),
+        (Some(user), None) => Target::Direct(user),
         (None, Some(group)) => Target::Group(group),
         _ => return Err(item.other_user_id().bad("must be there, or group_id")),
     };
@@ -262,19 +263,17 @@ fn parse_summary<'a>(
     })
 }
 
-/// A message whose texts may have had escapes and whose ciphertext was base64: what [`Message`] borrows from.
+/// A message whose texts may have had escapes and whose ciphertext was base64: what [`ShownMessage`] borrows from.
 struct MessageParts<'a> {
     cursor: Option<Position>,
-    message_id: MessageId,
-    conversation: ConversationId,
-    seq: Seq,
-    sender: UserId,
-    sender_device: DeviceId,
-    group: Option<GroupId>,
+    group: Option<ConversationId>,
+    message: Message<BodyParts<'a>>,
+}
+
+struct BodyParts<'a> {
     content: ContentParts<'a>,
     media_url: Option<Cow<'a, str>>,
     kind: Option<Cow<'a, str>>,
-    timestamp: UnixMs,
 }
 
 enum ContentParts<'a> {
@@ -291,38 +290,37 @@ impl<'a> MessageParts<'a> {
             DeviceId::from_stored(device as u32).ok_or_else(|| fields.sender_device().bad("no device"))?;
         Ok(Self {
             cursor: fields.cursor().cursor()?,
-            message_id: fields.message_id().required(Field::message_id)?,
-            conversation: fields.conversation_id().required(Field::conversation_id)?,
-            seq: fields.seq().required(Field::seq)?,
-            sender: fields.sender_id().required(Field::user_id)?,
-            sender_device,
             group: fields.group_id().group_id()?,
-            content: parse_content(fields)?,
-            media_url: fields.media_url().text()?,
-            kind: fields.kind().text()?,
-            timestamp: parse_time(fields.timestamp())?,
+            message: Message {
+                conversation: fields.conversation_id().required(Field::conversation_id)?,
+                seq: fields.seq().required(Field::seq)?,
+                message_id: fields.message_id().required(Field::message_id)?,
+                sender: fields.sender_id().required(Field::user_id)?,
+                sender_device,
+                timestamp: parse_time(fields.timestamp())?,
+                body: BodyParts {
+                    content: parse_content(fields)?,
+                    media_url: fields.media_url().text()?,
+                    kind: fields.kind().text()?,
+                },
+            },
         })
     }
 
-    fn view(&self) -> Message<'_> {
-        let content = match &self.content {
+    fn view(&self) -> ShownMessage<'_> {
+        let body = &self.message.body;
+        let content = match &body.content {
             ContentParts::Text(text) => Content::Text(text),
             ContentParts::Ciphertext(bytes) => Content::Ciphertext(bytes),
         };
-        Message {
+        ShownMessage {
             cursor: self.cursor,
-            message_id: self.message_id,
-            conversation: self.conversation,
-            seq: self.seq,
-            sender: self.sender,
-            sender_device: self.sender_device,
             group: self.group,
-            body: Body {
+            message: self.message.with_body(Body {
                 content,
-                media_url: self.media_url.as_deref(),
-                kind: self.kind.as_deref(),
-            },
-            timestamp: self.timestamp,
+                media_url: body.media_url.as_deref(),
+                kind: body.kind.as_deref(),
+            }),
         }
     }
 }

@@ -7,6 +7,7 @@ use wire_base::body::{Body, Content};
 use wire_base::ids::{
     ConnectionHandle, ConversationId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId,
 };
+use wire_base::message::{Draft, Target};
 use wire_base::samples::*;
 
 fn request() -> impl Strategy<Value = RequestId> {
@@ -56,24 +57,12 @@ fn to_router() -> impl Strategy<Value = ToRouter> {
                 window,
             },
         );
-    let send = (
-        request(),
-        user(),
-        stored_device(),
-        user(),
-        option::of(message_id()),
-        body(),
-    )
-        .prop_map(
-            |(request, sender, sender_device, receiver, message_id, body)| SendRecord {
-                request,
-                sender,
-                sender_device,
-                receiver,
-                message_id,
-                body,
-            },
-        );
+    let send =
+        (request(), option::of(message_id()), draft()).prop_map(|(request, message_id, draft)| SendRecord {
+            request,
+            message_id,
+            draft,
+        });
     let ack =
         (user(), stored_device(), session(), position()).prop_map(|(user, device, session, position)| {
             AckRecord {
@@ -125,33 +114,10 @@ fn to_router() -> impl Strategy<Value = ToRouter> {
     ]
 }
 
-fn message() -> impl Strategy<Value = MessageRecord> {
-    (
-        conversation(),
-        seq(),
-        message_id(),
-        user(),
-        stored_device(),
-        time(),
-        body(),
-    )
-        .prop_map(
-            |(conversation, seq, message_id, sender, sender_device, timestamp, body)| MessageRecord {
-                conversation,
-                seq,
-                message_id,
-                sender,
-                sender_device,
-                timestamp,
-                body,
-            },
-        )
-}
-
 fn summary() -> impl Strategy<Value = SummaryRecord> {
     (
         conversation(),
-        user(),
+        target(),
         option::of(body()),
         time(),
         seq(),
@@ -161,10 +127,10 @@ fn summary() -> impl Strategy<Value = SummaryRecord> {
         seq(),
     )
         .prop_map(
-            |(conversation, peer, last_body, last_time, last_seq, next, unread, delivered, read)| {
+            |(conversation, with, last_body, last_time, last_seq, next, unread, delivered, read)| {
                 SummaryRecord {
                     conversation,
-                    peer,
+                    with,
                     last_body,
                     last_time,
                     last_seq,
@@ -477,17 +443,19 @@ fn bodies_are_slices_of_the_batch() {
     .encode();
     let send = SendRecord {
         request: RequestId(1),
-        sender: user_one(),
-        sender_device: DeviceId::API,
-        receiver: user_one(),
         message_id: MessageId::new(uuid::Uuid::from_u128(1)),
-        body,
+        draft: Draft {
+            sender: user_one(),
+            sender_device: DeviceId::API,
+            target: Target::Direct(user_one()),
+            body,
+        },
     };
     let batch = batch_of(&[ToRouter::Send(send)]);
     let Some(Ok(ToRouter::Send(read))) = decode_to_router(batch.clone()).next() else {
         panic!("one send")
     };
-    let body = read.body.as_bytes().as_ptr_range();
+    let body = read.draft.body.as_bytes().as_ptr_range();
     assert!(batch.as_ptr_range().contains(&body.start) && body.end <= batch.as_ptr_range().end);
 }
 
@@ -530,7 +498,7 @@ fn an_endless_list_is_the_routers_mistake() {
 fn a_page_that_is_cut_goes_on_behind_the_last_that_is_shown() {
     let summary = |next: &str| SummaryRecord {
         conversation: ConversationId::new(uuid::Uuid::from_u128(1)).unwrap(),
-        peer: UserId::new(1).unwrap(),
+        with: Target::Direct(user_one()),
         last_body: None,
         last_time: UnixMs(1),
         last_seq: Seq(1),

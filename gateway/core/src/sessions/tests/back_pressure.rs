@@ -43,7 +43,10 @@ fn a_full_link_stops_the_reading_of_those_who_ask_and_loses_nothing() {
     world.tick();
     let sends = sends(&mut world);
     assert_eq!(
-        sends.iter().map(|send| send.body.clone()).collect::<Vec<_>>(),
+        sends
+            .iter()
+            .map(|send| send.draft.body.clone())
+            .collect::<Vec<_>>(),
         [body("first"), body("second"), body("third")]
     );
     assert!(!world.client(busy).is_paused);

@@ -37,11 +37,13 @@ fn a_send_becomes_a_record_and_its_answer_sent() {
     .encode();
     let expected = SendRecord {
         request: sends[0].request,
-        sender: user(1),
-        sender_device: DeviceId::DEFAULT,
-        receiver: user(2),
         message_id: Some(mid),
-        body,
+        draft: Draft {
+            sender: user(1),
+            sender_device: DeviceId::DEFAULT,
+            target: Target::Direct(user(2)),
+            body,
+        },
     };
     assert_eq!(sends, [expected]);
     assert_eq!(world.hub.stats().pending, 1);
@@ -187,7 +189,7 @@ fn pages_are_shown_to_the_client_that_asked() {
     };
     let summary = |last_body, next: &str| SummaryRecord {
         conversation,
-        peer: user(2),
+        with: Target::Direct(user(2)),
         last_body,
         last_time: START,
         last_seq: Seq(8),
@@ -336,7 +338,7 @@ fn a_page_of_conversations_is_cut_to_fit_a_frame_and_goes_on_behind_the_last_tha
     let request = requests(&mut world)[0];
     let summary = |n: u64| SummaryRecord {
         conversation: ConversationId::direct(user(1), user(n)),
-        peer: user(n),
+        with: Target::Direct(user(n)),
         last_body: Some(body(&"\u{1}".repeat(9_000))),
         last_time: START,
         last_seq: Seq(1),
@@ -510,7 +512,7 @@ fn a_batch_is_run_in_order_and_each_command_answered_alone() {
     assert_eq!(
         sends(&mut world)
             .iter()
-            .map(|send| send.body.clone())
+            .map(|send| send.draft.body.clone())
             .collect::<Vec<_>>(),
         [body("x"), body("y")]
     );

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use router_records::log::{Input, LogRecord, SendInput};
 use router_records::row::{
-    ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, ReceiptRow, UserConversationRow,
+    ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, Pair, ReceiptRow,
+    UserConversationRow,
 };
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, Offset, Position, Seq, UnixMs, UserId};
+use wire_base::message::{Message, Target};
 use wire_base::status::Status;
 
 use super::store::MapStore;
@@ -74,11 +76,16 @@ impl Model {
 
     fn send(&mut self, offset: u64, send: &SendInput) -> SendOutcome {
         let SendInput {
-            sender,
-            receiver,
             message_id,
-            ..
+            ref draft,
         } = *send;
+        let sender = draft.sender;
+        let Target::Direct(receiver) = draft.target else {
+            return SendOutcome::Rejected {
+                code: Code::Forbidden,
+                reason: "group_id: not a group of this user",
+            };
+        };
         let conversation = ConversationId::direct(sender, receiver);
         let key = SendKey {
             conversation,
@@ -86,7 +93,7 @@ impl Model {
             message_id,
         };
         if let Some(first) = self.store.index.get(&key) {
-            return if first.hash == send.body.hash() {
+            return if first.hash == draft.body.hash() {
                 SendOutcome::Sent {
                     message_id,
                     conversation,
@@ -105,14 +112,16 @@ impl Model {
         self.store.messages.insert(
             (conversation, seq),
             MessageRow {
-                conversation,
-                seq,
                 offset: Offset(offset),
-                message_id,
-                sender,
-                sender_device: send.sender_device,
-                timestamp: self.time,
-                body: send.body.clone(),
+                message: Message {
+                    conversation,
+                    seq,
+                    message_id,
+                    sender,
+                    sender_device: draft.sender_device,
+                    timestamp: self.time,
+                    body: draft.body.clone(),
+                },
             },
         );
         let index = DedupeRow {
@@ -120,7 +129,7 @@ impl Model {
             sender,
             conversation,
             seq,
-            hash: send.body.hash(),
+            hash: draft.body.hash(),
             timestamp: self.time,
             offset: Offset(offset),
         };
@@ -129,17 +138,18 @@ impl Model {
         let sent_by = |user| {
             self.store
                 .messages_of(conversation)
-                .filter(|row| row.sender == user)
-                .map(|row| row.seq)
+                .map(|row| &row.message)
+                .filter(|message| message.sender == user)
+                .map(|message| message.seq)
                 .max()
                 .unwrap_or_default()
         };
-        let members = Members::Direct {
+        let members = Members::Direct(Pair {
             low,
             high,
             low_sent: sent_by(low),
             high_sent: sent_by(high),
-        };
+        });
         let row = ConversationRow {
             conversation,
             members,
@@ -148,12 +158,8 @@ impl Model {
             last_time: self.time,
         };
         self.store.conversations.insert(conversation, row);
-        for (user, peer) in [(low, high), (high, low)] {
-            let row = UserConversationRow {
-                user,
-                conversation,
-                peer,
-            };
+        for user in [low, high] {
+            let row = UserConversationRow { user, conversation };
             self.store.user_conversations.insert((user, conversation), row);
         }
         self.entry(receiver, position(offset, 1), conversation, seq);
@@ -191,7 +197,7 @@ impl Model {
         let Some(conversation) = self.store.conversations.get(&mark.conversation) else {
             return;
         };
-        let Members::Direct { low, high, .. } = conversation.members;
+        let Members::Direct(Pair { low, high, .. }) = conversation.members;
         if mark.user != low && mark.user != high {
             return;
         }
@@ -222,7 +228,7 @@ impl Model {
                 status: mark.status,
                 seq,
                 message_id: mark.message_id,
-                peer: (peer != mark.user).then_some(peer),
+                told: [peer].into_iter().filter(|peer| *peer != mark.user).collect(),
                 except: is_read.then_some(mark.device),
             });
         }

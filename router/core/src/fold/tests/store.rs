@@ -9,6 +9,7 @@ use wire_base::ids::{ConversationId, DeviceId, Position, Seq, UserId};
 
 use crate::dedupe::SendKey;
 use crate::fold::{Loaded, Lookup};
+use crate::membership::Conversation;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct MapStore {
@@ -26,7 +27,8 @@ impl MapStore {
         for row in rows {
             match row.clone() {
                 Row::Message(row) => {
-                    self.messages.insert((row.conversation, row.seq), row);
+                    self.messages
+                        .insert((row.message.conversation, row.message.seq), row);
                 }
                 Row::Dedupe(row) => {
                     let DedupeRow {
@@ -66,7 +68,9 @@ impl MapStore {
 
     pub(super) fn load(&self, lookup: Lookup) -> Loaded {
         match lookup {
-            Lookup::Conversation(id) => Loaded::Conversation(id, self.conversations.get(&id).copied()),
+            Lookup::Conversation(id) => {
+                Loaded::Conversation(id, self.conversations.get(&id).copied().map(Conversation::from))
+            }
             Lookup::Dedupe(key) => Loaded::Dedupe(key, self.index.get(&key).copied()),
             Lookup::Receipt(conversation, user) => Loaded::Receipt(
                 conversation,
@@ -94,7 +98,7 @@ impl MapStore {
     pub(super) fn messages_of(&self, conversation: ConversationId) -> impl Iterator<Item = &MessageRow> {
         self.messages
             .values()
-            .filter(move |row| row.conversation == conversation)
+            .filter(move |row| row.message.conversation == conversation)
     }
 }
 

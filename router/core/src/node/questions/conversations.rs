@@ -14,10 +14,10 @@ use wire_link::{
     ConversationsPageRecord, ConversationsRecord, FromRouter, PAGE_BODY_BYTES_MAX, RequestId, SummaryRecord,
 };
 
-use super::{Stage, Step, UNREADABLE, message_record, watermarks};
+use super::{Stage, Step, UNREADABLE};
 use crate::admission::Refusal;
 use crate::node::{Answer, Node, Question, Summary};
-use crate::receipts::{peer, unread};
+use crate::receipts::{unread, watermarks};
 
 /// A page in the making.
 #[derive(Debug)]
@@ -133,11 +133,11 @@ impl Node {
 /// Returns a conversation as one of its members sees it, by its activity.
 fn shown_to(user: UserId, read: Summary) -> Option<(Activity, SummaryRecord)> {
     let state = read.state?; // As of the moment of the message and the watermarks.
-    let peer = peer(&state, user)?;
-    let last = read.last.map(message_record);
+    let with = state.target(user)?;
+    let last = read.last.map(|row| row.message);
     let shown = last.filter(|message| matches!(message.body.decode().content, Content::Text(_)));
     let own = read.receipts.iter().find(|row| row.user == user);
-    let (delivered, of_peer) = watermarks(&read.receipts, peer);
+    let (delivered, read_by_all) = watermarks(&read.receipts, state.membership.watched_by(user));
     let activity = Activity {
         last_time: state.last_time,
         last_offset: state.last_offset,
@@ -145,14 +145,14 @@ fn shown_to(user: UserId, read: Summary) -> Option<(Activity, SummaryRecord)> {
     };
     let summary = SummaryRecord {
         conversation: read.conversation,
-        peer,
+        with,
         last_body: shown.map(|message| message.body),
         last_time: state.last_time,
         last_seq: state.last_seq,
         next: activity.to_text(),
         unread: unread(&state, own, user),
         delivered,
-        read: of_peer,
+        read: read_by_all,
     };
     Some((activity, summary))
 }

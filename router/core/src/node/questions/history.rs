@@ -2,10 +2,10 @@
 
 use wire_link::{FromRouter, HistoryPageRecord, HistoryRecord, PAGE_BODY_BYTES_MAX};
 
-use super::{NOT_A_MEMBER, Stage, Step, UNREADABLE, message_record, watermarks};
+use super::{NOT_A_MEMBER, Stage, Step, UNREADABLE};
 use crate::admission::Refusal;
 use crate::node::{Answer, Node, Question};
-use crate::receipts::peer;
+use crate::receipts::watermarks;
 
 impl Node {
     pub(super) fn begin_history(&mut self, record: HistoryRecord) -> Step {
@@ -35,11 +35,14 @@ impl Node {
             ..
         } = *record;
         let state = self.state_of(conversation, state);
-        let peer = state.and_then(|state| peer(&state, user)).ok_or(NOT_A_MEMBER)?;
+        let membership = state
+            .map(|state| state.membership)
+            .filter(|membership| membership.contains(user))
+            .ok_or(NOT_A_MEMBER)?;
         let mut messages = Vec::with_capacity(rows.len());
         let mut bytes = 0;
         for row in rows {
-            let message = message_record(row);
+            let message = row.message;
             bytes += message.body.len();
             if bytes > PAGE_BODY_BYTES_MAX && !messages.is_empty() {
                 more = true;
@@ -47,7 +50,7 @@ impl Node {
             }
             messages.push(message);
         }
-        let (delivered, read) = watermarks(&receipts, peer);
+        let (delivered, read) = watermarks(&receipts, membership.watched_by(user));
         self.stats.history_pages += 1;
         Ok(Step::Answer(FromRouter::HistoryPage(HistoryPageRecord {
             request,

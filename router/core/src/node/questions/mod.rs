@@ -6,16 +6,16 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use router_records::row::{ConversationRow, MessageRow, ReceiptRow};
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, Seq, UserId};
-use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, MessageRecord, RequestId, StatusRecord};
+use wire_base::ids::{ConversationId, UserId};
+use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, RequestId, StatusRecord};
 
 use super::condition::{Condition, StoreFault};
 use super::intention::Purpose;
 use super::{Answer, Node, Question};
 use crate::admission::Refusal;
 use crate::fair_queue::FairQueue;
+use crate::membership::Conversation;
 use crate::sessions::LinkId;
 use conversations::Scan;
 use status::StatusStage;
@@ -266,30 +266,11 @@ impl Node {
     }
 
     /// Returns the state of a conversation: what memory has is newer than what was read.
-    fn state_of(&self, id: ConversationId, read: Option<ConversationRow>) -> Option<ConversationRow> {
+    fn state_of(&self, id: ConversationId, read: Option<Conversation>) -> Option<Conversation> {
         match self.folds.conversation(id) {
-            Some(row) => row.copied(),
+            Some(state) => state.cloned(),
             None => read,
         }
-    }
-}
-
-/// Returns the watermarks of a member among those of a conversation.
-fn watermarks(receipts: &[ReceiptRow], user: UserId) -> (Seq, Seq) {
-    let row = receipts.iter().find(|row| row.user == user);
-    row.map_or((Seq(0), Seq(0)), |row| (row.delivered, row.read))
-}
-
-/// Returns a stored message as it travels.
-pub fn message_record(row: MessageRow) -> MessageRecord {
-    MessageRecord {
-        conversation: row.conversation,
-        seq: row.seq,
-        message_id: row.message_id,
-        sender: row.sender,
-        sender_device: row.sender_device,
-        timestamp: row.timestamp,
-        body: row.body,
     }
 }
 

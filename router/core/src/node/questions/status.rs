@@ -1,7 +1,6 @@
 //! A watermark that is to move: which message is meant, and may this user say so?
 
 use router_records::log::{Input, LogRecord, StatusInput};
-use router_records::row::{ConversationRow, MessageRow};
 use wire_base::ids::{ConversationId, MessageId, Seq};
 use wire_base::status::StatusOf;
 use wire_link::{FromRouter, StatusRecord};
@@ -9,10 +8,10 @@ use wire_link::{FromRouter, StatusRecord};
 use super::{Stage, Step, UNREADABLE};
 use crate::admission::{NOT_RECEIVED, Refusal, check_status, received};
 use crate::fold::{Loaded, Lookup};
+use crate::membership::Conversation;
 use crate::node::condition::UNAVAILABLE;
 use crate::node::group::ReplyTo;
 use crate::node::{Answer, NamedMessage, Node, Question};
-use crate::receipts::peer;
 use crate::sessions::LinkId;
 
 /// What is looked for.
@@ -48,7 +47,7 @@ impl Node {
             }
             StatusOf::Seq(conversation, seq) => match self.folds.conversation(conversation) {
                 Some(state) => {
-                    let state = state.copied();
+                    let state = state.cloned();
                     self.find_place(link, record, state, conversation, seq)
                 }
                 None => {
@@ -84,13 +83,14 @@ impl Node {
             ) => {
                 let found = rows
                     .iter()
-                    .find(|row| row.sender != record.user || is_with_oneself);
-                if let Some(row) = found {
-                    return self.log_status(link, &record, conversation, row.seq, row.message_id);
+                    .map(|row| &row.message)
+                    .find(|message| message.sender != record.user || is_with_oneself);
+                if let Some(message) = found {
+                    return self.log_status(link, &record, conversation, message.seq, message.message_id);
                 }
-                let before = match rows.last() {
-                    Some(MessageRow { seq: Seq(1), .. }) => return Err(NOT_RECEIVED),
-                    Some(row) if step + 1 < OWN_ROWS_MAX.len() => row.seq,
+                let before = match rows.last().map(|row| row.message.seq) {
+                    Some(Seq(1)) => return Err(NOT_RECEIVED),
+                    Some(seq) if step + 1 < OWN_ROWS_MAX.len() => seq,
                     // What came before is past retention, or far behind own messages: nobody is left to tell.
                     _ => return Ok(Step::Answer(FromRouter::Done(record.request))),
                 };
@@ -124,12 +124,12 @@ impl Node {
         &mut self,
         _link: LinkId,
         record: StatusRecord,
-        state: Option<ConversationRow>,
+        state: Option<Conversation>,
         conversation: ConversationId,
         seq: Seq,
     ) -> Result<Step, Refusal> {
         let seq = check_status(state.as_ref(), record.user, seq)?;
-        let is_with_oneself = state.and_then(|state| peer(&state, record.user)) == Some(record.user);
+        let is_with_oneself = state.is_some_and(|state| state.membership.is_of_one());
         let stage = StatusStage::Place {
             conversation,
             before: seq.next(),

@@ -10,13 +10,15 @@ mod write_behind;
 
 use bytes::Bytes;
 use router_records::row::{
-    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, ReceiptRow, Row,
-    UserConversationRow,
+    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, Pair, ReceiptRow,
+    Row, UserConversationRow,
 };
 use wire_base::body::{Body, BodyHash, Content, EncodedBody};
 use wire_base::ids::{
     ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs, UserId,
 };
+
+use wire_base::message::Message;
 
 use super::*;
 
@@ -109,14 +111,16 @@ fn body(text: &str) -> EncodedBody {
 
 fn message_row(conversation_number: u128, seq: u64, offset: u64, text: &str) -> MessageRow {
     MessageRow {
-        conversation: conversation(conversation_number),
-        seq: Seq(seq),
         offset: Offset(offset),
-        message_id: message_id(u128::from(offset) + 1),
-        sender: user(1),
-        sender_device: DeviceId::API,
-        timestamp: UnixMs(1_000 + offset),
-        body: body(text),
+        message: Message {
+            conversation: conversation(conversation_number),
+            seq: Seq(seq),
+            message_id: message_id(u128::from(offset) + 1),
+            sender: user(1),
+            sender_device: DeviceId::API,
+            timestamp: UnixMs(1_000 + offset),
+            body: body(text),
+        },
     }
 }
 
@@ -155,12 +159,12 @@ fn device_row(user_number: u64, device_number: u32) -> DeviceRow {
 fn conversation_row(number: u128, last_seq: u64) -> ConversationRow {
     ConversationRow {
         conversation: conversation(number),
-        members: Members::Direct {
+        members: Members::Direct(Pair {
             low: user(1),
             high: user(2),
             low_sent: Seq(1),
             high_sent: Seq(0),
-        },
+        }),
         last_seq: Seq(last_seq),
         last_offset: Offset(last_seq * 10),
         last_time: UnixMs(3),
@@ -180,7 +184,6 @@ fn user_conversation_row(user_number: u64, conversation_number: u128) -> UserCon
     UserConversationRow {
         user: user(user_number),
         conversation: conversation(conversation_number),
-        peer: user(8),
     }
 }
 

@@ -136,7 +136,7 @@ fn history_is_newest_first_and_bounded_by_count_and_bytes<E: Engine>() {
             .messages_before(conversation(5), before.map(Seq), limit, bytes_max)
             .unwrap();
         (
-            page.rows.iter().map(|row| row.seq.0).collect::<Vec<_>>(),
+            page.rows.iter().map(|row| row.message.seq.0).collect::<Vec<_>>(),
             page.more,
         )
     };
@@ -354,7 +354,7 @@ fn rows_of_another_version_are_refused<E: Engine>() {
         "{error}"
     );
     let mut identity = store.kv.get(&IDENTITY_KEY).unwrap().unwrap();
-    identity[0] = 2;
+    identity[0] = 1;
     store
         .kv
         .apply(&Batch {
@@ -367,8 +367,8 @@ fn rows_of_another_version_are_refused<E: Engine>() {
         matches!(
             error,
             StoreError::Schema {
-                found: 2,
-                expected: 1
+                found: 1,
+                expected: 2
             }
         ),
         "{error}"

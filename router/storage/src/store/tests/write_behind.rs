@@ -80,7 +80,10 @@ fn a_batch_without_room_stays_first_in_line_and_is_told_to_writers_and_readers()
         .messages_before(conversation(1), None, 10, usize::MAX)
         .unwrap()
         .rows;
-    assert_eq!(rows.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(
+        rows.iter().map(|row| row.message.seq.0).collect::<Vec<_>>(),
+        [2, 1]
+    );
 }
 
 #[test]

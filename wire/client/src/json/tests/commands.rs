@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::json::{BadCommand, BadKind, FrameKind, encode_request, parse_frame};
-use crate::{Command, Conversations, Hello, History, Presence, Request, Send, SendBody, Target, Typing};
+use crate::{Command, Conversations, Hello, History, Presence, Request, Send, SendBody, Typing};
 use wire_base::body::Content;
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, DeviceId, GroupId, MessageId, Position, Seq, UserId};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
 use wire_base::limits::{CIPHERTEXT_BYTES_MAX, FRAME_BYTES_MAX, WINDOW_MAX};
+use wire_base::message::Target;
 use wire_base::samples::*;
 use wire_base::status::Status;
 use wire_base::status::{StatusCommand, StatusOf};
@@ -56,12 +57,12 @@ fn every_command_of_the_protocol_is_understood() {
         ),
         (
             r#"{"type":"send","receiver_id":2,"content":"hi"}"#.to_owned(),
-            send(Target::User(user_id(2)), Content::Text("hi")),
+            send(Target::Direct(user_id(2)), Content::Text("hi")),
         ),
         (
             format!(r#"{{"type":"send","group_id":"{OTHER}","ciphertext":"AAEC\/w=="}}"#),
             send(
-                Target::Group(GroupId::new(uuid(OTHER)).unwrap()),
+                Target::Group(ConversationId::new(uuid(OTHER)).unwrap()),
                 Content::Ciphertext(&[0, 1, 2, 255]),
             ),
         ),
@@ -80,7 +81,7 @@ fn every_command_of_the_protocol_is_understood() {
         (
             r#"{"type":"typing","receiver_id":2,"state":"start"}"#.to_owned(),
             Command::Typing(Typing {
-                to: Target::User(user_id(2)),
+                to: Target::Direct(user_id(2)),
                 active: true,
             }),
         ),
@@ -680,10 +681,6 @@ fn hello() -> impl Strategy<Value = Command<'static>> {
                 window,
             })
         })
-}
-
-fn target() -> impl Strategy<Value = Target> {
-    prop_oneof![user().prop_map(Target::User), group().prop_map(Target::Group)]
 }
 
 fn command() -> impl Strategy<Value = Command<'static>> {

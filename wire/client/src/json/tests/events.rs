@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use super::batch;
 use crate::json::{BadEvent, encode_event, parse_events};
 use crate::{
-    ConversationSummary, ConversationsPage, Event, Failure, Format, HistoryPage, Message, Rejected, Sent,
-    StatusUpdate, Target, Welcome, WelcomeLimits,
+    ConversationSummary, ConversationsPage, Event, Failure, Format, HistoryPage, Rejected, Sent,
+    ShownMessage, StatusUpdate, Welcome, WelcomeLimits,
 };
 use wire_base::body::{Body, Content};
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
 use wire_base::limits::{CIPHERTEXT_BYTES_MAX, FRAME_BYTES_MAX, KIND_BYTES_MAX, MEDIA_URL_BYTES_MAX};
+use wire_base::message::{Message, Target};
 use wire_base::samples::*;
 
 /// What docs/protocol.md section 6 says an event looks like, written down a second time.
@@ -101,20 +102,25 @@ fn expected(event: &Event<'_>) -> Value {
     fields
 }
 
-fn expected_message(message: &Message<'_>) -> Value {
+fn expected_message(shown: &ShownMessage<'_>) -> Value {
+    let ShownMessage {
+        cursor,
+        group,
+        message,
+    } = shown;
     let (content, ciphertext) = match message.body.content {
         Content::Text(text) => (Some(text), None),
         Content::Ciphertext(bytes) => (None, Some(STANDARD.encode(bytes))),
     };
     let mut fields = json!({
         "type": "message",
-        "cursor": message.cursor.map(|cursor| cursor.to_string()),
+        "cursor": cursor.map(|cursor| cursor.to_string()),
         "message_id": message.message_id.to_string(),
         "conversation_id": message.conversation.to_string(),
         "seq": message.seq.0,
         "sender_id": message.sender.get(),
         "sender_device": message.sender_device.get(),
-        "group_id": message.group.map(|group| group.to_string()),
+        "group_id": group.map(|group| group.to_string()),
         "content": content,
         "ciphertext": ciphertext,
         "media_url": message.body.media_url,
@@ -136,7 +142,7 @@ fn expected_summary(summary: &ConversationSummary<'_>) -> Value {
         "last_message": summary.last_message,
     });
     match summary.with {
-        Target::User(user) => fields["other_user_id"] = json!(user.get()),
+        Target::Direct(user) => fields["other_user_id"] = json!(user.get()),
         Target::Group(group) => fields["group_id"] = json!(group.to_string()),
     }
     fields
@@ -149,28 +155,30 @@ fn drop_absent(fields: &mut Value) {
         .retain(|_, value| !value.is_null());
 }
 
-fn message() -> impl Strategy<Value = Message<'static>> {
+fn shown_message() -> impl Strategy<Value = ShownMessage<'static>> {
     let ids = (option::of(position()), message_id(), conversation(), json_seq());
     (
         ids,
         user(),
         stored_device(),
-        option::of(group()),
+        option::of(conversation()),
         owned_body(),
         json_time(),
     )
         .prop_map(
             |((cursor, message_id, conversation, seq), sender, sender_device, group, body, timestamp)| {
-                Message {
+                ShownMessage {
                     cursor,
-                    message_id,
-                    conversation,
-                    seq,
-                    sender,
-                    sender_device,
                     group,
-                    body: Box::leak(Box::new(body)).view(),
-                    timestamp,
+                    message: Message {
+                        conversation,
+                        seq,
+                        message_id,
+                        sender,
+                        sender_device,
+                        timestamp,
+                        body: Box::leak(Box::new(body)).view(),
+                    },
                 }
             },
         )
@@ -223,9 +231,8 @@ fn watermark() -> impl Strategy<Value = Seq> {
 }
 
 fn summary() -> impl Strategy<Value = ConversationSummary<'static>> {
-    let with = prop_oneof![user().prop_map(Target::User), group().prop_map(Target::Group)];
     let seqs = (watermark(), 0..1u64 << 53, watermark(), watermark());
-    (conversation(), with, option::of(words()), json_time(), seqs).prop_map(
+    (conversation(), target(), option::of(words()), json_time(), seqs).prop_map(
         |(conversation, with, last_message, last_message_at, (last_seq, unread_count, delivered, read))| {
             ConversationSummary {
                 conversation,
@@ -285,7 +292,7 @@ fn event() -> impl Strategy<Value = Event<'static>> {
     let history = (
         id(),
         conversation(),
-        vec(message(), 0..4),
+        vec(shown_message(), 0..4),
         any::<bool>(),
         watermark(),
         watermark(),
@@ -313,7 +320,7 @@ fn event() -> impl Strategy<Value = Event<'static>> {
         welcome().prop_map(Event::Welcome),
         sent.prop_map(Event::Sent),
         rejected.prop_map(Event::Rejected),
-        message().prop_map(Event::Message),
+        shown_message().prop_map(Event::Message),
         update.prop_map(Event::StatusUpdate),
         position().prop_map(Event::Synced),
         (words(), position()).prop_map(|(reason, oldest)| Event::Resync { reason, oldest }),
@@ -361,6 +368,18 @@ proptest! {
     }
 }
 
+fn message_of(user: UserId, body: Body<'_>) -> Message<Body<'_>> {
+    Message {
+        conversation: ConversationId::direct(user, user),
+        seq: Seq(1),
+        message_id: MessageId::new(uuid::Uuid::from_u128(0xAB)).unwrap(),
+        sender: user,
+        sender_device: DeviceId::API,
+        timestamp: UnixMs(9),
+        body,
+    }
+}
+
 #[test]
 fn an_event_for_many_with_a_cursor_written_in_is_the_event_with_that_cursor() {
     let user = UserId::new(7).unwrap();
@@ -369,26 +388,23 @@ fn an_event_for_many_with_a_cursor_written_in_is_the_event_with_that_cursor() {
         offset: wire_base::ids::Offset(0x9abc_def0_0fed_cba9),
         index: 0x8765,
     };
-    let message = Message {
+    let message = ShownMessage {
         cursor: None,
-        message_id: MessageId::new(uuid::Uuid::from_u128(0xAB)).unwrap(),
-        conversation: ConversationId::direct(user, user),
-        seq: Seq(1),
-        sender: user,
-        sender_device: DeviceId::API,
         group: None,
-        body: Body {
-            content: Content::Text(r#"","cursor":"0000000000000000000000000000"#),
-            media_url: None,
-            kind: None,
-        },
-        timestamp: UnixMs(9),
+        message: message_of(
+            user,
+            Body {
+                content: Content::Text(r#"","cursor":"0000000000000000000000000000"#),
+                media_url: None,
+                kind: None,
+            },
+        ),
     };
     let format = Format::Json;
     let mut bytes = b"before".to_vec();
     let at = 6 + format.encode_for_many(&message, &mut bytes);
     format.write_cursor(cursor, &mut bytes[at..at + format.cursor_bytes()]);
-    let own = Message {
+    let own = ShownMessage {
         cursor: Some(cursor),
         ..message
     };
@@ -398,20 +414,17 @@ fn an_event_for_many_with_a_cursor_written_in_is_the_event_with_that_cursor() {
 #[test]
 fn the_text_is_compact_and_in_the_order_of_the_protocol() {
     let user = UserId::new(7).unwrap();
-    let message = Message {
+    let message = ShownMessage {
         cursor: Some(Position::start(1)),
-        message_id: MessageId::new(uuid::Uuid::from_u128(0xAB)).unwrap(),
-        conversation: ConversationId::direct(user, user),
-        seq: Seq(1),
-        sender: user,
-        sender_device: DeviceId::API,
         group: None,
-        body: Body {
-            content: Content::Text("\u{2028}\u{7f}\"\\/\u{8}\n\r\t\u{1f}"),
-            media_url: None,
-            kind: Some("k"),
-        },
-        timestamp: UnixMs(9),
+        message: message_of(
+            user,
+            Body {
+                content: Content::Text("\u{2028}\u{7f}\"\\/\u{8}\n\r\t\u{1f}"),
+                media_url: None,
+                kind: Some("k"),
+            },
+        ),
     };
     let expected = concat!(
         r#"{"type":"message","cursor":"0000000100000000000000000000","message_id":"00000000-0000-0000-0000-0000000000ab","#,
@@ -421,7 +434,7 @@ fn the_text_is_compact_and_in_the_order_of_the_protocol() {
     );
     assert_eq!(
         encoded(&Event::Message(message)),
-        expected.replace("CONVERSATION", &message.conversation.to_string())
+        expected.replace("CONVERSATION", &message.message.conversation.to_string())
     );
 }
 
@@ -437,25 +450,27 @@ fn the_largest_message_fits_a_frame_in_a_batch() {
         Content::Ciphertext(&[255; CIPHERTEXT_BYTES_MAX]),
         Content::Text(&text),
     ] {
-        let message = Message {
+        let message = ShownMessage {
             cursor: Some(Position {
                 generation: u32::MAX,
                 ..Position::default()
             }),
-            message_id: MessageId::new(uuid::Uuid::max()).unwrap(),
-            conversation: ConversationId::direct(user, user),
-            seq: Seq(u64::MAX),
-            sender: user,
-            sender_device: DeviceId::new(i32::MAX as u32).unwrap(),
-            group: wire_base::ids::GroupId::new(uuid::Uuid::max()),
-            body: Body {
-                content,
-                media_url: Some(&url),
-                kind: Some(&kind),
+            group: ConversationId::new(uuid::Uuid::max()),
+            message: Message {
+                conversation: ConversationId::direct(user, user),
+                seq: Seq(u64::MAX),
+                message_id: MessageId::new(uuid::Uuid::max()).unwrap(),
+                sender: user,
+                sender_device: DeviceId::new(i32::MAX as u32).unwrap(),
+                timestamp: UnixMs(u64::MAX),
+                body: Body {
+                    content,
+                    media_url: Some(&url),
+                    kind: Some(&kind),
+                },
             },
-            timestamp: UnixMs(u64::MAX),
         };
-        assert_eq!(message.body.check(), Ok(()));
+        assert_eq!(message.message.body.check(), Ok(()));
         let length = encoded(&Event::Message(message)).len();
         assert!(Format::Json.batch_bytes(Format::Json.bytes_in_batch(length)) <= FRAME_BYTES_MAX);
         assert!(
