@@ -93,6 +93,7 @@ impl Node {
                 connections_max,
                 ..hub
             },
+            coalesce: Duration::from_micros(settings.gateway.coalesce_us.into()),
             seed: seed(),
         };
         let sessions = |worker| {

@@ -21,6 +21,7 @@
 mod accepting;
 mod buffers;
 pub mod clock;
+mod coalesce;
 pub mod descriptors;
 pub mod engine;
 pub mod listen;

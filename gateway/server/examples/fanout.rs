@@ -114,6 +114,7 @@ fn with_sockets(engine: EngineChoice, sessions: usize, per_write: usize, rounds:
         engine,
         hub: HubConfig::default(),
         sockets_max: sessions + 1,
+        coalesce: Duration::ZERO,
         seed: 1,
     };
     let gateway = Gateway::start(&plan, |_| application(), vec![worker_end]).expect("a gateway starts");

@@ -40,6 +40,8 @@ pub struct GatewayConfig {
     pub ping_interval_ms: u32,
     /// Pings and pongs of one client in ten seconds; beyond it: close 1008; 0: no limit.
     pub pings_max: u16,
+    /// How long a busy worker waits for more events after the first, in us, 0 to 10,000; 0: not at all.
+    pub coalesce_us: u32,
     /// How long outputs wait for more to share their frame, in ms, 0 to 100; 0: until the end of the tick.
     pub batch_linger_ms: u32,
     /// Unsent bytes of one connection; beyond it: close 4408.
@@ -70,6 +72,7 @@ impl Default for GatewayConfig {
             connections_max: None,
             ping_interval_ms: hub.ping_interval_ms,
             pings_max: hub.pings_max,
+            coalesce_us: COALESCE_US,
             batch_linger_ms: hub.batch_linger_ms,
             outbox_bytes_max: hub.outbox_bytes_max,
             outbox_total_bytes_max: hub.outbox_total_bytes_max,
@@ -112,6 +115,17 @@ impl GatewayConfig {
             Ok(())
         } else {
             Err(format!("drain_delay_ms must be at most {DRAIN_DELAY_MS_MAX}"))
+        }
+    }
+
+    /// Checks how long a busy worker waits for more events.
+    ///
+    /// Errors: names the setting and its range.
+    pub fn check_coalesce(&self) -> Result<(), String> {
+        if self.coalesce_us <= COALESCE_US_MAX {
+            Ok(())
+        } else {
+            Err(format!("coalesce_us must be at most {COALESCE_US_MAX}"))
         }
     }
 
@@ -164,6 +178,11 @@ fn is_origin(text: &str) -> bool {
     });
     is_scheme && is_host && is_port
 }
+
+/// Measured in docs/benchmarks.md.
+const COALESCE_US: u32 = 500;
+/// More would be felt as slowness, and saves little.
+const COALESCE_US_MAX: u32 = 10_000;
 
 /// A balancer that probes every half second has seen it twice.
 const DRAIN_DELAY_MS: u32 = 1_000;

@@ -33,6 +33,8 @@ pub struct Plan {
     pub hub: HubConfig,
     /// Sockets of each worker, with or without a session; beyond it clients wait in the backlog of the listener.
     pub sockets_max: usize,
+    /// How long a busy worker waits for more events after the first; zero: not at all.
+    pub coalesce: Duration,
     /// Where jitter begins; the worker's number is added.
     pub seed: u64,
 }
@@ -171,10 +173,11 @@ impl Worker {
         let published = Arc::new(Published::new(number, sockets_max));
         let shown = Arc::clone(&published);
         let (engine, hub) = (plan.engine, plan.hub.clone());
-        let seed = plan.seed.wrapping_add(number.into());
+        let (seed, coalesce) = (plan.seed.wrapping_add(number.into()), plan.coalesce);
         let run = move |pinning: worker::Pinning| -> io::Result<()> {
             let config = ReactorConfig {
                 sockets_max,
+                coalesce,
                 ..ReactorConfig::default()
             };
             let opened = runtime::open(engine, config).map_err(anyhow::Error::from);
@@ -254,6 +257,7 @@ mod tests {
             engine,
             hub: HubConfig::echo(),
             sockets_max: 100,
+            coalesce: Duration::ZERO,
             seed: 1,
         }
     }

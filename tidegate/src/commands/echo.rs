@@ -1,5 +1,7 @@
 //! `tidegate echo`: the engine and the RFC 6455 code with an echo in place of sessions.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use gateway_core::{Echo, EchoConfig, HubConfig};
 use gateway_server::config::EngineSetting;
@@ -37,6 +39,7 @@ pub(super) fn run(args: &EchoArgs) -> Result<()> {
         engine: EngineSetting::from(args.engine).into(),
         sockets_max: DescriptorBudget::claim().sockets_max(workers, hub.connections_max),
         hub,
+        coalesce: Duration::ZERO, // What it is measured for is one message at a time.
         seed: 0,
     };
     let gateway = Gateway::start(

@@ -159,6 +159,9 @@ impl Settings {
         self.gateway
             .check_drain_delay()
             .map_err(|error| Usage(format!("gateway.{error}")))?;
+        self.gateway
+            .check_coalesce()
+            .map_err(|error| Usage(format!("gateway.{error}")))?;
         self.router.check().map_err(|error| Usage(error.to_string()))?;
         self.auth.check(&[
             ("gateway.listen", self.gateway.listen),

@@ -241,6 +241,7 @@ fn a_wrong_setting_is_named() {
             ("[gateway\n", "--config: t.toml: "),
             ("[gateway]\nbatch_linger_ms = 101\n", "gateway.batch_linger_ms"),
             ("[gateway]\ndrain_delay_ms = 3600001\n", "gateway.drain_delay_ms"),
+            ("[gateway]\ncoalesce_us = 10001\n", "gateway.coalesce_us"),
             ("[gateway]\nlisten = \"localhost\"\n", "gateway.listen"),
             ("[gateway]\nlisten = \"0.0.0.0:1\"\n", "gateway.listen"),
             (

@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
 use rustix::event::Timespec;
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
 use crate::accepting::Listeners;
+use crate::coalesce::{Coalesce, ENOUGH};
 use crate::engine::Engine;
 use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
 use crate::socket_core::{Readiness, Sent, SocketCore};
@@ -28,6 +30,9 @@ pub struct PollReactor {
     epoll: OwnedFd,
     /// Where the kernel writes what is ready; empty between waits.
     batch: Vec<epoll::Event>,
+    /// Events of the last wait.
+    taken: usize,
+    coalesce: Coalesce,
     listeners: Listeners,
 }
 
@@ -50,6 +55,8 @@ impl PollReactor {
             core,
             epoll,
             batch: Vec::with_capacity(config.events_per_wait.max(1)),
+            taken: 0,
+            coalesce: Coalesce::new(config),
             listeners: Listeners::new(config),
         })
     }
@@ -162,6 +169,11 @@ impl Reactor for PollReactor {
         if sleep_max != Some(Duration::ZERO) && !self.core.waker.fall_asleep() {
             sleep_max = Some(Duration::ZERO);
         }
+        let gather = self.coalesce.next(self.core.stats.completions);
+        if sleep_max != Some(Duration::ZERO) && self.taken < ENOUGH as usize {
+            // Whatever comes meanwhile, a waker's call too, the wait after it finds.
+            thread::sleep(sleep_max.map_or(gather, |sleep| gather.min(sleep)));
+        }
         let timespec = sleep_max.and_then(|sleep| Timespec::try_from(sleep).ok());
         self.core.stats.enters += 1;
         let outcome = epoll::wait(
@@ -175,6 +187,7 @@ impl Reactor for PollReactor {
             Err(errno) => return Err(errno.into()),
         }
         let batch = std::mem::take(&mut self.batch);
+        self.taken = batch.len();
         self.core.stats.completions += batch.len() as u64;
         for event in &batch {
             self.handle(*event);

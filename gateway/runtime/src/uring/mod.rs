@@ -23,9 +23,10 @@ use io_uring::{cqueue, opcode, squeue};
 use rustix::io::Errno;
 
 use self::outgoing::{Outgoing, Place};
-use self::ring::Ring;
+use self::ring::{Ring, Wait};
 use self::tag::{COUNT_MASK, Operation, Tag};
 use crate::accepting::Listeners;
+use crate::coalesce::Coalesce;
 use crate::engine::Engine;
 use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
 use crate::socket_core::{Readiness, Sent, SocketCore};
@@ -47,6 +48,7 @@ pub struct UringReactor {
     broken: Option<io::Error>,
     /// An enter failed for good: what is queued must not run any more, since what it names may be somebody else's by then.
     is_broken: bool,
+    coalesce: Coalesce,
     core: SocketCore,
 }
 
@@ -75,6 +77,7 @@ impl UringReactor {
             listeners: Listeners::new(config),
             broken: None,
             is_broken: false,
+            coalesce: Coalesce::new(config),
             core,
         })
     }
@@ -113,18 +116,18 @@ impl UringReactor {
 
     /// Hands what is queued to the kernel without waiting, and looks at the outcome.
     fn submit(&mut self) {
-        match self.enter(0, None) {
+        match self.enter(Wait::NONE) {
             Ok(()) => self.reap(),
             Err(error) => self.broken = Some(error),
         }
     }
 
     /// Enters the kernel; a want of memory is waited out, since nothing else can be done without any.
-    fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.core.stats.enters += 1;
         match self
             .ring
-            .enter(want, timeout)
+            .enter(wait)
             .map_err(|error| (error.raw_os_error(), error))
         {
             Ok(()) => Ok(()),
@@ -154,7 +157,7 @@ impl UringReactor {
                 break;
             }
             self.core.stats.cq_overflows += 1;
-            if let Err(error) = self.enter(0, None) {
+            if let Err(error) = self.enter(Wait::NONE) {
                 self.broken = Some(error);
                 return; // The outcome of sends is unknown: their buffers stay.
             }
@@ -433,9 +436,10 @@ impl Reactor for UringReactor {
             Some(Duration::ZERO)
         };
         let outcome = if sleep_max != Some(Duration::ZERO) && self.core.waker.fall_asleep() {
-            self.enter(1, sleep_max)
+            let gather = self.coalesce.next(self.core.stats.completions);
+            self.enter(Wait::for_completion(sleep_max, gather))
         } else if self.ring.needs_enter() {
-            self.enter(0, None)
+            self.enter(Wait::NONE)
         } else {
             Ok(())
         };

@@ -10,6 +10,7 @@ use io_uring::{
 };
 
 use super::UringRefusal;
+use crate::coalesce::ENOUGH;
 use crate::reactor::ReactorConfig;
 
 /// An io_uring of the calling thread, split for its whole life.
@@ -50,12 +51,39 @@ impl Drop for Ring {
     }
 }
 
+/// How long to stay in the kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Wait {
+    is_wanted: bool,
+    timeout: Option<Duration>,
+    gather: Duration,
+}
+
+impl Wait {
+    /// Not at all.
+    pub(super) const NONE: Self = Self {
+        is_wanted: false,
+        timeout: None,
+        gather: Duration::ZERO,
+    };
+
+    /// Until there is a completion or `timeout` has passed; and not before `gather` has, unless there are many.
+    pub(super) fn for_completion(timeout: Option<Duration>, gather: Duration) -> Self {
+        Self {
+            is_wanted: true,
+            timeout,
+            gather: timeout.map_or(gather, |timeout| gather.min(timeout)),
+        }
+    }
+}
+
 /// What this kernel offers beyond the required.
 #[derive(Clone, Copy, Debug)]
 pub struct Features {
     no_sqarray: bool,
     registered_ring: bool,
     no_iowait: bool,
+    min_timeout: bool,
 }
 
 impl std::fmt::Display for Features {
@@ -65,6 +93,7 @@ impl std::fmt::Display for Features {
             (self.registered_ring, "registered ring"),
             (self.no_sqarray, "no submission array"),
             (self.no_iowait, "no iowait"),
+            (self.min_timeout, "minimum wait"),
         ] {
             if present {
                 write!(f, ", {name}")?;
@@ -79,6 +108,7 @@ impl Ring {
         let (ring, no_sqarray) = set_up(config).map_err(UringRefusal::from_setup)?;
         require_features(&ring)?;
         let no_iowait = ring.params().is_feature_no_iowait();
+        let min_timeout = ring.params().is_feature_min_timeout();
         let ring = NonNull::from(Box::leak(Box::new(ring)));
         let owner = RingBox(ring);
         // SAFETY: the box stays where it is until `owner` is dropped, which `Ring` does after these three; nobody else
@@ -96,6 +126,7 @@ impl Ring {
             no_sqarray,
             registered_ring,
             no_iowait,
+            min_timeout,
         };
         Ok(Self {
             submission,
@@ -143,20 +174,28 @@ impl Ring {
         !self.submission.is_empty() || self.submission.taskrun() || self.submission.cq_overflow()
     }
 
-    /// Submits everything queued and runs what the kernel has deferred; with `want` 1, sleeps until there is a
-    /// completion or `timeout` has passed.
+    /// Submits everything queued, runs what the kernel has deferred, and sleeps as `wait` says.
     ///
     /// Errors: `ETIME` and `EINTR` are not errors. `EBUSY`: the completion queue must be emptied first. `EAGAIN` and
     /// `ENOMEM`: the kernel is short of memory. In each case what was not consumed is still queued.
     /// Source: io_uring_enter(2).
-    pub(super) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+    pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         self.submission.sync();
         self.completion.sync();
-        let timespec = timeout.map(|timeout| Timespec::from(timeout.min(TIMEOUT_MAX)));
+        let timespec = wait
+            .timeout
+            .map(|timeout| Timespec::from(timeout.min(TIMEOUT_MAX)));
         let args = match &timespec {
             Some(timespec) => SubmitArgs::new().timespec(timespec),
             None => SubmitArgs::new(),
         };
+        let (want, min_wait_us) = match wait.gather.as_micros() {
+            micros if micros > 0 && self.features.min_timeout => {
+                (ENOUGH, micros.min(u128::from(u32::MAX)) as u32)
+            }
+            _ => (u32::from(wait.is_wanted), 0),
+        };
+        let args = args.min_wait_usec(min_wait_us);
         let flags = self.enter_flags | EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         let to_submit = self.submission.len() as u32;
         // SAFETY: `args` has the layout that EXT_ARG announces and outlives the call, as does the time it points to;

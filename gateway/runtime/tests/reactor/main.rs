@@ -4,6 +4,7 @@ mod harness;
 
 mod accepting;
 mod closing;
+mod coalescing;
 mod connecting;
 mod events;
 mod overflow;
