@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use wire_auth::Verifier;
 use wire_base::ids::ConnectionHandle;
+use wire_link::LinkId;
 use wire_ws::Rules;
 use wire_ws::upgrade::{Refusal, Request};
 
 use crate::connections::{Connections, SlowReaders};
 use crate::disconnect::Reason;
-use crate::output::LinkId;
 use crate::time::Now;
 
 /// An application: it gets messages, and acts through [`Connections`].

@@ -50,7 +50,7 @@ pub use disconnect::{Disconnect, Reason, Side};
 pub use echo::{Echo, EchoConfig};
 pub use event::{Key, Kind, SharedEvent};
 pub use hub::Hub;
-pub use output::{Frames, LinkId, Output, Reading};
+pub use output::{Frames, Output, Reading};
 pub use sessions::{Auth, Session, Sessions, SessionsConfig};
 pub use stats::{Metric, Stats};
 pub use time::Now;

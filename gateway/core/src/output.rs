@@ -2,12 +2,9 @@
 
 use bytes::Bytes;
 use wire_base::ids::ConnectionHandle;
+use wire_link::LinkId;
 
 pub use crate::event::Frames;
-
-/// One link to a router, named by the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u32);
 
 /// An intention. The driver carries out all of them before it reports the next fact.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway_core::{Auth, Hub, HubConfig, LinkId, Now, Output, Sessions, SessionsConfig};
+use gateway_core::{Auth, Hub, HubConfig, Now, Output, Sessions, SessionsConfig};
 use gateway_server::gateway::{Gateway, Plan};
 use runtime::{EngineChoice, Event, Reactor, ReactorConfig, SendBuf};
 use wire_base::body::{Body, Content};
@@ -26,7 +26,7 @@ use wire_base::message::Message;
 use wire_client::{Format, ShownMessage};
 use wire_link::codec::{BatchWriter, decode_to_router};
 use wire_link::pipe::{Endpoint, SendError, pipe};
-use wire_link::{BATCH_BYTES_MAX, Deliver, FromRouter, SessionOpened, Synced, ToRouter};
+use wire_link::{BATCH_BYTES_MAX, Deliver, FromRouter, LinkId, SessionOpened, Synced, ToRouter};
 use wire_ws::{Opcode, encode_frame};
 
 fn main() {
@@ -334,7 +334,10 @@ fn worker_thread() -> String {
         .expect("a worker")
 }
 
-const LINK: LinkId = LinkId(0);
+const LINK: LinkId = LinkId {
+    slot: 0,
+    generation: 1,
+};
 /// Sends whose buffers the kernel has not given back: half of a submission queue.
 const SENDS_IN_FLIGHT: usize = 2_048;
 /// Bytes of one connection in a delivery record.

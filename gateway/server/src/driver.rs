@@ -10,10 +10,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_core::{Application, Hub, LinkId, Now, Output, Reading};
+use gateway_core::{Application, Hub, Now, Output, Reading};
 use runtime::{Clock, Event, Mailbox, Reactor, SocketId, Waker};
 use wire_auth::Verifier;
 use wire_base::ids::{ConnectionHandle, UnixMs};
+use wire_link::LinkId;
 use wire_link::pipe::{Endpoint, SendError};
 
 use crate::stats::Published;
@@ -30,7 +31,10 @@ const BATCHES_PER_TICK: usize = 64;
 /// How often counters are copied to where the admin listener reads them.
 const PUBLISH_INTERVAL_MS: u64 = 500;
 /// The one link of a worker in one process.
-const ROUTER: LinkId = LinkId(0);
+const ROUTER: LinkId = LinkId {
+    slot: 0,
+    generation: 1,
+};
 
 /// What a worker is told from outside.
 #[derive(Clone)]

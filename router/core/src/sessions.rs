@@ -15,16 +15,13 @@ use wire_base::limits::WINDOW_BYTES_MAX;
 use wire_link::{AckRecord, SessionOpen, SessionOpened, SessionRef};
 
 pub use entry::Entry;
+pub use wire_link::LinkId;
 
 use crate::fair_queue::FairQueue;
 use crate::inbox::ReaderFacts;
 use hello::Known;
 use reader::{Reader, Taken, merge};
 use table::Table;
-
-/// A link of this router, as its driver numbers them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u32);
 
 /// Bounds of [`Sessions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

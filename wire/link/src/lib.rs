@@ -5,7 +5,10 @@
 
 pub mod codec;
 pub mod pipe;
+mod table;
 mod to_event;
+
+pub use table::{LinkId, LinkTable};
 
 use wire_base::body::EncodedBody;
 use wire_base::code::Code;

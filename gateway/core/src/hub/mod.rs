@@ -9,6 +9,7 @@ mod upgrade;
 use bytes::Bytes;
 use wire_auth::Verifier;
 use wire_base::ids::ConnectionHandle;
+use wire_link::LinkId;
 use wire_ws::Rules;
 
 use crate::application::{Application, LinkEvent};
@@ -17,7 +18,7 @@ use crate::config::HubConfig;
 use crate::connections::{Connections, Held, Phase};
 use crate::disconnect::Reason;
 use crate::limits::DISCARD_BYTES_MAX;
-use crate::output::{LinkId, Output, Reading};
+use crate::output::{Output, Reading};
 use crate::stats::Stats;
 use crate::time::Now;
 

@@ -5,7 +5,7 @@ use wire_base::ids::ConnectionHandle;
 use wire_client::{Event, Sent};
 use wire_link::codec::decode_from_router;
 use wire_link::{
-    ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, RejectedRecord, RequestId,
+    ConversationsPageRecord, FailedRecord, FromRouter, HistoryPageRecord, LinkId, RejectedRecord, RequestId,
     SentRecord, Synced,
 };
 
@@ -15,7 +15,7 @@ use super::session::{Flag, Stage};
 use super::{Refused, Session, Sessions};
 use crate::connections::{Connections, Pauses};
 use crate::limits::CONNECTION_PENDING_LOW;
-use crate::output::{LinkId, Output};
+use crate::output::Output;
 use crate::time::Now;
 
 impl Sessions {

@@ -1,12 +1,11 @@
 //! Links that come and go, and what the router must learn once there is one: it is kept as state, never as a queue.
 
 use wire_base::ids::ConnectionHandle;
-use wire_link::{AckRecord, LINK_VERSION, LinkHello, LinkKind, SessionOpen, SessionRef, ToRouter};
+use wire_link::{AckRecord, LINK_VERSION, LinkHello, LinkId, LinkKind, SessionOpen, SessionRef, ToRouter};
 
 use super::session::{Flag, Stage};
 use super::{Session, Sessions};
 use crate::connections::{Connections, Pauses};
-use crate::output::LinkId;
 use crate::time::Now;
 
 impl Sessions {

@@ -22,13 +22,13 @@ use wire_auth::Verifier;
 use wire_base::code::Code;
 use wire_base::ids::{ConnectionHandle, MessageId};
 use wire_client::{Event, Failure, Rejected};
+use wire_link::LinkId;
 use wire_ws::Rules;
 use wire_ws::upgrade::{Refusal, Request};
 
 use crate::application::{Accepted, Application, LinkEvent};
 use crate::connections::{Connections, SlowReaders};
 use crate::disconnect::Reason;
-use crate::output::LinkId;
 use crate::time::Now;
 
 use link::Gone;

@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use wire_link::ToRouter;
 use wire_link::codec::BatchWriter;
+use wire_link::{LinkId, ToRouter};
 
 use crate::limits::{LINK_BATCH_BYTES, LINK_BYTES_MAX};
-use crate::output::LinkId;
 
 /// The records of one worker on their way to the router.
 ///

@@ -9,18 +9,23 @@ use std::collections::BTreeMap;
 
 use wire_base::ids::{ConnectionHandle, UnixMs};
 
+use wire_link::LinkId;
+
 pub(crate) use client::{Client, Seen, frame, request};
 pub(crate) use router::{Router, batch};
 
 use crate::application::Application;
 use crate::config::HubConfig;
 use crate::hub::Hub;
-use crate::output::{LinkId, Output, Reading};
+use crate::output::{Output, Reading};
 use crate::time::Now;
 
 /// What a driver reads at once.
 const READ_BYTES: usize = 64 * 1024;
-pub(crate) const LINK: LinkId = LinkId(3);
+pub(crate) const LINK: LinkId = LinkId {
+    slot: 3,
+    generation: 1,
+};
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START: UnixMs = UnixMs(1_767_225_600_000);
 

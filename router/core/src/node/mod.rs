@@ -196,7 +196,7 @@ impl Node {
         self.check_clock();
     }
 
-    /// Learns of a new client. Ids may be used again once the link was reported down.
+    /// Learns of a new client. An id is never used again; what comes of one that is over is without effect.
     pub fn handle_link_up(&mut self, link: LinkId) {
         self.links.add(link);
     }

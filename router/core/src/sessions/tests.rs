@@ -26,7 +26,12 @@ proptest! {
     }
 }
 
-const LINK: LinkId = LinkId(1);
+const LINK: LinkId = link(1);
+
+/// Returns a link by its number.
+const fn link(slot: u16) -> LinkId {
+    LinkId { slot, generation: 1 }
+}
 
 fn handle(slot: u32) -> ConnectionHandle {
     ConnectionHandle { slot, generation: 0 }
@@ -309,7 +314,7 @@ fn acks_beyond_what_was_sent_of_another_generation_or_link_are_ignored() {
         session,
         position: position(10, 1),
     };
-    assert_eq!(inbox.sessions.handle_ack(LinkId(2), &record), AckVerdict::Ignored);
+    assert_eq!(inbox.sessions.handle_ack(link(2), &record), AckVerdict::Ignored);
     assert_eq!(inbox.sessions.poll_ack(), None);
     assert_eq!(inbox.ack(session, position(10, 1)), AckVerdict::Taken);
     assert_eq!(inbox.ack(session, position(10, 1)), AckVerdict::Repeated);
@@ -597,7 +602,7 @@ fn status_updates_reach_all_devices_or_all_but_one() {
     };
     inbox
         .sessions
-        .open(LinkId(2), &request, &inbox.facts(), UnixMs(1_000));
+        .open(link(2), &request, &inbox.facts(), UnixMs(1_000));
     let slots = |except| {
         let mut slots: Vec<_> = inbox
             .sessions

@@ -1,34 +1,29 @@
 //! The driver's ends of the links: batches between their pipes and the node.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use router_core::node::Node;
-use router_core::sessions::LinkId;
 use wire_link::pipe::{Endpoint, PipeWaker, SendError};
+use wire_link::{LinkId, LinkTable};
 
-/// All links that are up. Ids are not used again.
+/// All links that are up.
 #[derive(Default)]
 pub(super) struct Links {
-    endpoints: BTreeMap<LinkId, Endpoint>,
-    next: u32,
+    endpoints: LinkTable<Endpoint>,
 }
 
 impl Links {
     pub(super) fn add(&mut self, endpoint: Endpoint, node: &mut Node) {
-        let id = LinkId(self.next);
-        self.next += 1;
-        self.endpoints.insert(id, endpoint);
-        node.handle_link_up(id);
+        node.handle_link_up(self.endpoints.insert(endpoint));
     }
 
     pub(super) fn close(&mut self, id: LinkId) {
-        self.endpoints.remove(&id);
+        self.endpoints.remove(id);
     }
 
     /// Sets what the pipes call when one of them has something, or room.
     pub(super) fn set_waker(&self, waker: &PipeWaker) {
-        for endpoint in self.endpoints.values() {
+        for (_, endpoint) in self.endpoints.iter() {
             endpoint.set_waker(Arc::clone(waker));
         }
     }
@@ -37,7 +32,7 @@ impl Links {
     pub(super) fn receive(&mut self, node: &mut Node) -> bool {
         let mut is_any = false;
         let mut closed = Vec::new();
-        for (&id, endpoint) in &self.endpoints {
+        for (id, endpoint) in self.endpoints.iter() {
             while node.wants_batch(id) {
                 match endpoint.try_recv() {
                     Ok(Some(batch)) => {
@@ -59,7 +54,7 @@ impl Links {
     /// Gives the links what the node has for them, as far as they have room.
     pub(super) fn send(&mut self, node: &mut Node) {
         let mut closed = Vec::new();
-        for (&id, endpoint) in &self.endpoints {
+        for (id, endpoint) in self.endpoints.iter() {
             node.handle_link_room(id); // A pipe does not say whether it has; trying is as cheap as asking.
             while let Some(batch) = node.poll_batch(id) {
                 match endpoint.try_send(batch) {

@@ -186,10 +186,10 @@ impl<B: Disks> Router<B> {
         match notice {
             Notice::LinkUp(link, hello) => {
                 let (kind, node, worker) = (hello.kind, &hello.node, hello.worker);
-                tracing::info!(link = link.0, ?kind, node, worker, "link up");
+                tracing::info!(%link, ?kind, node, worker, "link up");
             }
             Notice::LinkRefused(link, reason) => {
-                tracing::error!(link = link.0, reason, "a link is refused and closed");
+                tracing::error!(%link, reason, "a link is refused and closed");
             }
             Notice::ClockDoubted { said, expected } => tracing::warn!(
                 said_ms = said.0,

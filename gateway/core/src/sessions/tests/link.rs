@@ -166,7 +166,10 @@ fn hello_is_the_first_record_of_every_link_and_many_sessions_follow_in_batches()
 fn events_of_a_link_that_is_not_the_one_are_without_effect() {
     let mut world = dev();
     let id = live(&mut world, 1);
-    let other = LinkId(99);
+    let other = LinkId {
+        slot: 3,
+        generation: 0,
+    };
     world
         .hub
         .handle_link_batch(other, batch(&[deliver(&[(id, 1)], 1, "x")]), world.now);

@@ -9,6 +9,7 @@ use wire_base::ids::{
 };
 use wire_link::{AckRecord, SessionOpen, SessionRef};
 
+use super::link;
 use crate::inbox::ReaderFacts;
 use crate::sessions::{
     AckVerdict, Delivery, Entry, LinkId, Opened, PageRequest, Sessions, SessionsConfig, Step as PageStep,
@@ -76,7 +77,7 @@ pub(super) type Who = (u64, u32);
 
 pub(super) fn steps() -> impl Strategy<Value = Step> {
     let who = || (1u64..3, 1u32..3);
-    let link = || (0u32..2).prop_map(LinkId);
+    let any_link = || (0u16..2).prop_map(link);
     let cursor = prop_oneof![
         4 => Just(Cursor::None),
         4 => Just(Cursor::Last),
@@ -95,9 +96,9 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         8 => Just(Step::PollPage),
         8 => (1usize..8).prop_map(|at_most| Step::AnswerPage { at_most }),
         3 => prop::bool::weighted(0.8).prop_map(|is_appended| Step::LogAcks { is_appended }),
-        1 => link().prop_map(Step::Full),
-        2 => link().prop_map(Step::Room),
-        1 => link().prop_map(Step::Down),
+        1 => any_link().prop_map(Step::Full),
+        2 => any_link().prop_map(Step::Room),
+        1 => any_link().prop_map(Step::Down),
         3 => who().prop_map(Step::Reannounce),
         1 => Just(Step::Restart),
         1 => Just(Step::Prune),
@@ -223,7 +224,7 @@ impl World {
 
     /// Lets everything come to rest; then every connected device has everything, and its senders know.
     pub(super) fn settle(&mut self) {
-        for link in [LinkId(0), LinkId(1)] {
+        for link in [link(0), link(1)] {
             self.room(link);
         }
         for who in self.clients.keys().copied().collect::<Vec<_>>() {
@@ -363,7 +364,7 @@ impl World {
             forwarded: None,
             window,
         };
-        self.start(who, LinkId(self.connections % 2), &request, &facts);
+        self.start(who, link((self.connections % 2) as u16), &request, &facts);
     }
 
     fn reannounce(&mut self, who: Who) {
