@@ -27,8 +27,7 @@ use bounded_http::body::{Bodies, HeldBody};
 use tokio::sync::watch;
 use wire_base::ids::UnixMs;
 use wire_base::limits::FRAME_BYTES_MAX;
-use wire_link::pipe::Endpoint;
-use wire_link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, ToRouter};
+use wire_link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, LinkPort, RequestId, ToRouter};
 
 pub use self::auth::Auth;
 use self::auth::Caller;
@@ -80,10 +79,14 @@ pub struct ApiServer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Serves the API on `listener` from a thread of its own, as a client of the router at the other end of `endpoint`.
+/// Serves the API on `listener` from a thread of its own, as a client of the router at the other end of `port`.
 ///
 /// Errors: those of the listener and of starting a thread.
-pub fn serve(listener: TcpListener, endpoint: Endpoint, config: ApiConfig) -> io::Result<ApiServer> {
+pub fn serve(
+    listener: TcpListener,
+    port: impl LinkPort + 'static,
+    config: ApiConfig,
+) -> io::Result<ApiServer> {
     let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -97,7 +100,7 @@ pub fn serve(listener: TcpListener, endpoint: Endpoint, config: ApiConfig) -> io
         epoch: config.epoch,
         worker: 0,
     };
-    let (link, carrier) = LinkClient::new(endpoint, hello, config.in_flight_max, config.answer_timeout);
+    let (link, carrier) = LinkClient::new(port, hello, config.in_flight_max, config.answer_timeout);
     let (auth, current_auth) = watch::channel(config.auth);
     let api = Arc::new(Api {
         auth: current_auth,

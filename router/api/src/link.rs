@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 use wire_link::codec::{BatchWriter, decode_from_router};
-use wire_link::pipe::{Endpoint, SendError};
-use wire_link::{FromRouter, LinkHello, RequestId, ToRouter};
+use wire_link::port::SendError;
+use wire_link::{FromRouter, LinkHello, LinkPort, RequestId, ToRouter};
 
 /// Asks the router and waits for its answer; clones share one link.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub(super) enum AskError {
 
 struct Shared {
     state: Mutex<State>,
-    /// Set when a question was queued, and when the pipe has an answer or room again.
+    /// Set when a question was queued, and when the link has an answer or room again.
     wake: Notify,
 }
 
@@ -43,13 +43,13 @@ struct State {
 }
 
 impl LinkClient {
-    /// Returns a client whose first record is `hello`, and the task that moves its batches through `endpoint`.
-    pub(super) fn new(
-        endpoint: Endpoint,
+    /// Returns a client whose first record is `hello`, and the task that moves its batches through `port`.
+    pub(super) fn new<P: LinkPort>(
+        port: P,
         hello: LinkHello,
         in_flight_max: usize,
         timeout: Duration,
-    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    ) -> (Self, impl Future<Output = ()> + Send + use<P>) {
         let mut outgoing = BatchWriter::new();
         outgoing.push_to_router(&ToRouter::Hello(hello));
         let state = State {
@@ -69,7 +69,7 @@ impl LinkClient {
                 in_flight_max,
                 timeout,
             },
-            carry(endpoint, shared),
+            carry(port, shared),
         )
     }
 
@@ -126,11 +126,11 @@ impl Drop for Waiting<'_> {
 }
 
 /// Moves batches both ways until the router closes the link.
-async fn carry(endpoint: Endpoint, shared: Arc<Shared>) {
+async fn carry(mut port: impl LinkPort, shared: Arc<Shared>) {
     let waker = shared.clone();
-    endpoint.set_waker(Arc::new(move || waker.wake.notify_one()));
+    port.set_waker(Arc::new(move || waker.wake.notify_one()));
     let mut refused: Option<Bytes> = None;
-    while exchange(&endpoint, &shared, &mut refused).is_some() {
+    while exchange(&mut port, &shared, &mut refused).is_some() {
         shared.wake.notified().await;
     }
     let mut state = shared.lock();
@@ -138,9 +138,9 @@ async fn carry(endpoint: Endpoint, shared: Arc<Shared>) {
     state.waiting.clear(); // Dropping a sender tells its asker that no answer will come.
 }
 
-/// Takes every answer there is and gives the pipe what it takes; `None` when the link is down.
-fn exchange(endpoint: &Endpoint, shared: &Shared, refused: &mut Option<Bytes>) -> Option<()> {
-    while let Some(batch) = endpoint.try_recv().ok()? {
+/// Takes every answer there is and gives the link what it takes; `None` when it is down.
+fn exchange(port: &mut impl LinkPort, shared: &Shared, refused: &mut Option<Bytes>) -> Option<()> {
+    while let Some(batch) = port.try_recv().ok()? {
         for record in decode_from_router(batch) {
             match record {
                 Ok(record) => shared.answer(record),
@@ -161,7 +161,7 @@ fn exchange(endpoint: &Endpoint, shared: &Shared, refused: &mut Option<Bytes>) -
             state.outgoing.take()
         }
     };
-    match endpoint.try_send(batch) {
+    match port.try_send(batch) {
         // What was queued while an earlier batch was refused goes at the next turn.
         Ok(()) => {
             if !shared.lock().outgoing.is_empty() {

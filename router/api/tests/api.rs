@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use ureq::http::Response;
 use wire_auth::{Claims, Verifier, issue_hs256};
 use wire_base::ids::{UnixMs, UserId};
-use wire_link::pipe::{Endpoint, pipe};
+use wire_link::LinkPort;
+use wire_link::pipe::pipe;
+use wire_link::testing::{Side, faulty_pipe};
 
 /// A router, its API, and a client of it.
 struct Service {
@@ -49,9 +51,9 @@ impl Service {
     }
 
     /// Starts the API on a link whose other end is the test's.
-    fn without_router(endpoint: Endpoint, config: ApiConfig) -> Self {
+    fn without_router(port: impl LinkPort + 'static, config: ApiConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let api = api::serve(listener, endpoint, config).unwrap();
+        let api = api::serve(listener, port, config).unwrap();
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build()
@@ -488,6 +490,44 @@ fn a_full_disk_is_503_and_says_that_the_outcome_is_unknown() {
     service.disk.set_space_left(None);
     std::thread::sleep(Duration::from_millis(1_500));
     service.post("/messages/send", &hello(1, 2)).ok();
+}
+
+#[test]
+fn answers_come_over_a_link_that_delays_and_refuses_and_none_after_it_broke() {
+    let (ours, mut theirs, faults) = faulty_pipe(64);
+    faults.refuse(Side::Left, 2);
+    let config = ApiConfig::new(insecure_dev(), "test".into(), 1);
+    let service = Service::without_router(ours, config);
+    let mut ask = |breaks: bool| {
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| service.get("/conversations?user_id=1"));
+            while !asking.is_finished() {
+                faults.settle();
+                let batch = theirs.try_recv().ok().flatten();
+                for record in batch.into_iter().flat_map(wire_link::codec::decode_to_router) {
+                    let Ok(wire_link::ToRouter::Conversations(asked)) = record else {
+                        continue;
+                    };
+                    let page = wire_link::ConversationsPageRecord {
+                        request: asked.request,
+                        conversations: Vec::new(),
+                        more: false,
+                    };
+                    let mut batch = wire_link::codec::BatchWriter::new();
+                    batch.push_from_router(&wire_link::FromRouter::ConversationsPage(page));
+                    if breaks {
+                        faults.break_after(Side::Right, 1);
+                    }
+                    theirs.try_send(batch.take()).unwrap();
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            asking.join().unwrap()
+        })
+    };
+    ask(false).ok();
+    assert_eq!(ask(true).problem(503).0, "unavailable", "the answer was lost");
+    assert_eq!(ask(false).problem(503).0, "unavailable");
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! Records and batches between a gateway worker (or the HTTP API) and a router.
 //!
-//! A batch is a run of length-prefixed records; [`codec`] is its byte layout. [`pipe`] carries the same bytes within
-//! one process. Records name connections by handle, so that a delivery needs no look-up, and are idempotent.
+//! A batch is a run of length-prefixed records; [`codec`] is its byte layout. [`port`] is one end of a link, and what a
+//! driver may rely on; [`pipe`] is the one within a process. Records name connections by handle, so that a delivery needs no
+//! look-up, and are idempotent.
 
 pub mod codec;
 pub mod pipe;
+pub mod port;
 mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod to_event;
 
+pub use port::LinkPort;
 pub use table::{LinkId, LinkTable};
 
 use wire_base::body::EncodedBody;

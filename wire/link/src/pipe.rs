@@ -11,6 +11,9 @@ use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 
 use super::BATCH_BYTES_MAX;
+use super::port::{LinkPort, LinkWaker};
+
+pub use super::port::{Closed, SendError};
 
 /// Returns the two ends of a link; each direction holds at most `bytes_max` bytes of batches not yet received.
 ///
@@ -30,10 +33,6 @@ pub fn pipe(bytes_max: usize) -> (Endpoint, Endpoint) {
     )
 }
 
-/// What wakes the thread of an endpoint. It is called on the other side's thread, also while that thread is awake: it leaves
-/// a mark that outlasts the call (an eventfd, an unpark), and does nothing more.
-pub type PipeWaker = Arc<dyn Fn() + Send + Sync>;
-
 /// One end of a link. Dropping it closes the link.
 pub struct Endpoint {
     shared: Arc<Shared>,
@@ -41,29 +40,13 @@ pub struct Endpoint {
     side: usize,
 }
 
-/// A batch that was not taken; it comes back unchanged.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// No room. Keep the batch; the waker is called when there is room.
-    #[error("the link is out of credit")]
-    Full(Bytes),
-    /// The link was closed.
-    #[error("the link is closed")]
-    Closed(Bytes),
-}
-
-/// The link was closed, and everything sent before that was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the link is closed")]
-pub struct Closed;
-
 impl Endpoint {
     /// Sets what wakes this side, and calls it once for whatever came before.
     ///
     /// Order: afterwards it is called once when a batch arrives after [`Self::try_recv`] found none, once when room appears
     /// after [`Self::try_send`] was refused, and when the link closes. It may be called without need.
     /// Panics: when it was set before.
-    pub fn set_waker(&self, waker: PipeWaker) {
+    pub fn set_waker(&self, waker: LinkWaker) {
         let first = self.shared.wakers[self.side].set(waker).is_ok();
         assert!(first, "an endpoint has one waker for its life");
         self.shared.wake(self.side);
@@ -116,6 +99,24 @@ impl Endpoint {
     }
 }
 
+impl LinkPort for Endpoint {
+    fn set_waker(&mut self, waker: LinkWaker) {
+        Self::set_waker(self, waker);
+    }
+
+    fn try_send(&mut self, batch: Bytes) -> Result<(), SendError> {
+        Self::try_send(self, batch)
+    }
+
+    fn try_recv(&mut self) -> Result<Option<Bytes>, Closed> {
+        Self::try_recv(self)
+    }
+
+    fn close(&mut self) {
+        Self::close(self);
+    }
+}
+
 impl Drop for Endpoint {
     fn drop(&mut self) {
         self.close();
@@ -136,7 +137,7 @@ impl fmt::Debug for Endpoint {
 
 struct Shared {
     lanes: [Lane; 2],
-    wakers: [OnceLock<PipeWaker>; 2],
+    wakers: [OnceLock<LinkWaker>; 2],
     closed: AtomicBool,
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use router_core::node::Node;
-use wire_link::pipe::{Endpoint, PipeWaker, SendError};
+use wire_link::pipe::{Endpoint, SendError};
+use wire_link::port::LinkWaker;
 use wire_link::{LinkId, LinkTable};
 
 /// All links that are up.
@@ -22,7 +23,7 @@ impl Links {
     }
 
     /// Sets what the pipes call when one of them has something, or room.
-    pub(super) fn set_waker(&self, waker: &PipeWaker) {
+    pub(super) fn set_waker(&self, waker: &LinkWaker) {
         for (_, endpoint) in self.endpoints.iter() {
             endpoint.set_waker(Arc::clone(waker));
         }

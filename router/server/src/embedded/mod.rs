@@ -27,7 +27,8 @@ use router_core::node::{Condition, Intention, Node, Notice};
 use router_core::time::Now;
 use router_storage::disk::Disk;
 use router_storage::store::Store;
-use wire_link::pipe::{Endpoint, PipeWaker};
+use wire_link::pipe::Endpoint;
+use wire_link::port::LinkWaker;
 
 pub use self::check::{CheckError, DataDirCheck, check_data_dir};
 pub use self::data_dir::{DataDirError, EmbeddedRouter, log_path, open_data_dir, store_path};
@@ -85,7 +86,7 @@ impl<B: Disks> Router<B> {
     }
 
     /// Sets what the links call when one of them needs a tick; at most once, after the last [`Router::add_link`].
-    pub fn set_waker(&self, waker: &PipeWaker) {
+    pub fn set_waker(&self, waker: &LinkWaker) {
         self.links.set_waker(waker);
     }
 

@@ -4,8 +4,22 @@ use std::time::Duration;
 
 use super::*;
 
+mod contract {
+    use super::super::pipe;
+    use crate::testing::contract::Rig;
+
+    crate::link_contract!(|bytes_max| {
+        let (left, right) = pipe(bytes_max);
+        Rig {
+            left,
+            right,
+            settle: Box::new(|| {}),
+        }
+    });
+}
+
 /// Counts wake-ups.
-fn counting() -> (PipeWaker, Arc<AtomicUsize>) {
+fn counting() -> (LinkWaker, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
     let waker = move || {
