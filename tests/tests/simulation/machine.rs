@@ -113,14 +113,14 @@ impl Machine {
             Ok::<_, StartError>(stepped)
         })?;
         self.disks = disks;
+        let woken = Arc::clone(&self.woken);
+        router.set_waker(&(Arc::new(move || woken.store(true, Ordering::Relaxed)) as _));
         Ok((router, report))
     }
 
     /// Opens a link and returns the client's end of it. Panics while the router is down.
     pub(crate) fn add_link(&mut self) -> Endpoint {
         let (ours, theirs) = pipe(self.config.link_pipe_bytes);
-        let woken = Arc::clone(&self.woken);
-        theirs.set_waker(Arc::new(move || woken.store(true, Ordering::Relaxed)));
         self.router
             .as_mut()
             .expect("links are opened to a router that is up")

@@ -15,6 +15,10 @@ use crate::sessions::LinkId;
 #[derive(Debug)]
 pub(super) struct Links {
     links: BTreeMap<LinkId, Link>,
+    /// Links with something to hand over and room for it, or that were full and have emptied; each has `is_outgoing`.
+    outgoing: VecDeque<LinkId>,
+    /// Bytes that wait for room in all links.
+    waiting_bytes: usize,
     /// Links with records that were not taken yet.
     incoming: FairQueue<LinkId>,
     /// Links that emptied after they were full, or after something was put off because of what they were owed.
@@ -30,6 +34,8 @@ struct Link {
     /// The rest of a batch.
     incoming: Option<Records<ToRouter>>,
     outgoing: Outgoing,
+    /// Stands in [`Links::outgoing`].
+    is_outgoing: bool,
     /// Batches that wait for room, oldest first.
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
@@ -59,6 +65,8 @@ impl Links {
     pub(super) fn new(backlog_bytes: usize) -> Self {
         Self {
             links: BTreeMap::new(),
+            outgoing: VecDeque::new(),
+            waiting_bytes: 0,
             incoming: FairQueue::default(),
             freed: Vec::new(),
             backlog_bytes,
@@ -72,7 +80,11 @@ impl Links {
     /// Forgets a link; returns whether it was there.
     pub(super) fn remove(&mut self, id: LinkId) -> bool {
         self.incoming.remove(id);
-        self.links.remove(&id).is_some()
+        let Some(link) = self.links.remove(&id) else {
+            return false;
+        };
+        self.waiting_bytes -= link.backlog();
+        true
     }
 
     pub(super) fn len(&self) -> usize {
@@ -86,8 +98,8 @@ impl Links {
     }
 
     /// Returns the bytes that wait for room in all links.
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.links.values().map(Link::backlog).sum()
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     pub(super) fn wants_batch(&self, id: LinkId) -> bool {
@@ -151,9 +163,13 @@ impl Links {
 
     /// Adds a record for the client of a link; a link that is gone needs none.
     pub(super) fn push(&mut self, id: LinkId, record: &FromRouter) {
-        if let Some(link) = self.links.get_mut(&id) {
-            link.push(record);
-        }
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let before = link.backlog();
+        link.push(record);
+        self.waiting_bytes += link.backlog() - before;
+        self.hand_over(id);
     }
 
     /// Adds a status update, or keeps it for later while the link stands still. Returns whether it is lost instead.
@@ -162,7 +178,7 @@ impl Links {
             return UpdateFate::Lost;
         };
         if !link.is_full {
-            link.push(&FromRouter::StatusUpdate(update));
+            self.push(id, &FromRouter::StatusUpdate(update));
             return UpdateFate::Sent;
         }
         let key = (update.conversation, update.user, update.status as u8);
@@ -185,6 +201,27 @@ impl Links {
         is_new
     }
 
+    /// Returns the next link with something to hand over.
+    pub(super) fn poll_link(&mut self) -> Option<LinkId> {
+        loop {
+            let id = self.outgoing.pop_front()?;
+            if let Some(link) = self.links.get_mut(&id) {
+                link.is_outgoing = false;
+                return Some(id);
+            }
+        }
+    }
+
+    /// Gives a link its turn to hand over.
+    fn hand_over(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id)
+            && !link.is_blocked
+            && !std::mem::replace(&mut link.is_outgoing, true)
+        {
+            self.outgoing.push_back(id);
+        }
+    }
+
     /// Returns the next batch to hand over, as long as there is room.
     pub(super) fn poll_batch(&mut self, id: LinkId) -> Option<Bytes> {
         let link = self.links.get_mut(&id)?;
@@ -204,6 +241,7 @@ impl Links {
             return None;
         };
         link.waiting_bytes -= batch.len();
+        self.waiting_bytes -= batch.len();
         Some(batch)
     }
 
@@ -213,14 +251,16 @@ impl Links {
             return false;
         };
         link.waiting_bytes += batch.len();
+        self.waiting_bytes += batch.len();
         link.waiting.push_front(batch);
         link.is_blocked = true;
         !std::mem::replace(&mut link.is_full, true)
     }
 
     pub(super) fn handle_room(&mut self, id: LinkId) {
-        if let Some(link) = self.links.get_mut(&id) {
-            link.is_blocked = false;
+        let is_freed = |link: &mut Link| std::mem::take(&mut link.is_blocked);
+        if self.links.get_mut(&id).is_some_and(is_freed) {
+            self.hand_over(id);
         }
     }
 

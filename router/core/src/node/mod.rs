@@ -115,7 +115,7 @@ pub struct NodeStart {
 
 /// The router. See the module.
 ///
-/// Order: facts, then [`Node::advance`], then [`Node::poll_intention`] and [`Node::poll_batch`] until there are none; again at
+/// Order: facts, then [`Node::advance`], then [`Node::poll_intention`] and [`Node::poll_link`] until there are none; again at
 /// the latest at [`Node::poll_timeout`].
 #[derive(Debug)]
 pub struct Node {
@@ -239,6 +239,11 @@ impl Node {
     /// Returns the next thing to do; to be done in this order where two name the same log, or the store.
     pub fn poll_intention(&mut self) -> Option<Intention> {
         self.intentions.pop_front()
+    }
+
+    /// Returns the next link with something to hand over: then [`Node::poll_batch`] until there is none.
+    pub fn poll_link(&mut self) -> Option<LinkId> {
+        self.links.poll_link()
     }
 
     /// Returns the next batch for a link, as long as it has room.

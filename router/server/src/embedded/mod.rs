@@ -49,7 +49,7 @@ use crate::metrics::{Counters, Metrics};
 pub struct Router<B> {
     node: Node,
     disks: B,
-    links: Links,
+    links: Links<Endpoint>,
     health: StopSign,
     metrics: Metrics,
     counters: Arc<Counters>,
@@ -85,7 +85,7 @@ impl<B: Disks> Router<B> {
         self.publish_stats();
     }
 
-    /// Sets what the links call when one of them needs a tick; at most once, after the last [`Router::add_link`].
+    /// Sets what is called when a link needs a tick; at most once. It is called at once, for whatever came before.
     pub fn set_waker(&self, waker: &LinkWaker) {
         self.links.set_waker(waker);
     }

@@ -248,7 +248,7 @@ impl<D: Disk> Start<D> {
         let mut router = Router {
             node: Node::new(config.node(), start, now),
             disks: Inline::new(LogWorker::new(log), StoreWorker::new(store)),
-            links: Links::default(),
+            links: Links::new(),
             health: StopSign(Health::starting()),
             counters: metrics.counters(),
             metrics,
