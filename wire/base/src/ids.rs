@@ -1,10 +1,9 @@
-//! Ids, positions and the slot hash. A newtype for each, so that two `u64`s never swap.
+//! Ids and positions. A newtype for each, so that two `u64`s never swap.
 
 use std::fmt;
 use std::str::FromStr;
 
 use uuid::Uuid;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// A user of the host system: 1 to 2^53 - 1, so that every JSON reader holds it exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -244,22 +243,6 @@ pub struct ConnectionHandle {
     pub slot: u32,
     /// Counts the uses of that slot, so that a late answer never reaches a successor.
     pub generation: u32,
-}
-
-/// A unit of ownership: a fixed hash range of conversations or of users.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub u16);
-
-impl Slot {
-    /// Returns the slot of a conversation: xxh3_64 of the 16 bytes of its id, modulo `count`.
-    pub fn of_conversation(id: ConversationId, count: u16) -> Self {
-        Self((xxh3_64(id.get().as_bytes()) % u64::from(count)) as u16)
-    }
-
-    /// Returns the slot of a user: xxh3_64 of the id as 8 little-endian bytes, modulo `count`.
-    pub fn of_user(id: UserId, count: u16) -> Self {
-        Self((xxh3_64(&id.get().to_le_bytes()) % u64::from(count)) as u16)
-    }
 }
 
 #[cfg(test)]
