@@ -173,8 +173,14 @@ impl Node {
         // The router first: its end ends the links of the others.
         let router = self.router.is_finished().then_some("the router");
         let admin = self.admin_thread.is_finished().then_some("the admin listener");
+        // A link that is lost though the router runs: in one process nobody brings another.
+        let lost = || {
+            let is_lost = self.gateway.has_lost_link();
+            is_lost.then_some("the link of a gateway worker to the router")
+        };
         router
             .or_else(|| self.gateway.broken_part())
+            .or_else(lost)
             .or_else(|| self.api_server.broken_part())
             .or(admin)
     }

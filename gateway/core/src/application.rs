@@ -9,6 +9,7 @@ use wire_ws::upgrade::{Refusal, Request};
 
 use crate::connections::{Connections, SlowReaders};
 use crate::disconnect::Reason;
+use crate::routes::{RouterId, Routes};
 use crate::time::Now;
 
 /// An application: it gets messages, and acts through [`Connections`].
@@ -66,6 +67,9 @@ pub trait Application {
     /// Takes an event of a link.
     fn handle_link(&mut self, _: &mut Connections<Self::Session>, _: LinkId, _: LinkEvent, _: Now) {}
 
+    /// Takes the owner of every slot.
+    fn handle_view(&mut self, _: &mut Connections<Self::Session>, _: Routes, _: Now) {}
+
     /// Takes back a batch that a link had no room for.
     fn handle_link_refused(&mut self, _: &mut Connections<Self::Session>, _: LinkId, _: Bytes) {}
 
@@ -103,8 +107,8 @@ pub struct Accepted<S> {
 /// What became of a link.
 #[derive(Clone, Debug)]
 pub enum LinkEvent {
-    /// It stands.
-    Up,
+    /// It stands, and leads to this router.
+    Up(RouterId),
     /// A batch came.
     Batch(Bytes),
     /// It was full and has room again.

@@ -24,7 +24,7 @@ pub struct MemoryBudget {
     pub input_bytes: usize,
     /// Commands without an answer.
     pub pending_bytes: usize,
-    /// Batches waiting for the link.
+    /// Batches waiting for links; each router beyond the first may add [`crate::limits::LINK_BATCH_BYTES`].
     pub link_bytes: usize,
     /// Send buffers and outboxes kept for reuse.
     pub spare_bytes: usize,
@@ -69,7 +69,7 @@ impl fmt::Display for MemoryBudget {
         line("outboxes themselves, at most", self.blocked_bytes)?;
         line("incomplete input, at most", self.input_bytes)?;
         line("pending requests, at most", self.pending_bytes)?;
-        line("batches for the link, at most", self.link_bytes)?;
+        line("batches for the links, at most", self.link_bytes)?;
         line("spare buffers, at most", self.spare_bytes)?;
         write!(
             f,

@@ -8,7 +8,7 @@
 //! 2. [`connections`]: what can be done to a connection. Its parts are [`event`] and `outbox` (events to frames), `wheel`
 //!    (deadlines), `slab` and `pool`.
 //! 3. [`application`]: what runs on connections. [`Sessions`] is the product, [`Echo`] the conformance echo.
-//! 4. [`limits`] and [`config`]: every deadline and bound. [`disconnect`]: every reason for an end. [`stats`].
+//! 4. [`routes`]: which router owns what. [`limits`] and [`config`]: every deadline and bound. [`disconnect`]: every reason for an end. [`stats`].
 //!
 //! Invariants:
 //! - The same seed and facts give the same outputs, in the same order.
@@ -34,6 +34,7 @@ pub mod limits;
 mod outbox;
 pub mod output;
 mod pool;
+pub mod routes;
 pub mod sessions;
 mod slab;
 pub mod stats;
@@ -51,6 +52,7 @@ pub use echo::{Echo, EchoConfig};
 pub use event::{Key, Kind, SharedEvent};
 pub use hub::Hub;
 pub use output::{Frames, Output, Reading};
+pub use routes::{RouterId, Routes};
 pub use sessions::{Auth, Session, Sessions, SessionsConfig};
 pub use stats::{Metric, Stats};
 pub use time::Now;

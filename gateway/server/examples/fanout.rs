@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway_core::{Auth, Hub, HubConfig, Now, Output, Sessions, SessionsConfig};
+use gateway_core::{Auth, Hub, HubConfig, Now, Output, RouterId, Sessions, SessionsConfig};
 use gateway_server::gateway::{Gateway, Plan};
 use runtime::{EngineChoice, Event, Reactor, ReactorConfig, SendBuf};
 use wire_base::body::{Body, Content};
@@ -54,7 +54,7 @@ fn hub_alone(sessions: usize, per_write: usize, rounds: usize) -> u64 {
         unix: UnixMs(1_767_225_600_000),
     };
     let mut hub = Hub::new(HubConfig::default(), application(), 1);
-    hub.handle_link_up(LINK, now);
+    hub.handle_link_up(LINK, RouterId(0), now);
     let mut ids = Vec::with_capacity(sessions);
     for slot in 0..sessions as u32 {
         let id = ConnectionHandle { slot, generation: 1 };

@@ -1,7 +1,7 @@
 //! The loop of one worker: events of the reactor become facts for the Hub, its intentions become submissions.
 //!
 //! One tick: wait; take every event, and try again what sockets did not take; read what is ready, within a budget; take
-//! batches from the link; run due timers; let the Hub close the tick; carry out its outputs. Nothing here decides anything
+//! batches from the links; run due timers; let the Hub close the tick; carry out its outputs. Nothing here decides anything
 //! about a connection.
 
 use std::collections::VecDeque;
@@ -10,13 +10,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_core::{Application, Hub, Now, Output, Reading};
+use gateway_core::{Application, Hub, Now, Output, Reading, RouterId, Routes};
 use runtime::{Clock, Event, Mailbox, Reactor, SocketId, Waker};
 use wire_auth::Verifier;
 use wire_base::ids::{ConnectionHandle, UnixMs};
-use wire_link::LinkId;
-use wire_link::pipe::{Endpoint, SendError};
+use wire_link::{LinkId, LinkPort};
 
+use crate::links::{Links, Received, Sent};
 use crate::stats::Published;
 use crate::transport::Transports;
 
@@ -26,19 +26,17 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const READ_BUDGET_BYTES: usize = 64 * 1024;
 /// Connections served in a tick before events are looked at again.
 const READS_PER_TICK: usize = 2_048;
-/// Batches taken from the link in a tick.
+/// Batches taken from a link in a tick.
 const BATCHES_PER_TICK: usize = 64;
 /// How often counters are copied to where the admin listener reads them.
 const PUBLISH_INTERVAL_MS: u64 = 500;
-/// The one link of a worker in one process.
-const ROUTER: LinkId = LinkId {
-    slot: 0,
-    generation: 1,
-};
 
 /// What a worker is told from outside.
-#[derive(Clone)]
-pub enum Control {
+pub enum Control<P> {
+    /// A link to a router, in place of the one there may be.
+    Link(RouterId, P),
+    /// The owner of every slot.
+    View(Routes),
     /// Check tokens with this key from now on.
     Verifier(Verifier),
     /// Say goodbye to every client, then end.
@@ -47,14 +45,14 @@ pub enum Control {
     Stop,
 }
 
-/// One worker's reactor, Hub and link.
-pub struct Driver<R: Reactor, A: Application> {
+/// One worker's reactor, Hub and links.
+pub struct Driver<R: Reactor, A: Application, P: LinkPort> {
     reactor: R,
     transports: Transports,
     hub: Hub<A>,
     clock: Clock,
-    control: Mailbox<Control>,
-    link: Option<Link>,
+    control: Mailbox<Control<P>>,
+    links: Links<P>,
     /// Connections with unread bytes, in turn.
     ready: VecDeque<ConnectionHandle>,
     /// Read state by slot; as long as the reactor's table has ever been.
@@ -68,12 +66,6 @@ pub struct Driver<R: Reactor, A: Application> {
     draining: bool,
 }
 
-struct Link {
-    endpoint: Endpoint,
-    /// The pipe was full; its waker tells when to try again.
-    refused: bool,
-}
-
 /// What the driver remembers of a connection between two reads.
 #[derive(Clone, Copy, Default)]
 struct ReadState {
@@ -85,29 +77,16 @@ struct ReadState {
     to_end: bool,
 }
 
-impl<R: Reactor, A: Application> Driver<R, A> {
-    /// Returns a driver that owns its parts; `link` is none where the application needs no router.
-    pub fn new(
-        reactor: R,
-        hub: Hub<A>,
-        control: Mailbox<Control>,
-        link: Option<Endpoint>,
-        published: Arc<Published>,
-    ) -> Self {
-        if let Some(endpoint) = &link {
-            let waker: Waker = reactor.waker();
-            endpoint.set_waker(Arc::new(move || waker.wake()));
-        }
+impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
+    /// Returns a driver that owns its parts, without a link: [`Control::Link`] brings those.
+    pub fn new(reactor: R, hub: Hub<A>, control: Mailbox<Control<P>>, published: Arc<Published>) -> Self {
         Self {
             reactor,
             transports: Transports::default(),
             hub,
             clock: Clock::new(),
             control,
-            link: link.map(|endpoint| Link {
-                endpoint,
-                refused: false,
-            }),
+            links: Links::new(),
             ready: VecDeque::new(),
             reads: Vec::new(),
             buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
@@ -123,10 +102,6 @@ impl<R: Reactor, A: Application> Driver<R, A> {
     ///
     /// Errors: the reactor is broken; the worker cannot go on.
     pub fn run(mut self) -> io::Result<()> {
-        let now = self.now();
-        if self.link.is_some() {
-            self.hub.handle_link_up(ROUTER, now);
-        }
         loop {
             self.carry_out();
             let timeout = self.timeout();
@@ -260,31 +235,40 @@ impl<R: Reactor, A: Application> Driver<R, A> {
     }
 
     fn take_batches(&mut self, now: Now) {
-        let Some(link) = &mut self.link else { return };
+        let mut last = None;
+        while let Some(link) = self.links.next_after(last) {
+            last = Some(link);
+            self.take_batches_of(link, now);
+        }
+    }
+
+    fn take_batches_of(&mut self, link: LinkId, now: Now) {
         for _ in 0..BATCHES_PER_TICK {
-            match link.endpoint.try_recv() {
-                Ok(Some(batch)) => self.hub.handle_link_batch(ROUTER, batch, now),
-                Ok(None) => return,
-                Err(_) => {
-                    self.lose_link(now);
-                    return;
-                }
+            match self.links.receive(link) {
+                Received::Batch(batch) => self.hub.handle_link_batch(link, batch, now),
+                Received::Nothing => return,
+                Received::Over => return self.lose_link(link, now),
             }
         }
-        // More may wait, and the pipe only wakes a side that has found it empty.
+        // More may wait, and a port only wakes a side that has found it empty.
         self.reactor.waker().wake();
     }
 
     /// Does what was asked; breaks where that is to end now.
     fn take_control(&mut self, now: Now) -> ControlFlow<()> {
-        if let Some(link) = &mut self.link
-            && std::mem::take(&mut link.refused)
-        {
-            self.hub.handle_link_room(ROUTER, now);
+        let mut last = None;
+        while let Some(link) = self.links.next_after(last) {
+            last = Some(link);
+            // Who woke the worker is not known: trying is as cheap as asking.
+            if self.links.take_refused(link) {
+                self.hub.handle_link_room(link, now);
+            }
         }
         // One wake-up may stand for several requests.
         while let Some(control) = self.control.try_recv() {
             match control {
+                Control::Link(router, port) => self.take_link(router, port, now),
+                Control::View(routes) => self.hub.handle_view(routes, now),
                 Control::Verifier(verifier) => self.hub.handle_verifier(verifier),
                 Control::Drain if self.draining => {}
                 Control::Drain => {
@@ -313,35 +297,41 @@ impl<R: Reactor, A: Application> Driver<R, A> {
                     self.reads[id.slot as usize].paused = false;
                     self.queue(id);
                 }
-                Output::Link { batch, .. } => self.send_to_router(batch),
-                Output::CloseLink(_) => {
+                Output::Link { link, batch } => self.send_to_router(link, batch),
+                Output::CloseLink(link) => {
                     let now = self.now();
-                    self.lose_link(now);
+                    self.lose_link(link, now);
                 }
             }
         }
     }
 
-    fn send_to_router(&mut self, batch: bytes::Bytes) {
-        let Some(link) = &mut self.link else { return };
-        match link.endpoint.try_send(batch) {
-            Ok(()) => {}
-            Err(SendError::Full(batch)) => {
-                link.refused = true;
-                self.hub.handle_link_refused(ROUTER, batch);
-            }
-            Err(SendError::Closed(_)) => {
+    fn take_link(&mut self, router: RouterId, port: P, now: Now) {
+        let waker: Waker = self.reactor.waker();
+        let link = self.links.insert(router, port, Arc::new(move || waker.wake()));
+        self.published.set_lost_link(self.links.has_lost());
+        self.hub.handle_link_up(link, router, now);
+    }
+
+    fn send_to_router(&mut self, link: LinkId, batch: bytes::Bytes) {
+        match self.links.send(link, batch) {
+            Sent::Taken => {}
+            Sent::Refused(batch) => self.hub.handle_link_refused(link, batch),
+            Sent::Over => {
                 let now = self.now();
-                self.lose_link(now);
+                self.lose_link(link, now);
             }
         }
     }
 
-    /// Whoever watches the gateway ends the process: see [`crate::gateway::Gateway::broken_part`].
-    fn lose_link(&mut self, now: Now) {
-        self.link = None;
-        self.published.lose_link();
-        self.hub.handle_link_down(ROUTER, now);
+    /// Clients stay. Whoever watches the gateway brings another link, or ends the process: see
+    /// [`crate::gateway::Gateway::has_lost_link`].
+    fn lose_link(&mut self, link: LinkId, now: Now) {
+        if self.links.lose(link) {
+            tracing::warn!(%link, "a link to a router is lost");
+            self.published.set_lost_link(true);
+            self.hub.handle_link_down(link, now);
+        }
     }
 
     fn publish(&mut self, now: Now) {

@@ -7,9 +7,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gateway_core::{Application, Hub, HubConfig};
+use gateway_core::{Application, Hub, HubConfig, RouterId, Routes};
 use runtime::{EngineChoice, MailboxSender, Reactor, ReactorConfig, Report, mailbox, worker};
 use wire_auth::Verifier;
+use wire_link::LinkPort;
 use wire_link::pipe::Endpoint;
 
 use crate::admin::Metrics;
@@ -39,29 +40,29 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// A running gateway.
-pub struct Gateway {
+/// A running gateway, whose links are all of one kind.
+pub struct Gateway<P = Endpoint> {
     address: SocketAddr,
     report: Report,
-    workers: Vec<Worker>,
+    workers: Vec<Worker<P>>,
 }
 
-struct Worker {
+struct Worker<P> {
     thread: JoinHandle<io::Result<()>>,
-    control: MailboxSender<Control>,
+    control: MailboxSender<Control<P>>,
     published: Arc<Published>,
 }
 
-impl Gateway {
+impl<P: LinkPort + 'static> Gateway<P> {
     /// Starts every worker and returns once all accept connections.
     ///
-    /// Shape: `application` makes the state of worker n; `links` has one endpoint a worker, or is empty where the
-    /// application needs no router.
+    /// Shape: `application` makes the state of worker n; `links` has one port a worker, to router 0, or is empty where the
+    /// application needs no router or gets its links later.
     /// Errors: the address cannot be listened on, or the engine cannot be opened; nothing is left running.
     pub fn start<A: Application + Send + 'static>(
         plan: &Plan,
         application: impl Fn(u16) -> A,
-        links: Vec<Endpoint>,
+        links: Vec<P>,
     ) -> Result<Self> {
         let count = usize::from(plan.workers);
         if !links.is_empty() && links.len() != count {
@@ -73,14 +74,17 @@ impl Gateway {
         let mut workers = Vec::with_capacity(count);
         let mut first_report = None;
         for (number, listener) in (0..plan.workers).zip(listeners) {
-            match Worker::start(plan, number, listener, application(number), links.next()) {
+            match Worker::start(plan, number, listener, application(number)) {
                 Ok((report, worker)) => {
+                    if let Some(link) = links.next() {
+                        worker.tell(Control::Link(RouterId(0), link));
+                    }
                     first_report.get_or_insert(report);
                     workers.push(worker);
                 }
                 Err(error) => {
                     // The first error says more than what ending the others might.
-                    let _ = end(workers, Control::Stop);
+                    let _ = end(workers, || Control::Stop);
                     return Err(error);
                 }
             }
@@ -118,22 +122,39 @@ impl Gateway {
         Arc::new(move || published.iter().flat_map(|worker| worker.samples()).collect())
     }
 
-    /// Returns what has ended that should run: a worker, or its link, without which it refuses everything.
+    /// Returns what has ended that should run.
     pub fn broken_part(&self) -> Option<&'static str> {
         let mut workers = self.workers.iter();
-        if workers.any(|worker| worker.thread.is_finished()) {
-            return Some("a gateway worker");
-        }
-        let mut workers = self.workers.iter();
         workers
-            .any(|worker| worker.published.has_lost_link())
-            .then_some("the link of a gateway worker to the router")
+            .any(|worker| worker.thread.is_finished())
+            .then_some("a gateway worker")
+    }
+
+    /// Returns whether a worker has no link to a router that it had one to. Its clients stay; what goes to that router is
+    /// answered `unavailable` until [`Self::set_link`] brings another one.
+    pub fn has_lost_link(&self) -> bool {
+        let mut workers = self.workers.iter();
+        workers.any(|worker| worker.published.has_lost_link())
+    }
+
+    /// Gives a worker a link to a router, in place of the one there may be.
+    ///
+    /// Panics: when there is no such worker.
+    pub fn set_link(&self, worker: u16, router: RouterId, port: P) {
+        self.workers[usize::from(worker)].tell(Control::Link(router, port));
+    }
+
+    /// Tells every worker the owner of every slot.
+    pub fn set_view(&self, routes: &Routes) {
+        for worker in &self.workers {
+            worker.tell(Control::View(routes.clone()));
+        }
     }
 
     /// Has every worker check tokens with this key from now on.
     pub fn set_verifier(&self, verifier: &Verifier) {
         for worker in &self.workers {
-            worker.tell(&Control::Verifier(verifier.clone()));
+            worker.tell(Control::Verifier(verifier.clone()));
         }
     }
 
@@ -141,22 +162,26 @@ impl Gateway {
     ///
     /// Errors: a worker that had broken before.
     pub fn drain(self) -> Result<()> {
-        end(self.workers, Control::Drain)
+        end(self.workers, || Control::Drain)
     }
 
     /// Ends every worker at once; the kernel closes the connections.
     ///
     /// Errors: a worker that had broken before.
     pub fn stop(self) -> Result<()> {
-        end(self.workers, Control::Stop)
+        end(self.workers, || Control::Stop)
     }
 }
 
-impl Worker {
+impl<P: LinkPort + 'static> Worker<P> {
     /// Puts something into the mailbox, which is emptied at every tick, unless the worker has ended.
-    fn tell(&self, control: &Control) {
-        while self.control.try_send(control.clone()).is_err() && !self.thread.is_finished() {
+    fn tell(&self, mut control: Control<P>) {
+        while let Err(back) = self.control.try_send(control) {
+            if self.thread.is_finished() {
+                return;
+            }
             thread::sleep(MAILBOX_PAUSE);
+            control = back;
         }
     }
 
@@ -166,7 +191,6 @@ impl Worker {
         number: u16,
         listener: TcpListener,
         application: A,
-        link: Option<Endpoint>,
     ) -> Result<(Report, Self)> {
         let (ready, opened) = mpsc::channel();
         let sockets_max = plan.sockets_max;
@@ -205,7 +229,7 @@ impl Worker {
                 budget.connections = sockets_max as u32;
                 tracing::info!("each worker holds at most {sockets_max} sockets; its memory:\n{budget}");
             }
-            Driver::new(reactor, hub, mailbox, link, shown).run()
+            Driver::new(reactor, hub, mailbox, shown).run()
         };
         let thread = worker::spawn(&format!("gateway-{number}"), number.into(), run)?;
         let (report, control) = opened.recv().context("a worker ended before it was ready")??;
@@ -221,9 +245,9 @@ impl Worker {
 }
 
 /// Ends all workers, whatever became of some, and returns the first that had broken.
-fn end(workers: Vec<Worker>, control: Control) -> Result<()> {
+fn end<P: LinkPort + 'static>(workers: Vec<Worker<P>>, control: fn() -> Control<P>) -> Result<()> {
     for worker in &workers {
-        worker.tell(&control);
+        worker.tell(control());
     }
     let mut ended = Ok(());
     for worker in workers {
@@ -248,6 +272,8 @@ mod tests {
     use wire_link::pipe::pipe;
 
     use super::*;
+
+    type Gateway = super::Gateway<Endpoint>;
 
     fn plan(engine: EngineChoice, listen: SocketAddr) -> Plan {
         Plan {
@@ -282,19 +308,24 @@ mod tests {
             .unwrap();
     }
     #[test]
-    fn a_worker_whose_link_ends_is_a_broken_part() {
+    fn a_worker_whose_link_ends_runs_and_says_so_until_it_has_another() {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (links, mut routers): (Vec<_>, Vec<_>) = (0..2).map(|_| pipe(1 << 20)).unzip();
         let gateway = Gateway::start(&plan(EngineChoice::Poll, any), echo, links).unwrap();
-        assert_eq!(gateway.broken_part(), None);
+        let wait_until = |has_lost| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while gateway.has_lost_link() != has_lost {
+                assert!(Instant::now() < deadline, "nobody noticed");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        assert!(!gateway.has_lost_link());
         drop(routers.pop());
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while gateway.broken_part().is_none() {
-            assert!(Instant::now() < deadline, "nobody noticed");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let part = gateway.broken_part();
-        assert_eq!(part, Some("the link of a gateway worker to the router"));
+        wait_until(true);
+        assert_eq!(gateway.broken_part(), None);
+        let (link, _router) = pipe(1 << 20);
+        gateway.set_link(1, RouterId(0), link);
+        wait_until(false);
         gateway.stop().unwrap();
     }
 }

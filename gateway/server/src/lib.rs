@@ -13,6 +13,7 @@ pub mod descriptors;
 pub mod driver;
 pub mod exposition;
 pub mod gateway;
+mod links;
 pub mod listen;
 pub mod process;
 pub mod stats;

@@ -17,7 +17,7 @@ pub struct Published {
     values: OnceLock<Box<[AtomicU64]>>,
     /// Changes with everything that counts; tells an idle worker that there is nothing new.
     mark: AtomicU64,
-    /// The worker had a link to the router and has it no more.
+    /// The worker has no link to a router that it had one to.
     link_lost: AtomicBool,
 }
 
@@ -47,12 +47,12 @@ impl Published {
         self.mark.store(mark(reactor), Ordering::Relaxed);
     }
 
-    /// Notes that the link of the worker is gone: in one process it does not come back.
-    pub(crate) fn lose_link(&self) {
-        self.link_lost.store(true, Ordering::Relaxed);
+    /// Notes whether the worker lacks a link that it had.
+    pub(crate) fn set_lost_link(&self, is_lost: bool) {
+        self.link_lost.store(is_lost, Ordering::Relaxed);
     }
 
-    /// Returns whether the worker has lost its link.
+    /// Returns whether the worker lacks a link that it had.
     pub(crate) fn has_lost_link(&self) -> bool {
         self.link_lost.load(Ordering::Relaxed)
     }

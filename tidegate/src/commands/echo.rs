@@ -42,7 +42,7 @@ pub(super) fn run(args: &EchoArgs) -> Result<()> {
         coalesce: Duration::ZERO, // What it is measured for is one message at a time.
         seed: 0,
     };
-    let gateway = Gateway::start(
+    let gateway: Gateway = Gateway::start(
         &plan,
         |_| {
             Echo::new(EchoConfig {

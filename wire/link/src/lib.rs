@@ -13,7 +13,7 @@ pub mod testing;
 mod to_event;
 
 pub use port::LinkPort;
-pub use table::{LinkId, LinkTable};
+pub use table::{LINKS_MAX, LinkId, LinkTable};
 
 use wire_base::body::EncodedBody;
 use wire_base::code::Code;

@@ -19,6 +19,7 @@ use crate::connections::{Connections, Held, Phase};
 use crate::disconnect::Reason;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::output::{Output, Reading};
+use crate::routes::{RouterId, Routes};
 use crate::stats::Stats;
 use crate::time::Now;
 
@@ -110,9 +111,15 @@ impl<A: Application> Hub<A> {
         self.connections.handle_writable(id, now);
     }
 
-    /// Takes a new link to a router.
-    pub fn handle_link_up(&mut self, link: LinkId, now: Now) {
-        self.handle_link(link, LinkEvent::Up, now);
+    /// Takes the owner of every slot, in place of what was said before.
+    pub fn handle_view(&mut self, routes: Routes, now: Now) {
+        self.application.handle_view(&mut self.connections, routes, now);
+        self.settle(now);
+    }
+
+    /// Takes a new link to a router, in place of the one there may be.
+    pub fn handle_link_up(&mut self, link: LinkId, router: RouterId, now: Now) {
+        self.handle_link(link, LinkEvent::Up(router), now);
     }
 
     /// Takes a batch of records from a router.

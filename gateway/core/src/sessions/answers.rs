@@ -16,6 +16,7 @@ use super::{Refused, Session, Sessions};
 use crate::connections::{Connections, Pauses};
 use crate::limits::CONNECTION_PENDING_LOW;
 use crate::output::Output;
+use crate::routes::RouterId;
 use crate::time::Now;
 
 impl Sessions {
@@ -24,13 +25,14 @@ impl Sessions {
         &mut self,
         connections: &mut Connections<Session>,
         link: LinkId,
+        router: RouterId,
         batch: Bytes,
         now: Now,
     ) {
         connections.stats.link_batches_received += 1;
         for record in decode_from_router(batch) {
             match record {
-                Ok(record) => self.handle_record(connections, record, now),
+                Ok(record) => self.handle_record(connections, router, record, now),
                 Err(_) => {
                     connections.stats.link_batches_bad += 1;
                     connections.push_output(Output::CloseLink(link));
@@ -39,27 +41,41 @@ impl Sessions {
         }
     }
 
-    fn handle_record(&mut self, connections: &mut Connections<Session>, record: FromRouter, now: Now) {
+    fn handle_record(
+        &mut self,
+        connections: &mut Connections<Session>,
+        router: RouterId,
+        record: FromRouter,
+        now: Now,
+    ) {
         match record {
-            FromRouter::Deliver(deliver) => self.deliver(connections, &deliver, now),
-            FromRouter::Sent(sent) => self.handle_sent(connections, &sent, now),
-            FromRouter::SessionOpened(opened) => self.handle_opened(connections, &opened, now),
-            FromRouter::SessionRefused(refused) => self.handle_refused(connections, &refused, now),
-            FromRouter::SessionReplaced(replaced) => self.handle_replaced(connections, &replaced, now),
-            FromRouter::Synced(synced) => self.handle_synced(connections, synced, now),
-            FromRouter::StatusUpdate(update) => self.handle_status_update(connections, &update, now),
-            FromRouter::Rejected(rejected) => self.handle_rejected(connections, &rejected, now),
-            FromRouter::HistoryPage(page) => self.handle_history(connections, &page, now),
-            FromRouter::ConversationsPage(page) => self.handle_conversations(connections, &page, now),
-            FromRouter::Done(request) => {
-                self.take_request(connections, request, now);
+            FromRouter::Deliver(deliver) => self.deliver(connections, router, &deliver, now),
+            FromRouter::Sent(sent) => self.handle_sent(connections, router, &sent, now),
+            FromRouter::SessionOpened(opened) => self.handle_opened(connections, router, &opened, now),
+            FromRouter::SessionRefused(refused) => self.handle_refused(connections, router, &refused, now),
+            FromRouter::SessionReplaced(replaced) => {
+                self.handle_replaced(connections, router, &replaced, now)
             }
-            FromRouter::Failed(failed) => self.handle_failed(connections, &failed, now),
+            FromRouter::Synced(synced) => self.handle_synced(connections, router, synced, now),
+            FromRouter::StatusUpdate(update) => self.handle_status_update(connections, &update, now),
+            FromRouter::Rejected(rejected) => self.handle_rejected(connections, router, &rejected, now),
+            FromRouter::HistoryPage(page) => self.handle_history(connections, router, &page, now),
+            FromRouter::ConversationsPage(page) => self.handle_conversations(connections, router, &page, now),
+            FromRouter::Done(request) => {
+                self.take_request(connections, router, request, now);
+            }
+            FromRouter::Failed(failed) => self.handle_failed(connections, router, &failed, now),
         }
     }
 
-    fn handle_sent(&mut self, connections: &mut Connections<Session>, sent: &SentRecord, now: Now) {
-        let Some(request) = self.take_request(connections, sent.request, now) else {
+    fn handle_sent(
+        &mut self,
+        connections: &mut Connections<Session>,
+        router: RouterId,
+        sent: &SentRecord,
+        now: Now,
+    ) {
+        let Some(request) = self.take_request(connections, router, sent.request, now) else {
             return;
         };
         let event = Event::Sent(Sent {
@@ -76,10 +92,11 @@ impl Sessions {
     fn handle_rejected(
         &mut self,
         connections: &mut Connections<Session>,
+        router: RouterId,
         rejected: &RejectedRecord,
         now: Now,
     ) {
-        let Some(request) = self.take_request(connections, rejected.request, now) else {
+        let Some(request) = self.take_request(connections, router, rejected.request, now) else {
             return;
         };
         let refused = Refused {
@@ -90,8 +107,14 @@ impl Sessions {
         self.send_rejected(connections, request.connection, event, now);
     }
 
-    fn handle_failed(&mut self, connections: &mut Connections<Session>, failed: &FailedRecord, now: Now) {
-        let Some(request) = self.take_request(connections, failed.request, now) else {
+    fn handle_failed(
+        &mut self,
+        connections: &mut Connections<Session>,
+        router: RouterId,
+        failed: &FailedRecord,
+        now: Now,
+    ) {
+        let Some(request) = self.take_request(connections, router, failed.request, now) else {
             return;
         };
         let refused = Refused {
@@ -102,8 +125,17 @@ impl Sessions {
     }
 
     /// Tells a client, once, that its backlog is over; a session announced again may have none.
-    fn handle_synced(&mut self, connections: &mut Connections<Session>, synced: Synced, now: Now) {
-        let is_first = |session: &&mut Session| session.stage == Stage::Live && !session.has(Flag::Synced);
+    fn handle_synced(
+        &mut self,
+        connections: &mut Connections<Session>,
+        router: RouterId,
+        synced: Synced,
+        now: Now,
+    ) {
+        let uplinks = &self.uplinks;
+        let is_first = |session: &&mut Session| {
+            session.stage == Stage::Live && !session.has(Flag::Synced) && uplinks.owns(router, session)
+        };
         if let Some(session) = connections.session_mut(synced.connection).filter(is_first) {
             session.set(Flag::Synced, true);
             // What lies between the last message and this was the device's own: an ack may name it.
@@ -112,8 +144,14 @@ impl Sessions {
         }
     }
 
-    fn handle_history(&mut self, connections: &mut Connections<Session>, page: &HistoryPageRecord, now: Now) {
-        let Some(request) = self.take_request(connections, page.request, now) else {
+    fn handle_history(
+        &mut self,
+        connections: &mut Connections<Session>,
+        router: RouterId,
+        page: &HistoryPageRecord,
+        now: Now,
+    ) {
+        let Some(request) = self.take_request(connections, router, page.request, now) else {
             return;
         };
         let event = |count| Event::History(page.shown(request.id, count));
@@ -123,10 +161,11 @@ impl Sessions {
     fn handle_conversations(
         &mut self,
         connections: &mut Connections<Session>,
+        router: RouterId,
         page: &ConversationsPageRecord,
         now: Now,
     ) {
-        let Some(request) = self.take_request(connections, page.request, now) else {
+        let Some(request) = self.take_request(connections, router, page.request, now) else {
             return;
         };
         let event = |count| Event::Conversations(page.shown(request.id, count));
@@ -153,14 +192,15 @@ impl Sessions {
         }
     }
 
-    /// Takes the request of an answer; `None` if nobody waits for it any more.
+    /// Takes the request of a router's answer; `None` if nobody waits for it any more.
     fn take_request(
         &mut self,
         connections: &mut Connections<Session>,
+        router: RouterId,
         request: RequestId,
         now: Now,
     ) -> Option<Request> {
-        let Some(request) = self.pending.take(request) else {
+        let Some(request) = self.pending.take_from(router, request) else {
             connections.stats.answers_late += 1;
             return None;
         };

@@ -1,8 +1,10 @@
 //! Client to router: each command becomes a record, or is answered at once.
 
 use wire_base::code::Code;
-use wire_base::ids::{ConnectionHandle, MessageId, Position};
+use wire_base::ids::{ConnectionHandle, ConversationId, MessageId, Position};
 use wire_base::message::{Draft, Target};
+use wire_base::slots::Slot;
+use wire_base::status::StatusOf;
 use wire_client::json::{BadCommand, BadKind, FrameKind, parse_frame};
 use wire_client::{Command, Event, Request, Send, SendBody};
 use wire_link::{ConversationsRecord, HistoryRecord, RequestId, SendRecord, StatusRecord, ToRouter};
@@ -13,7 +15,19 @@ use super::{Auth, Refused, Session, Sessions};
 use crate::connections::{Connections, Pauses};
 use crate::disconnect::Reason;
 use crate::limits::{BUSY_RETRY_MS, CONNECTION_PENDING_MAX};
+use crate::routes::RouterId;
 use crate::time::Now;
+
+/// What decides about the router of a command.
+#[derive(Clone, Copy)]
+enum To {
+    /// The session's user.
+    User,
+    /// A conversation.
+    Conversation(ConversationId),
+    /// The conversation of the session's user with another, or of a group.
+    Target(Target),
+}
 
 /// A command under way: who gave it, and what its answer repeats.
 #[derive(Clone, Copy)]
@@ -70,7 +84,11 @@ impl Sessions {
             Command::Send(send) => self.send(connections, context, send, now),
             Command::Ack(position) => self.ack(connections, id, position),
             Command::Status(command) => {
-                self.ask(connections, context, now, |request, session| {
+                let to = match command.of {
+                    StatusOf::Message(_) => To::User,
+                    StatusOf::Seq(conversation, _) => To::Conversation(conversation),
+                };
+                self.ask(connections, context, to, now, |request, session| {
                     let (user, device) = (session.user()?, session.device()?);
                     Some(ToRouter::Status(StatusRecord {
                         request,
@@ -81,7 +99,8 @@ impl Sessions {
                 });
             }
             Command::History(history) => {
-                self.ask(connections, context, now, |request, session| {
+                let to = To::Conversation(history.conversation);
+                self.ask(connections, context, to, now, |request, session| {
                     Some(ToRouter::History(HistoryRecord {
                         request,
                         user: session.user()?,
@@ -92,7 +111,7 @@ impl Sessions {
                 });
             }
             Command::Conversations(page) => {
-                self.ask(connections, context, now, |request, session| {
+                self.ask(connections, context, To::User, now, |request, session| {
                     let before = page.before.map(str::to_owned);
                     let user = session.user()?;
                     Some(ToRouter::Conversations(ConversationsRecord {
@@ -131,7 +150,8 @@ impl Sessions {
             self.answer_unsupported(connections, context, "group_id: groups", now);
             return;
         }
-        self.ask(connections, context, now, |request, session| {
+        let to = To::Target(send.to);
+        self.ask(connections, context, to, now, |request, session| {
             Some(ToRouter::Send(SendRecord {
                 request,
                 message_id: send.message_id,
@@ -152,27 +172,37 @@ impl Sessions {
     fn ack(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle, position: Position) {
         if let Some(session) = connections.session_mut(id)
             && session.ack(position)
-            && self.uplink.is_up()
+            && let Some(router) = self.uplinks.of_session(session)
+            && self.uplinks.get(router).is_up()
             && !session.has(Flag::AckQueued)
         {
             session.set(Flag::AckQueued, true);
-            self.acks.push(id);
+            self.uplinks.get_mut(router).acks.push(id);
         }
     }
 
-    /// Passes a request on to the router, if there is a way, and otherwise says so.
+    /// Passes a request on to its router, if there is a way, and otherwise says so.
     ///
     /// Order: whoever finds the link full, or has many requests without answer, is not read until that is over. What
-    /// was read already still runs, and is answered `busy` once all room is used up.
+    /// was read already still runs, and is answered `busy` once all room is used up. Sends to a slot that has another router
+    /// now are answered `busy` as long as the one before owes answers to earlier ones.
     fn ask(
         &mut self,
         connections: &mut Connections<Session>,
         context: CommandContext,
+        to: To,
         now: Now,
         record: impl FnOnce(RequestId, &Session) -> Option<ToRouter>,
     ) {
         let CommandContext { connection, id, kind } = context;
-        if !self.uplink.is_up() {
+        let Some(session) = connections.session_mut(connection) else {
+            return;
+        };
+        let Some((router, slot)) = self.way(session, to) else {
+            unreachable!("a session that is live has a user");
+        };
+        let slot = slot.filter(|_| matches!(kind, Kind::Send(_)));
+        if !self.uplinks.get(router).is_up() {
             let refused = Refused {
                 code: Code::Unavailable,
                 reason: "no router",
@@ -180,38 +210,64 @@ impl Sessions {
             self.answer_refused(connections, context, refused, None, now);
             return;
         }
-        if !self.uplink.has_room() || self.pending.is_full() {
+        let busy = if !self.uplinks.has_room(router) || self.pending.is_full() {
+            Some("too many requests wait for the router")
+        } else if slot.is_some_and(|slot| self.pending.is_moving(slot)) {
+            Some("earlier sends wait for the router that had the conversation")
+        } else {
+            None
+        };
+        if let Some(reason) = busy {
             connections.stats.busy += 1;
             let refused = Refused {
                 code: Code::Busy,
-                reason: "too many requests wait for the router",
+                reason,
             };
             self.answer_refused(connections, context, refused, Some(BUSY_RETRY_MS), now);
             return;
         }
-        let Some(session) = connections.session_mut(connection) else {
-            return;
+        let request = pending::Request {
+            connection,
+            id,
+            kind,
+            router,
+            slot,
         };
-        let request = self
-            .pending
-            .insert(pending::Request { connection, id, kind }, now);
+        let request = self.pending.insert(request, now);
         let Some(record) = record(request, session) else {
             unreachable!("a session that is live has a user and a device");
         };
         session.pending = session.pending.saturating_add(1);
         let has_many = session.pending >= CONNECTION_PENDING_MAX;
         if kind == Kind::Page {
-            self.pages.ask(connection, request, record, &mut self.uplink);
+            self.pages
+                .ask(connection, request, router, record, &mut self.uplinks);
         } else {
-            self.uplink.push(&record);
+            self.uplinks.get_mut(router).push(&record);
         }
         if has_many {
             connections.pause(connection, Pauses::PENDING);
         }
-        if self.uplink.is_refused() && connections.pause(connection, Pauses::LINK) {
-            self.behind.push(connection);
+        let uplink = self.uplinks.get_mut(router);
+        if uplink.is_refused() && connections.pause(connection, Pauses::LINK) {
+            uplink.behind.push(connection);
         }
         self.update_gauges(connections);
+    }
+
+    /// Returns the router that a command goes to, and the slot of its conversation if that decides.
+    fn way(&self, session: &Session, to: To) -> Option<(RouterId, Option<Slot>)> {
+        let user = session.user()?;
+        let routes = self.uplinks.routes();
+        let slot = match to {
+            To::User => return Some((routes.of_user(user), None)),
+            To::Conversation(id) => routes.conversation_slot(|| id),
+            To::Target(Target::Direct(other)) => {
+                routes.conversation_slot(|| ConversationId::direct(user, other))
+            }
+            To::Target(Target::Group(id)) => routes.conversation_slot(|| id),
+        };
+        Some((routes.of_conversations(slot), Some(slot)))
     }
 
     /// Answers a command that was sent behind a hello which the router refused.

@@ -10,17 +10,27 @@ use super::session::Stage;
 use super::{Session, Sessions};
 use crate::connections::Connections;
 use crate::event::{Key, SharedEvent};
+use crate::routes::RouterId;
 use crate::time::Now;
 
 impl Sessions {
     /// Forwards a message to every connection that is named and has not had it.
-    pub(super) fn deliver(&self, connections: &mut Connections<Session>, deliver: &Deliver, now: Now) {
+    ///
+    /// Order: what comes late from a router that a user has left is not forwarded. The new one begins where this connection was
+    /// when it was announced there, and anything taken from both could leave a gap.
+    pub(super) fn deliver(
+        &self,
+        connections: &mut Connections<Session>,
+        router: RouterId,
+        deliver: &Deliver,
+        now: Now,
+    ) {
         let mut encoded = Encoded::default();
         let is_shared = deliver.to.len() > 1;
         for &(id, position) in &deliver.to {
             let Some(session) = connections
                 .session_mut(id)
-                .filter(|session| session.stage == Stage::Live)
+                .filter(|session| session.stage == Stage::Live && self.uplinks.owns(router, session))
             else {
                 continue;
             };

@@ -6,114 +6,122 @@ use wire_link::{AckRecord, LINK_VERSION, LinkHello, LinkId, LinkKind, SessionOpe
 use super::session::{Flag, Stage};
 use super::{Session, Sessions};
 use crate::connections::{Connections, Pauses};
+use crate::routes::RouterId;
 use crate::time::Now;
 
 impl Sessions {
-    /// Says hello, and begins to announce every session.
-    pub(super) fn handle_link_up(&mut self, connections: &mut Connections<Session>, link: LinkId, now: Now) {
-        if self.uplink.is_up() {
-            self.handle_link_down(connections, now);
+    /// Says hello, and begins to announce every session of the router's users.
+    pub(super) fn handle_link_up(
+        &mut self,
+        connections: &mut Connections<Session>,
+        link: LinkId,
+        router: RouterId,
+        now: Now,
+    ) {
+        if self.uplinks.is_up(router) {
+            self.handle_link_down(connections, router, now);
         }
-        self.uplink.handle_up(link);
-        self.uplink.push(&ToRouter::Hello(LinkHello {
+        self.uplinks.handle_up(router, link);
+        let uplink = self.uplinks.get_mut(router);
+        uplink.push(&ToRouter::Hello(LinkHello {
             version: LINK_VERSION,
             kind: LinkKind::Gateway,
             node: self.config.gateway.clone(),
             epoch: self.config.epoch,
             worker: self.config.worker,
         }));
-        connections.stats.links_up = 1;
-        self.announce_from(0);
+        uplink.announce_from(0);
+        connections.stats.links_up = self.uplinks.up() as u64;
     }
 
-    /// Answers what was in flight, and forgets what only that link knew. Clients stay.
-    pub(super) fn handle_link_down(&mut self, connections: &mut Connections<Session>, now: Now) {
-        self.uplink.handle_down();
-        connections.stats.links_up = 0;
+    /// Answers what was in flight to a router, and forgets what only its link knew. Clients stay, and what goes to other
+    /// routers is not touched.
+    pub(super) fn handle_link_down(
+        &mut self,
+        connections: &mut Connections<Session>,
+        router: RouterId,
+        now: Now,
+    ) {
+        let behind = self.uplinks.get_mut(router).handle_down();
+        connections.stats.links_up = self.uplinks.up() as u64;
         connections.stats.link_breaks += 1;
-        self.announce_from = None;
-        self.acks.clear();
-        self.gone.clear();
         let mut slot = 0;
         while let Some(id) = connections.next_from(slot) {
             slot = id.slot + 1;
-            if let Some(session) = connections.session_mut(id) {
+            if let Some(session) = connections.session_mut(id)
+                && self.uplinks.owns(router, session)
+            {
                 session.set(Flag::Announced, false);
                 session.set(Flag::AckQueued, false);
             }
         }
-        while let Some(request) = self.pending.take_oldest() {
+        for request in self.pending.take_all(|request| request.router == router) {
             self.answer_unavailable(connections, request, "the link to the router broke", now);
         }
-        self.resume_behind(connections, now);
+        resume_behind(connections, behind, now);
     }
 
-    pub(super) fn handle_link_room(&mut self, connections: &mut Connections<Session>, now: Now) {
-        self.uplink.handle_room();
-        self.resume_behind(connections, now);
+    pub(super) fn handle_link_room(
+        &mut self,
+        connections: &mut Connections<Session>,
+        router: RouterId,
+        now: Now,
+    ) {
+        let behind = self.uplinks.get_mut(router).handle_room();
+        resume_behind(connections, behind, now);
     }
 
-    /// Looks at sessions from a slot on that the router must be told of, at the end of the tick.
-    pub(super) fn announce_from(&mut self, slot: u32) {
-        self.announce_from = Some(self.announce_from.map_or(slot, |from| from.min(slot)));
-    }
-
-    /// Tells the router, as far as there is room, what it must know: acks, ends of sessions, sessions.
+    /// Tells a router, as far as there is room, what it must know: acks, ends of sessions, sessions.
     ///
     /// Order: what a session acked goes before its end, and both before any session is opened, which may be the next of
     /// the same device: the router ignores the acks of a session that is over.
-    pub(super) fn push_state(&mut self, connections: &mut Connections<Session>) {
-        while self.uplink.has_room_for_state()
-            && let Some(id) = self.acks.pop()
+    pub(super) fn push_state(&mut self, connections: &mut Connections<Session>, router: RouterId) {
+        while self.uplinks.has_room_for_state(router)
+            && let Some(id) = self.uplinks.get_mut(router).acks.pop()
         {
             if let Some(ack) = connections.session_mut(id).and_then(take_ack) {
-                self.uplink.push(&ToRouter::Ack(ack));
+                self.uplinks.get_mut(router).push(&ToRouter::Ack(ack));
             }
         }
-        while self.uplink.has_room_for_state()
-            && let Some(gone) = self.gone.pop()
+        while self.uplinks.has_room_for_state(router)
+            && let Some(gone) = self.uplinks.get_mut(router).gone.pop()
         {
+            let uplink = self.uplinks.get_mut(router);
             if let Some(ack) = gone.ack {
-                self.uplink.push(&ToRouter::Ack(ack));
+                uplink.push(&ToRouter::Ack(ack));
             }
-            self.uplink.push(&ToRouter::SessionClose(gone.session));
+            uplink.push(&ToRouter::SessionClose(gone.session));
         }
-        if self.acks.is_empty() && self.gone.is_empty() {
-            self.push_announcements(connections);
+        let uplink = self.uplinks.get(router);
+        if uplink.acks.is_empty() && uplink.gone.is_empty() {
+            self.push_announcements(connections, router);
         }
     }
 
-    /// Keeps what the router must learn of a session that ends.
+    /// Keeps what the router of a session must learn when it ends, or goes to another router.
     pub(super) fn handle_session_ended(&mut self, session: &mut Session, connection: ConnectionHandle) {
-        if session.has(Flag::Announced)
-            && let (Some(user), Some(device)) = (session.user(), session.device())
+        if let Some(router) = self.uplinks.of_session(session)
+            && let Some(gone) = take_gone(session, connection)
         {
-            self.gone.push(Gone {
-                session: SessionRef {
-                    connection,
-                    user,
-                    device,
-                },
-                ack: take_ack(session),
-            });
+            self.uplinks.get_mut(router).gone.push(gone);
         }
     }
 
-    fn push_announcements(&mut self, connections: &mut Connections<Session>) {
-        while self.uplink.has_room_for_state()
-            && let Some(slot) = self.announce_from
+    fn push_announcements(&mut self, connections: &mut Connections<Session>, router: RouterId) {
+        while self.uplinks.has_room_for_state(router)
+            && let Some(slot) = self.uplinks.get(router).announce_from
         {
-            let Some(id) = connections.next_from(slot) else {
-                self.announce_from = None;
-                return;
-            };
-            self.announce_from = Some(id.slot + 1);
-            self.announce(connections, id);
+            let next = connections.next_from(slot);
+            self.uplinks.get_mut(router).announce_from = next.map(|id| id.slot + 1);
+            match next {
+                Some(id) => self.announce(connections, router, id),
+                None => return,
+            }
         }
     }
 
-    /// Tells the router of a session, unless there is none or the router knows it.
-    fn announce(&mut self, connections: &mut Connections<Session>, id: ConnectionHandle) {
+    /// Tells a router of a session, unless there is none, the router knows it, or it is another router's.
+    fn announce(&mut self, connections: &mut Connections<Session>, router: RouterId, id: ConnectionHandle) {
         if !connections.is_open(id) {
             return;
         }
@@ -121,7 +129,8 @@ impl Sessions {
         let Some(session) = connections.session_mut(id) else {
             return;
         };
-        if session.stage.awaits_hello() || session.has(Flag::Announced) {
+        let is_known = session.stage.awaits_hello() || session.has(Flag::Announced);
+        if is_known || !self.uplinks.owns(router, session) {
             return;
         }
         let (Some(user), Some(device)) = (session.user(), session.device()) else {
@@ -129,41 +138,60 @@ impl Sessions {
         };
         let is_live = session.stage == Stage::Live;
         session.set(Flag::Announced, true);
-        self.uplink.push(&ToRouter::SessionOpen(SessionOpen {
-            connection: id,
-            user,
-            device,
-            session: is_live.then(|| session.number()),
-            cursor: if is_live {
-                session.acked()
-            } else {
-                opening.and_then(|opening| opening.cursor)
-            },
-            forwarded: session.forwarded(),
-            window: session.window,
-        }));
+        self.uplinks
+            .get_mut(router)
+            .push(&ToRouter::SessionOpen(SessionOpen {
+                connection: id,
+                user,
+                device,
+                session: is_live.then(|| session.number()),
+                cursor: if is_live {
+                    session.acked()
+                } else {
+                    opening.and_then(|opening| opening.cursor)
+                },
+                forwarded: session.forwarded(),
+                window: session.window,
+            }));
         if is_live {
             connections.stats.sessions_announced += 1;
         }
     }
 
-    fn resume_behind(&mut self, connections: &mut Connections<Session>, now: Now) {
-        for id in std::mem::take(&mut self.behind) {
-            connections.resume(id, Pauses::LINK, now);
-        }
-    }
-
     pub(super) fn update_gauges(&self, connections: &mut Connections<Session>) {
-        connections.stats.link_bytes = self.uplink.len() as u64;
+        connections.stats.link_bytes = self.uplinks.len() as u64;
         connections.stats.pending = self.pending.len() as u64;
     }
 }
 
-/// A session that ended and of which the router does not know that.
+fn resume_behind(connections: &mut Connections<Session>, behind: Vec<ConnectionHandle>, now: Now) {
+    for id in behind {
+        connections.resume(id, Pauses::LINK, now);
+    }
+}
+
+/// A session that is over at a router, which does not know that.
 pub(super) struct Gone {
     session: SessionRef,
     /// Its last ack, if that was not passed on.
     ack: Option<AckRecord>,
+}
+
+/// Returns what a router that knows a session must learn of its end; from then on it counts as not announced.
+pub(super) fn take_gone(session: &mut Session, connection: ConnectionHandle) -> Option<Gone> {
+    let ack = take_ack(session);
+    if !session.has(Flag::Announced) {
+        return None;
+    }
+    session.set(Flag::Announced, false);
+    Some(Gone {
+        session: SessionRef {
+            connection,
+            user: session.user()?,
+            device: session.device()?,
+        },
+        ack,
+    })
 }
 
 /// Returns the ack of a session that is to be passed on; `None` where the announcement to come carries it.

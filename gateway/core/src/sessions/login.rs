@@ -12,6 +12,7 @@ use super::{Auth, Refused, Session, Sessions};
 use crate::connections::{Connections, Pauses};
 use crate::disconnect::Reason;
 use crate::limits::{HELLO_MS_MAX, ROUTER_MS_MAX};
+use crate::routes::RouterId;
 use crate::time::Now;
 
 /// A hello that the router has not answered.
@@ -54,6 +55,7 @@ impl Sessions {
             Ok(()) => {
                 session.stage = Stage::Opening;
                 session.window = hello.window;
+                let user = session.user();
                 let due_ms = now.mono_ms + ROUTER_MS_MAX;
                 self.opening.insert(
                     id,
@@ -65,7 +67,9 @@ impl Sessions {
                 );
                 connections.pause(id, Pauses::ANSWER);
                 connections.wake_at(id, due_ms);
-                self.announce_from(id.slot);
+                if let Some(user) = user {
+                    self.uplinks.of_user(user).announce_from(id.slot);
+                }
             }
             Err(BadHello::Close(reason)) => connections.close(id, reason, now),
             Err(BadHello::Error(reason)) => self.bad_request(connections, id, request_id, reason, now),
@@ -76,11 +80,13 @@ impl Sessions {
     pub(super) fn handle_opened(
         &mut self,
         connections: &mut Connections<Session>,
+        router: RouterId,
         opened: &SessionOpened,
         now: Now,
     ) {
         let id = opened.connection;
-        let is_asked = |session: &&mut Session| session.has(Flag::Announced);
+        let uplinks = &self.uplinks;
+        let is_asked = |session: &&mut Session| session.has(Flag::Announced) && uplinks.owns(router, session);
         let Some(session) = connections.session_mut(id).filter(is_asked) else {
             return;
         };
@@ -121,14 +127,14 @@ impl Sessions {
     pub(super) fn handle_refused(
         &mut self,
         connections: &mut Connections<Session>,
+        router: RouterId,
         refused: &SessionRefused,
         now: Now,
     ) {
         let id = refused.connection;
-        let Some(session) = connections
-            .session_mut(id)
-            .filter(|session| session.has(Flag::Announced))
-        else {
+        let uplinks = &self.uplinks;
+        let is_asked = |session: &&mut Session| session.has(Flag::Announced) && uplinks.owns(router, session);
+        let Some(session) = connections.session_mut(id).filter(is_asked) else {
             return;
         };
         session.set(Flag::Announced, false);
@@ -160,15 +166,34 @@ impl Sessions {
         }
     }
 
+    /// Tells a client whose hello got no answer in time why it is closed.
+    pub(super) fn refuse_hello(
+        &mut self,
+        connections: &mut Connections<Session>,
+        id: ConnectionHandle,
+        now: Now,
+    ) {
+        if let Some(opening) = self.opening.remove(&id) {
+            let refused = Refused {
+                code: Code::Unavailable,
+                reason: "no answer from the router in time",
+            };
+            self.send_error(connections, id, refused.failure(opening.id), now);
+        }
+    }
+
     /// Takes the news that a newer connection of the device has the session.
     pub(super) fn handle_replaced(
         &mut self,
         connections: &mut Connections<Session>,
+        router: RouterId,
         replaced: &SessionRef,
         now: Now,
     ) {
+        let uplinks = &self.uplinks;
         let is_meant = |session: &&mut Session| {
-            !session.stage.awaits_hello()
+            uplinks.owns(router, session)
+                && !session.stage.awaits_hello()
                 && session.user() == Some(replaced.user)
                 && session.device() == Some(replaced.device)
         };

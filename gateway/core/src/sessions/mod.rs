@@ -1,8 +1,8 @@
 //! The product: sessions of users' devices, between clients that speak JSON and a router that speaks records.
 //!
 //! Reading order: this file (settings, and which part does what); `session` (what the slab entry holds); `upgrade` and
-//! `login` (who is it); `commands` (client to router), `uplink` and `pending` (on the way); `answers` and `deliver`
-//! (router to client); `link` (links that come and go).
+//! `login` (who is it); `commands` (client to router), `uplinks`, `uplink` and `pending` (on the way); `answers` and `deliver`
+//! (router to client); `link` (links that come and go) and `view` (slots that change their router).
 
 mod answers;
 mod commands;
@@ -14,6 +14,8 @@ mod pending;
 mod session;
 mod upgrade;
 mod uplink;
+mod uplinks;
+mod view;
 
 use std::collections::BTreeMap;
 
@@ -29,16 +31,16 @@ use wire_ws::upgrade::{Refusal, Request};
 use crate::application::{Accepted, Application, LinkEvent};
 use crate::connections::{Connections, SlowReaders};
 use crate::disconnect::Reason;
+use crate::routes::Routes;
 use crate::time::Now;
 
-use link::Gone;
 use login::Opening;
 use pages::Pages;
 pub(crate) use pending::PENDING_BYTES;
 use pending::Pending;
 pub use session::Session;
 use session::Stage;
-use uplink::Uplink;
+use uplinks::Uplinks;
 
 /// Settings of [`Sessions`].
 #[derive(Clone)]
@@ -72,34 +74,22 @@ pub enum Auth {
 /// Shape: everything here is bounded by [`crate::limits`] or is at most one entry a connection.
 pub struct Sessions {
     config: SessionsConfig,
-    uplink: Uplink,
+    uplinks: Uplinks,
     pending: Pending,
     pages: Pages,
     /// Hellos that the router has not answered.
     opening: BTreeMap<ConnectionHandle, Opening>,
-    /// Sessions whose ack is to be passed on; each has [`session::Flag::AckQueued`], until it ends.
-    acks: Vec<ConnectionHandle>,
-    /// Sessions that ended and of which the router does not know.
-    gone: Vec<Gone>,
-    /// Connections that are paused for the link.
-    behind: Vec<ConnectionHandle>,
-    /// Where the walk over sessions that the router must be told of goes on.
-    announce_from: Option<u32>,
 }
 
 impl Sessions {
-    /// Returns the application, without a link.
+    /// Returns the application, without a link; until it is told otherwise, router 0 owns everything.
     pub fn new(config: SessionsConfig) -> Self {
         Self {
             config,
-            uplink: Uplink::new(),
+            uplinks: Uplinks::new(),
             pending: Pending::new(),
             pages: Pages::new(),
             opening: BTreeMap::new(),
-            acks: Vec::new(),
-            gone: Vec::new(),
-            behind: Vec::new(),
-            announce_from: None,
         }
     }
 
@@ -213,6 +203,9 @@ impl Application for Sessions {
             .next_deadline(connections, id, now)
             .filter(|&(at_ms, _)| at_ms <= now.mono_ms)
         {
+            if reason == Reason::NoRouter {
+                self.refuse_hello(connections, id, now);
+            }
             connections.close(id, reason, now);
         }
     }
@@ -224,21 +217,26 @@ impl Application for Sessions {
         event: LinkEvent,
         now: Now,
     ) {
-        match event {
-            LinkEvent::Up => self.handle_link_up(connections, link, now),
-            LinkEvent::Batch(batch) if self.uplink.is(link) => {
-                self.handle_batch(connections, link, batch, now)
+        match (event, self.uplinks.find(link)) {
+            (LinkEvent::Up(router), _) => self.handle_link_up(connections, link, router, now),
+            (LinkEvent::Batch(batch), Some(router)) => {
+                self.handle_batch(connections, link, router, batch, now)
             }
-            LinkEvent::Room if self.uplink.is(link) => self.handle_link_room(connections, now),
-            LinkEvent::Down if self.uplink.is(link) => self.handle_link_down(connections, now),
-            LinkEvent::Batch(_) | LinkEvent::Room | LinkEvent::Down => {}
+            (LinkEvent::Room, Some(router)) => self.handle_link_room(connections, router, now),
+            (LinkEvent::Down, Some(router)) => self.handle_link_down(connections, router, now),
+            (LinkEvent::Batch(_) | LinkEvent::Room | LinkEvent::Down, None) => {}
         }
         self.update_gauges(connections);
     }
 
+    fn handle_view(&mut self, connections: &mut Connections<Session>, routes: Routes, now: Now) {
+        self.change_view(connections, routes, now);
+        self.update_gauges(connections);
+    }
+
     fn handle_link_refused(&mut self, connections: &mut Connections<Session>, link: LinkId, batch: Bytes) {
-        if self.uplink.is(link) {
-            self.uplink.handle_refused(batch);
+        if let Some(router) = self.uplinks.find(link) {
+            self.uplinks.get_mut(router).handle_refused(batch);
             connections.stats.link_batches_refused += 1;
             self.update_gauges(connections);
         }
@@ -261,8 +259,7 @@ impl Application for Sessions {
 
     fn poll_timeout(&self) -> Option<u64> {
         // What found no room in the batches of this tick goes on with the next, at once.
-        let has_state = self.announce_from.is_some() || !self.gone.is_empty() || !self.acks.is_empty();
-        if has_state && self.uplink.is_up() && !self.uplink.is_refused() {
+        if self.uplinks.has_state() {
             Some(0)
         } else {
             self.pending
@@ -274,16 +271,18 @@ impl Application for Sessions {
     }
 
     fn handle_tick_end(&mut self, connections: &mut Connections<Session>, now: Now) {
-        self.push_state(connections);
+        for router in self.uplinks.routers() {
+            self.push_state(connections, router);
+        }
         self.push_pages(connections, now);
-        self.uplink.cut();
+        self.uplinks.cut();
         self.update_gauges(connections);
     }
 
     fn poll_link(&mut self, connections: &mut Connections<Session>) -> Option<(LinkId, Bytes)> {
-        let polled = self.uplink.poll()?;
+        let polled = self.uplinks.poll()?;
         connections.stats.link_batches_sent += 1;
-        connections.stats.link_bytes = self.uplink.len() as u64;
+        connections.stats.link_bytes = self.uplinks.len() as u64;
         Some(polled)
     }
 }
@@ -324,12 +323,7 @@ impl Refused<'_> {
 impl Sessions {
     /// Returns whether nothing is kept for any connection.
     fn is_idle(&self) -> bool {
-        self.pending.len() == 0
-            && self.pages.is_empty()
-            && self.opening.is_empty()
-            && self.acks.is_empty()
-            && self.gone.is_empty()
-            && self.behind.is_empty()
+        self.pending.len() == 0 && self.pages.is_empty() && self.opening.is_empty() && self.uplinks.is_idle()
     }
 }
 

@@ -9,9 +9,10 @@ use wire_base::ids::ConnectionHandle;
 use wire_link::{RequestId, ToRouter};
 
 use super::pending::Pending;
-use super::uplink::Uplink;
+use super::uplinks::Uplinks;
 use super::{Session, Sessions};
 use crate::connections::Connections;
+use crate::routes::RouterId;
 use crate::time::Now;
 
 /// The page requests that connections have under way.
@@ -27,7 +28,7 @@ pub(super) struct Pages {
 struct Turn {
     /// What the router was asked; it is over when it is pending no more, however it ended.
     asked: RequestId,
-    waiting: VecDeque<(RequestId, ToRouter)>,
+    waiting: VecDeque<(RequestId, RouterId, ToRouter)>,
 }
 
 impl Pages {
@@ -43,11 +44,12 @@ impl Pages {
         &mut self,
         connection: ConnectionHandle,
         request: RequestId,
+        router: RouterId,
         record: ToRouter,
-        uplink: &mut Uplink,
+        uplinks: &mut Uplinks,
     ) {
         match self.turns.get_mut(&connection) {
-            Some(turn) => turn.waiting.push_back((request, record)),
+            Some(turn) => turn.waiting.push_back((request, router, record)),
             None => {
                 let waiting = VecDeque::new();
                 self.turns.insert(
@@ -57,7 +59,7 @@ impl Pages {
                         waiting,
                     },
                 );
-                uplink.push(&record);
+                uplinks.get_mut(router).push(&record);
             }
         }
     }
@@ -65,7 +67,7 @@ impl Pages {
     /// Forgets what a connection that ended was still to ask. What it has asked is pending until the router answers.
     pub(super) fn handle_ended(&mut self, connection: ConnectionHandle, pending: &mut Pending) {
         let turn = self.turns.remove(&connection);
-        for (request, _) in turn.into_iter().flat_map(|turn| turn.waiting) {
+        for (request, ..) in turn.into_iter().flat_map(|turn| turn.waiting) {
             pending.take(request);
         }
     }
@@ -84,7 +86,7 @@ impl Pages {
         &mut self,
         connections: &Connections<Session>,
         pending: &Pending,
-        uplink: &mut Uplink,
+        uplinks: &mut Uplinks,
         now: Now,
     ) {
         self.look_ms = None;
@@ -96,7 +98,7 @@ impl Pages {
             while turn
                 .waiting
                 .front()
-                .is_some_and(|&(request, _)| !pending.holds(request))
+                .is_some_and(|&(request, ..)| !pending.holds(request))
             {
                 turn.waiting.pop_front();
             }
@@ -108,11 +110,12 @@ impl Pages {
                 if !connections.is_blocked(id) {
                     self.look_ms = Some(now.mono_ms + LOOK_AGAIN_MS);
                 }
-            } else if uplink.has_room()
-                && let Some((request, record)) = turn.waiting.pop_front()
+            } else if let Some(&(_, router, _)) = turn.waiting.front()
+                && uplinks.has_room(router)
+                && let Some((request, _, record)) = turn.waiting.pop_front()
             {
                 turn.asked = request;
-                uplink.push(&record);
+                uplinks.get_mut(router).push(&record);
             }
             true
         });
@@ -123,7 +126,7 @@ impl Sessions {
     /// See [`Pages::go_on`]; at the end of a tick.
     pub(super) fn push_pages(&mut self, connections: &Connections<Session>, now: Now) {
         self.pages
-            .go_on(connections, &self.pending, &mut self.uplink, now);
+            .go_on(connections, &self.pending, &mut self.uplinks, now);
     }
 }
 

@@ -1,9 +1,13 @@
 //! Commands that a router has not answered yet.
 
+use std::collections::BTreeMap;
+
 use wire_base::ids::{ConnectionHandle, MessageId};
+use wire_base::slots::Slot;
 use wire_link::RequestId;
 
 use crate::limits::{ANSWER_MS_MAX, PENDING_MAX};
+use crate::routes::{RouterId, Routes};
 use crate::time::Now;
 
 /// The commands in flight of one worker, found by request id and, since all wait equally long, kept in order of age.
@@ -16,6 +20,8 @@ pub(super) struct Pending {
     oldest: u32,
     newest: u32,
     len: usize,
+    /// How many sends to a slot wait for a router that does not own it any more.
+    moved: BTreeMap<Slot, u32>,
 }
 
 /// A command that waits for its answer.
@@ -27,6 +33,10 @@ pub(super) struct Request {
     pub(super) id: Option<u32>,
     /// Decides how it is answered if it fails.
     pub(super) kind: Kind,
+    /// Who was asked.
+    pub(super) router: RouterId,
+    /// The slot of its conversation, if it is a send.
+    pub(super) slot: Option<Slot>,
 }
 
 /// What decides about the form of a failure.
@@ -46,6 +56,8 @@ struct Entry {
     prev: u32,
     next: u32,
     due_ms: u64,
+    /// Counted in [`Pending::moved`].
+    is_moved: bool,
     request: Option<Request>,
 }
 
@@ -60,6 +72,7 @@ impl Pending {
             oldest: NONE,
             newest: NONE,
             len: 0,
+            moved: BTreeMap::new(),
         }
     }
 
@@ -84,6 +97,7 @@ impl Pending {
                 prev: NONE,
                 next: NONE,
                 due_ms: 0,
+                is_moved: false,
                 request: None,
             });
         }
@@ -110,23 +124,54 @@ impl Pending {
         entry.is_some_and(|entry| entry.generation == (id.0 >> 32) as u32 && entry.request.is_some())
     }
 
+    /// Returns whether sends to a slot wait that another router must answer first.
+    pub(super) fn is_moving(&self, slot: Slot) -> bool {
+        self.moved.contains_key(&slot)
+    }
+
+    /// Notes the owner of every slot: sends that wait for another router hold up those to come.
+    pub(super) fn handle_view(&mut self, routes: &Routes) {
+        self.moved.clear();
+        for entry in &mut self.entries {
+            let request = entry.request.as_ref();
+            let slot = request.and_then(|request| Some((request.slot?, request.router)));
+            let moved = slot.filter(|&(slot, router)| routes.of_conversations(slot) != router);
+            entry.is_moved = moved.is_some();
+            if let Some((slot, _)) = moved {
+                *self.moved.entry(slot).or_default() += 1;
+            }
+        }
+    }
+
     /// Removes the request of an answer; `None` when nobody waits for it any more.
     pub(super) fn take(&mut self, id: RequestId) -> Option<Request> {
-        let index = id.0 as u32;
-        self.entries
-            .get(index as usize)
-            .filter(|entry| entry.generation == (id.0 >> 32) as u32)?;
-        self.remove(index)
+        self.holds(id).then(|| self.remove(id.0 as u32))?
+    }
+
+    /// Removes the request that a router answers; `None` when nobody waits for it any more, or not for this router.
+    pub(super) fn take_from(&mut self, router: RouterId, id: RequestId) -> Option<Request> {
+        let entry = self.entries.get(id.0 as u32 as usize)?;
+        let request = entry.request.as_ref()?;
+        (request.router == router).then(|| self.take(id))?
+    }
+
+    /// Removes some requests, oldest first.
+    pub(super) fn take_all(&mut self, is_meant: impl Fn(&Request) -> bool) -> Vec<Request> {
+        let mut taken = Vec::new();
+        let mut index = self.oldest;
+        while let Some(entry) = self.entries.get(index as usize) {
+            let next = entry.next;
+            if entry.request.as_ref().is_some_and(&is_meant) {
+                taken.extend(self.remove(index));
+            }
+            index = next;
+        }
+        taken
     }
 
     /// Removes the oldest request, if it has waited too long.
     pub(super) fn take_expired(&mut self, now: Now) -> Option<Request> {
         self.next_ms().filter(|&at_ms| at_ms <= now.mono_ms)?;
-        self.remove(self.oldest)
-    }
-
-    /// Removes the oldest request.
-    pub(super) fn take_oldest(&mut self) -> Option<Request> {
         self.remove(self.oldest)
     }
 
@@ -139,6 +184,7 @@ impl Pending {
         let entry = self.entries.get_mut(index as usize)?;
         let request = entry.request.take()?;
         let (prev, next) = (entry.prev, entry.next);
+        let moved = request.slot.filter(|_| std::mem::take(&mut entry.is_moved));
         entry.next = std::mem::replace(&mut self.free, index);
         match self.entries.get_mut(prev as usize) {
             Some(before) => before.next = next,
@@ -149,6 +195,14 @@ impl Pending {
             None => self.newest = prev,
         }
         self.len -= 1;
+        if let Some(slot) = moved
+            && let Some(count) = self.moved.get_mut(&slot)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.moved.remove(&slot);
+            }
+        }
         Some(request)
     }
 }
@@ -170,6 +224,8 @@ mod tests {
             },
             id: Some(n),
             kind: Kind::Other,
+            router: RouterId(0),
+            slot: None,
         }
     }
 
@@ -217,10 +273,11 @@ mod tests {
                 }
                 prop_assert_eq!(pending.len(), model.len());
             }
-            for (_, expected) in model {
-                prop_assert_eq!(pending.take_oldest(), Some(expected));
-            }
-            prop_assert_eq!(pending.take_oldest(), None);
+            let left: Vec<Request> = model.into_iter().map(|(_, request)| request).collect();
+            let (even, odd): (Vec<_>, Vec<_>) = left.into_iter().partition(|request| request.id.unwrap() % 2 == 0);
+            prop_assert_eq!(pending.take_all(|request| request.id.unwrap() % 2 == 0), even);
+            prop_assert_eq!(pending.take_all(|_| true), odd);
+            prop_assert_eq!((pending.len(), pending.next_ms()), (0, None));
         }
     }
 }

@@ -10,6 +10,7 @@ mod login;
 mod random;
 mod slow;
 mod tokens;
+mod two_routers;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use wire_link::{
 
 use super::*;
 use crate::config::HubConfig;
+use crate::routes::RouterId;
 use crate::testing::{LINK, START, World, batch};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
@@ -64,7 +66,7 @@ fn tokens() -> World<Sessions> {
 
 /// Brings the link up, and takes the hello.
 fn link_up(world: &mut World<Sessions>) {
-    world.hub.handle_link_up(LINK, world.now);
+    world.hub.handle_link_up(LINK, RouterId(0), world.now);
     world.tick();
     let records = world.router.take_records();
     assert!(

@@ -1,16 +1,18 @@
-//! The link to the router: records to batches, and what waits while the link is full.
+//! The link to one router: records to batches, what waits while it is full, and what the router is still to be told.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use wire_base::ids::ConnectionHandle;
 use wire_link::codec::BatchWriter;
 use wire_link::{LinkId, ToRouter};
 
-use crate::limits::{LINK_BATCH_BYTES, LINK_BYTES_MAX};
+use super::link::Gone;
+use crate::limits::LINK_BATCH_BYTES;
 
-/// The records of one worker on their way to the router.
+/// The records of one worker on their way to one router, and what is kept as state until they can be.
 ///
-/// Shape: about [`LINK_BYTES_MAX`] bytes: whoever pushes asks [`Uplink::has_room`] first, and one record may pass it.
+/// Shape: bounded by who pushes, which asks [`super::uplinks::Uplinks::has_room`] first; one record may pass the bound.
 /// Order: records leave in the order they were pushed; a batch that was refused goes before all others.
 pub(super) struct Uplink {
     link: Option<LinkId>,
@@ -18,6 +20,14 @@ pub(super) struct Uplink {
     ready: VecDeque<Bytes>,
     ready_bytes: usize,
     is_refused: bool,
+    /// Where the walk over sessions that the router must be told of goes on.
+    pub(super) announce_from: Option<u32>,
+    /// Sessions whose ack is to be passed on; each has [`super::session::Flag::AckQueued`], until it ends.
+    pub(super) acks: Vec<ConnectionHandle>,
+    /// Sessions that ended, or went to another router, and of which this one does not know that.
+    pub(super) gone: Vec<Gone>,
+    /// Connections that are paused for this link.
+    pub(super) behind: Vec<ConnectionHandle>,
 }
 
 impl Uplink {
@@ -28,10 +38,14 @@ impl Uplink {
             ready: VecDeque::new(),
             ready_bytes: 0,
             is_refused: false,
+            announce_from: None,
+            acks: Vec::new(),
+            gone: Vec::new(),
+            behind: Vec::new(),
         }
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    pub(super) const fn is_up(&self) -> bool {
         self.link.is_some()
     }
 
@@ -49,14 +63,15 @@ impl Uplink {
         self.ready_bytes + self.writer.len()
     }
 
-    /// Returns whether records may be pushed.
-    pub(super) fn has_room(&self) -> bool {
-        self.is_up() && self.len() < LINK_BYTES_MAX
+    /// Returns whether the router is to be told something that the link would take.
+    pub(super) fn has_state(&self) -> bool {
+        let has_state = self.announce_from.is_some() || !self.gone.is_empty() || !self.acks.is_empty();
+        has_state && self.is_up() && !self.is_refused
     }
 
-    /// Returns whether records that can wait as state may be pushed: only half of the room is theirs.
-    pub(super) fn has_room_for_state(&self) -> bool {
-        self.is_up() && !self.is_refused && self.len() < LINK_BYTES_MAX / 2
+    /// Looks at sessions from a slot on that the router must be told of, at the end of the tick.
+    pub(super) fn announce_from(&mut self, slot: u32) {
+        self.announce_from = Some(self.announce_from.map_or(slot, |from| from.min(slot)));
     }
 
     pub(super) fn push(&mut self, record: &ToRouter) {
@@ -88,8 +103,9 @@ impl Uplink {
         self.link = Some(link);
     }
 
-    pub(super) fn handle_down(&mut self) {
-        *self = Self::new();
+    /// Forgets what only the link knew; returns the connections that were paused for it.
+    pub(super) fn handle_down(&mut self) -> Vec<ConnectionHandle> {
+        std::mem::replace(self, Self::new()).behind
     }
 
     pub(super) fn handle_refused(&mut self, batch: Bytes) {
@@ -98,7 +114,9 @@ impl Uplink {
         self.is_refused = true;
     }
 
-    pub(super) const fn handle_room(&mut self) {
+    /// Notes that there is room; returns the connections that were paused for it.
+    pub(super) fn handle_room(&mut self) -> Vec<ConnectionHandle> {
         self.is_refused = false;
+        std::mem::take(&mut self.behind)
     }
 }

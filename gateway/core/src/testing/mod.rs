@@ -22,9 +22,15 @@ use crate::time::Now;
 
 /// What a driver reads at once.
 const READ_BYTES: usize = 64 * 1024;
+/// The link to the first router.
 pub(crate) const LINK: LinkId = LinkId {
     slot: 3,
     generation: 1,
+};
+/// The link to the second, where a test has one.
+pub(crate) const OTHER: LinkId = LinkId {
+    slot: 1,
+    generation: 5,
 };
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START: UnixMs = UnixMs(1_767_225_600_000);
@@ -34,6 +40,7 @@ pub(crate) struct World<A: Application> {
     pub(crate) now: Now,
     pub(crate) clients: BTreeMap<ConnectionHandle, Client>,
     pub(crate) router: Router,
+    pub(crate) other: Router,
     slots: Vec<u32>,
 }
 
@@ -48,6 +55,7 @@ impl<A: Application> World<A> {
             },
             clients: BTreeMap::new(),
             router: Router::default(),
+            other: Router::default(),
             slots: Vec::new(),
         }
     }
@@ -184,8 +192,13 @@ impl<A: Application> World<A> {
                 }
                 Output::ResumeReading(id) => self.client(id).is_paused = false,
                 Output::Link { link, batch } => {
-                    assert_eq!(link, LINK);
-                    if let Err(batch) = self.router.take(batch) {
+                    assert!([LINK, OTHER].contains(&link));
+                    let router = if link == LINK {
+                        &mut self.router
+                    } else {
+                        &mut self.other
+                    };
+                    if let Err(batch) = router.take(batch) {
                         self.hub.handle_link_refused(link, batch);
                     }
                 }

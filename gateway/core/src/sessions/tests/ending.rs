@@ -81,7 +81,7 @@ fn an_ack_and_an_end_while_the_link_is_full_reach_the_router_in_this_order() {
             world.router.take_records()[1..],
             [ack_of(id, 1, 5), end_of(id, 1)]
         );
-        assert!(world.hub.application().acks.is_empty());
+        assert!(world.hub.application().uplinks.is_idle());
     }
 }
 

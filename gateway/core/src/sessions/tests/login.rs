@@ -222,10 +222,16 @@ fn without_a_link_hello_waits_five_seconds_for_one() {
     let mut world = dev();
     world.hub.handle_link_down(LINK, world.now);
     let (early, late) = (world.connect(), world.connect());
-    world.send_text(early, r#"{"type":"hello","user_id":1}"#);
+    world.send_text(early, r#"{"type":"hello","id":7,"user_id":1}"#);
     world.pass_ms(3_000);
     world.send_text(late, r#"{"type":"hello","user_id":2}"#);
     world.pass_ms(2_000);
+    assert_refused(
+        &world.client(early).event().unwrap(),
+        "error",
+        Some(7),
+        "unavailable",
+    );
     assert_eq!(
         (world.client(early).close_code(), world.client(late).close_code()),
         (4503, 0)

@@ -5,7 +5,8 @@ use wire_base::code::Code;
 use wire_link::{RejectedRecord, SentRecord, SessionRefused};
 
 use super::*;
-use crate::testing::frame;
+use crate::routes::Routes;
+use crate::testing::{OTHER, frame};
 use wire_ws::Opcode;
 
 #[derive(Clone, Debug)]
@@ -53,6 +54,10 @@ enum Fact {
     },
     LinkDown,
     LinkUp,
+    OtherDown,
+    OtherUp,
+    /// Who owns the two slots of users, and the two of conversations.
+    View([u16; 4]),
     Drain,
 }
 
@@ -73,6 +78,9 @@ fn fact() -> impl Strategy<Value = Fact> {
         2 => any::<bool>().prop_map(|is_full| Fact::LinkFull { is_full }),
         1 => Just(Fact::LinkDown),
         2 => Just(Fact::LinkUp),
+        1 => Just(Fact::OtherDown),
+        2 => Just(Fact::OtherUp),
+        3 => prop::array::uniform4(0u16..2).prop_map(Fact::View),
         1 => prop::bool::weighted(0.05).prop_map(|drain| if drain { Fact::Drain } else { Fact::LinkUp }),
     ]
 }
@@ -113,6 +121,7 @@ proptest! {
         }
         world.tick();
         world.hub.handle_link_down(LINK, world.now);
+        world.hub.handle_link_down(OTHER, world.now);
         world.tick();
         let stats = world.hub.stats();
         prop_assert_eq!(stats.closes_total(), stats.connections_accepted);
@@ -122,6 +131,11 @@ proptest! {
         prop_assert_eq!(world.hub.connections(), 0);
         prop_assert!(world.hub.application().is_idle());
     }
+}
+
+fn from_other(world: &mut World<Sessions>, records: &[FromRouter]) {
+    world.hub.handle_link_batch(OTHER, batch(records), world.now);
+    world.tick();
 }
 
 fn open_clients(world: &World<Sessions>) -> Vec<ConnectionHandle> {
@@ -200,6 +214,13 @@ fn play(world: &mut World<Sessions>, fact: Fact) {
                 .filter_map(|record| answer(record, bad))
                 .collect();
             from_router(world, &answers);
+            let answers: Vec<_> = world
+                .other
+                .take_records()
+                .iter()
+                .filter_map(|record| answer(record, bad))
+                .collect();
+            from_other(world, &answers);
         }
         Fact::Deliver {
             client,
@@ -207,7 +228,9 @@ fn play(world: &mut World<Sessions>, fact: Fact) {
             chars,
         } => {
             if let Some(id) = pick(client) {
-                from_router(world, &[deliver(&[(id, offset)], offset, &"x".repeat(chars))]);
+                let record = deliver(&[(id, offset)], offset, &"x".repeat(chars));
+                from_router(world, std::slice::from_ref(&record));
+                from_other(world, &[record]);
             }
         }
         Fact::Replace { client } => {
@@ -229,7 +252,20 @@ fn play(world: &mut World<Sessions>, fact: Fact) {
         Fact::LinkUp => {
             world.hub.handle_link_down(LINK, world.now);
             world.router.is_full = false;
-            world.hub.handle_link_up(LINK, world.now);
+            world.hub.handle_link_up(LINK, RouterId(0), world.now);
+            world.tick();
+        }
+        Fact::OtherDown => {
+            world.hub.handle_link_down(OTHER, world.now);
+            world.tick();
+        }
+        Fact::OtherUp => {
+            world.hub.handle_link_up(OTHER, RouterId(1), world.now);
+            world.tick();
+        }
+        Fact::View([a, b, c, d]) => {
+            let routes = Routes::new(&[a, b].map(RouterId), &[c, d].map(RouterId)).unwrap();
+            world.hub.handle_view(routes, world.now);
             world.tick();
         }
         Fact::Drain => {
