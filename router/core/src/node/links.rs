@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use wire_base::ids::{ConversationId, UserId};
 use wire_link::codec::{Records, decode_to_router};
-use wire_link::{FromRouter, LinkKind, StatusUpdateRecord, ToRouter};
+use wire_link::{FromRouter, LinkHello, LinkKind, StatusUpdateRecord, ToRouter};
 
 use super::Outgoing;
+use super::peers::{Greeting, Peers};
 use crate::fair_queue::FairQueue;
 use crate::sessions::LinkId;
 
@@ -15,6 +16,7 @@ use crate::sessions::LinkId;
 #[derive(Debug)]
 pub(super) struct Links {
     links: BTreeMap<LinkId, Link>,
+    peers: Peers,
     /// Links with something to hand over and room for it, or that were full and have emptied; each has `is_outgoing`.
     outgoing: VecDeque<LinkId>,
     /// Bytes that wait for room in all links.
@@ -65,6 +67,7 @@ impl Links {
     pub(super) fn new(backlog_bytes: usize) -> Self {
         Self {
             links: BTreeMap::new(),
+            peers: Peers::default(),
             outgoing: VecDeque::new(),
             waiting_bytes: 0,
             incoming: FairQueue::default(),
@@ -84,6 +87,7 @@ impl Links {
             return false;
         };
         self.waiting_bytes -= link.backlog();
+        self.peers.remove(id);
         true
     }
 
@@ -91,10 +95,12 @@ impl Links {
         self.links.len()
     }
 
-    pub(super) fn set_kind(&mut self, id: LinkId, kind: LinkKind) {
+    /// Takes the hello of a link.
+    pub(super) fn greet(&mut self, id: LinkId, hello: &LinkHello) -> Greeting {
         if let Some(link) = self.links.get_mut(&id) {
-            link.kind = Some(kind);
+            link.kind = Some(hello.kind);
         }
+        self.peers.greet(id, hello)
     }
 
     /// Returns the bytes that wait for room in all links.

@@ -7,7 +7,7 @@
 //! Facts: a link came up, went down, brought a batch, gave one back or has room; a group was appended or not; a question
 //! was answered; rows were applied; and `now`. Reading order, which is the way of a message:
 //!
-//! 1. `links` takes batches apart and keeps what waits for room; `receive` checks each record and refuses or passes it on.
+//! 1. `links` takes batches apart and keeps what waits for room; `peers` knows who is behind them; `receive` checks each record and refuses or passes it on.
 //! 2. `group`: records on their way into the log. One group is appended while the next one is gathered.
 //! 3. `pending`: appended records wait for their look-ups, which overlap, and are folded in log order. Their rows leave as one
 //!    [`Intention::Apply`], and only then `publish` lets out answers and deliveries.
@@ -32,6 +32,7 @@ mod links;
 mod message_ids;
 mod opens;
 mod pages;
+mod peers;
 mod pending;
 mod publish;
 mod questions;

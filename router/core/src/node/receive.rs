@@ -6,6 +6,7 @@ use wire_link::{LINK_VERSION, LinkHello, LinkKind, SendRecord, ToRouter};
 use super::condition::UNAVAILABLE;
 use super::group::ReplyTo;
 use super::links::Incoming;
+use super::peers::Greeting;
 use super::{Node, Notice};
 use crate::sessions::LinkId;
 
@@ -89,7 +90,18 @@ impl Node {
         if hello.version != LINK_VERSION {
             return self.refuse_link(link, "it speaks another version".into());
         }
-        self.links.set_kind(link, hello.kind);
+        match self.links.greet(link, &hello) {
+            Greeting::Welcome => {}
+            Greeting::Successor(before) => self.end_link(before),
+            Greeting::Outlived => {
+                let reason = format!(
+                    "a later process than that of epoch {} has said hello",
+                    hello.epoch
+                );
+                self.notice(Notice::LinkRefused(link, reason));
+                return self.end_link(link);
+            }
+        }
         self.notice(Notice::LinkUp(link, hello));
     }
 

@@ -283,6 +283,42 @@ fn one_message_is_one_record_for_all_connections_of_a_link() {
 }
 
 #[test]
+fn a_later_process_of_a_gateway_ends_the_sessions_of_the_earlier_and_is_not_ended_by_it() {
+    let mut world = World::seeded(12);
+    let hello = |epoch| {
+        ToRouter::Hello(wire_link::LinkHello {
+            version: wire_link::LINK_VERSION,
+            kind: wire_link::LinkKind::Gateway,
+            node: "restarts".into(),
+            epoch,
+            worker: 3,
+        })
+    };
+    let (before, other) = (world.silent_link(), world.gateway());
+    world.say(before, &[hello(5)]);
+    world.connect(before, user(1), 1);
+    world.connect(before, user(2), 1);
+    let c = world.connect(other, user(3), 1);
+    // Its first link may never be seen to end: the machine is gone.
+    let after = world.silent_link();
+    world.say(after, &[hello(6)]);
+    world.settle();
+    assert!(world.is_closed(before) && !world.is_closed(after) && !world.is_closed(other));
+    assert_eq!(world.metric("router_sessions"), 1);
+    // What the earlier one still had under way comes too late.
+    let late = world.silent_link();
+    let open = world.open_record(user(1), 1);
+    world.say(late, &[hello(5), ToRouter::SessionOpen(open)]);
+    world.settle();
+    assert!(world.is_closed(late) && !world.is_closed(after));
+    assert_eq!(world.metric("router_sessions"), 1);
+    assert_eq!(world.metric("router_link_faults_total"), 0);
+    let again = world.connect(after, user(1), 1);
+    world.send(&c, user(1), "x").unwrap();
+    assert_eq!(world.texts(&again), ["x"]);
+}
+
+#[test]
 fn sessions_of_a_broken_link_end_and_those_of_others_stay() {
     let mut world = World::seeded(12);
     let (one, two) = (world.gateway(), world.gateway());
