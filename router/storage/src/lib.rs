@@ -6,6 +6,8 @@
 //! 3. [`store`]: the projections of that log, typed reads over an ordered key-value store.
 //! 4. [`check`]: both of them explained to an operator.
 //!
+//! The feature `sim` adds the simulated adapters, for tests alone.
+//!
 //! Invariants: a group is acknowledged only after its sync; the next write starts only after that sync, so only the last
 //! group can be torn; the offset up to which the store is complete lives in the same keyspace as the rows, so whatever
 //! of the store survives a crash is a prefix of whole batches. Deliberately absent: retention decisions, clocks,
@@ -15,4 +17,6 @@ pub mod check;
 pub mod disk;
 pub mod log;
 mod rng;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod store;

@@ -86,17 +86,21 @@ impl Machine {
                 self.is_busy = true;
                 Start::Up(report)
             }
-            Err(error) if error.is_crash() => Start::Down(
-                self.watch
-                    .went_down_in()
-                    .expect("only an operation takes the machine down"),
-            ),
-            Err(
-                StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))
-                | StartError::Read(ReadError::Disk(DiskError::Io { .. }))
-                | StartError::Store(StoreError::NoSpace | StoreError::Stopped { .. } | StoreError::Failed(_)),
-            ) => Start::Refused,
-            Err(error) => Start::Broken(error.to_string()),
+            Err(error) => self.judge(&error),
+        }
+    }
+
+    fn judge(&self, error: &StartError) -> Start {
+        if let Some(operation) = self.watch.went_down_in() {
+            return Start::Down(operation);
+        }
+        match error {
+            StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))
+            | StartError::Read(ReadError::Disk(DiskError::Io { .. }))
+            | StartError::Store(StoreError::NoSpace | StoreError::Stopped { .. } | StoreError::Failed(_)) => {
+                Start::Refused
+            }
+            error => Start::Broken(error.to_string()),
         }
     }
 
@@ -106,9 +110,10 @@ impl Machine {
         let disk = WatchedDisk::new(self.disk.clone(), self.watch.clone());
         let seed = self.seed.wrapping_mul(31).wrapping_add(self.starts);
         let (router, report) = Router::open(disk, store, &self.config, seed, now)?;
+        let watch = self.watch.clone();
         let mut disks = None;
         let router = router.try_with_disks(|inline| {
-            let stepped = Stepped::new(inline);
+            let stepped = Stepped::new(inline, watch);
             disks = Some(stepped.clone());
             Ok::<_, StartError>(stepped)
         })?;

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use router_server::embedded::{Disks, Done, LogJob, StoreJob};
 use wire_base::ids::Offset;
 
+use crate::watch::Watch;
+
 /// Who does the jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Thread {
@@ -24,6 +26,8 @@ pub(crate) struct Stepped<B>(Rc<RefCell<Work<B>>>);
 struct Work<B> {
     /// Does each job at once.
     inner: Option<B>,
+    /// Knows whether the machine is up.
+    watch: Watch,
     log: VecDeque<LogJob>,
     store: VecDeque<StoreJob>,
     /// Not yet reported, in the order of the threads.
@@ -37,9 +41,10 @@ impl<B> Clone for Stepped<B> {
 }
 
 impl<B: Disks> Stepped<B> {
-    pub(crate) fn new(inner: B) -> Self {
+    pub(crate) fn new(inner: B, watch: Watch) -> Self {
         Self(Rc::new(RefCell::new(Work {
             inner: Some(inner),
+            watch,
             log: VecDeque::new(),
             store: VecDeque::new(),
             done: VecDeque::new(),
@@ -109,6 +114,6 @@ impl<B: Disks> Disks for Stepped<B> {
     }
 
     fn is_crashed(&self) -> bool {
-        self.0.borrow().inner.as_ref().is_some_and(Disks::is_crashed)
+        !self.0.borrow().watch.is_up()
     }
 }

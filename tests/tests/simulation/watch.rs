@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use router_records::row::key::TABLE_META;
 use router_storage::disk::{Disk, DiskError, DiskFile, SimDisk, SimFile, SimLock};
+use router_storage::sim::Crashed;
 use router_storage::store::{Batch, Direction, KeyRange, Kv, KvError, MemoryKv, Visit};
 
 /// A changing call.
@@ -123,7 +124,7 @@ impl Watch {
         counts.reads.is_multiple_of(every)
     }
 
-    fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.counts().went_down_in.is_none()
     }
 
@@ -178,7 +179,7 @@ impl WatchedDisk {
         call: impl FnOnce() -> Result<T, DiskError>,
     ) -> Result<T, DiskError> {
         match self.watch.begin(operation) {
-            None => return Err(DiskError::Crashed),
+            None => return Err(Crashed.into()),
             Some(true) => self.inner.crash_at(0),
             Some(false) => {}
         }
@@ -187,7 +188,7 @@ impl WatchedDisk {
 
     fn read<T>(&self, call: impl FnOnce() -> Result<T, DiskError>) -> Result<T, DiskError> {
         if !self.watch.is_up() {
-            Err(DiskError::Crashed)
+            Err(Crashed.into())
         } else if self.watch.fails_read(Reader::Disk) {
             Err(DiskError::Io {
                 operation: "read",

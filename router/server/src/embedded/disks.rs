@@ -34,7 +34,7 @@ pub trait Disks {
     /// has everything through `complete`; `None`: it is not known to be.
     fn close(self, complete: Option<Option<Offset>>);
 
-    /// Returns whether the simulated machine under them went down.
+    /// Returns whether the machine under them went down, which only the driver of a simulated one outlives.
     fn is_crashed(&self) -> bool {
         false
     }
@@ -86,10 +86,6 @@ impl<D: Disk, S: Store> Disks for Inline<D, S> {
 
     fn close(mut self, complete: Option<Option<Offset>>) {
         self.store.close(complete);
-    }
-
-    fn is_crashed(&self) -> bool {
-        self.log.is_crashed() || self.store.is_crashed()
     }
 }
 

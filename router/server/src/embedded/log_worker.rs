@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use router_core::node::{Appended, Group, LogFault};
-use router_storage::disk::{Disk, DiskError};
+use router_storage::disk::Disk;
 use router_storage::log::{self, AppendError, LogStats, SegmentedLog};
 use wire_base::ids::Offset;
 
@@ -48,8 +48,6 @@ pub enum LogDone {
 pub(super) struct LogWorker<D: Disk> {
     log: SegmentedLog<D>,
     frame: log::Group,
-    /// The simulated machine went down.
-    is_crashed: bool,
 }
 
 impl<D: Disk> LogWorker<D> {
@@ -57,16 +55,11 @@ impl<D: Disk> LogWorker<D> {
         Self {
             log,
             frame: log::Group::new(),
-            is_crashed: false,
         }
     }
 
     pub(super) fn log(&self) -> &SegmentedLog<D> {
         &self.log
-    }
-
-    pub(super) fn is_crashed(&self) -> bool {
-        self.is_crashed
     }
 
     pub(super) fn run(&mut self, job: LogJob) -> LogDone {
@@ -79,7 +72,7 @@ impl<D: Disk> LogWorker<D> {
                 let took = started.elapsed();
                 let stats = self.log.stats();
                 let newest = self.log.segments().last().map(|segment| segment.first);
-                let outcome = self.judge(appended).map(|first| Appended {
+                let outcome = judge(appended).map(|first| Appended {
                     first,
                     log_bytes: stats.bytes,
                     is_new_segment: newest == Some(first),
@@ -88,12 +81,11 @@ impl<D: Disk> LogWorker<D> {
             }
             LogJob::Probe => {
                 let probed = self.log.probe_space();
-                LogDone::Probed(self.judge(probed))
+                LogDone::Probed(judge(probed))
             }
             LogJob::Trim { below } => {
                 let trimmed = self.log.delete_before(below);
                 if let Err(error) = &trimmed {
-                    self.is_crashed |= error.is_crash();
                     tracing::warn!(%error, "old segments of the log could not be deleted");
                 }
                 let is_done = trimmed.is_ok();
@@ -101,18 +93,14 @@ impl<D: Disk> LogWorker<D> {
             }
         }
     }
+}
 
-    fn judge<T>(&mut self, outcome: Result<T, AppendError>) -> Result<T, LogFault> {
-        outcome.map_err(|error| match error {
-            AppendError::NoSpace => LogFault::NoSpace,
-            AppendError::Failed(DiskError::Crashed) => {
-                self.is_crashed = true;
-                LogFault::Failed
-            }
-            AppendError::Failed(_) | AppendError::Stopped => {
-                tracing::error!(%error, "nothing is acknowledged until restart");
-                LogFault::Failed
-            }
-        })
-    }
+fn judge<T>(outcome: Result<T, AppendError>) -> Result<T, LogFault> {
+    outcome.map_err(|error| match error {
+        AppendError::NoSpace => LogFault::NoSpace,
+        AppendError::Failed(_) | AppendError::Stopped => {
+            tracing::error!(%error, "nothing is acknowledged until restart");
+            LogFault::Failed
+        }
+    })
 }

@@ -73,7 +73,7 @@ pub struct Progress {
 /// [`Health`] says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fatal {
-    /// The simulated machine under it went down.
+    /// The machine under it went down, and was a simulated one.
     #[error("the machine crashed")]
     Crashed,
 }
@@ -104,13 +104,7 @@ impl<B: Disks> Router<B> {
     ///
     /// Errors: the router is over; drop it, which closes its links.
     pub fn tick(&mut self, now: Now) -> Result<Progress, Fatal> {
-        self.node.handle_now(now);
-        let mut is_busy = self.links.receive(&mut self.node);
-        while let Some(done) = self.disks.poll_done() {
-            self.report(done);
-        }
-        is_busy |= self.node.advance();
-        self.carry_out();
+        let mut is_busy = self.work(now);
         if self.disks.is_crashed() {
             return Err(Fatal::Crashed);
         }
@@ -119,6 +113,18 @@ impl<B: Disks> Router<B> {
         let is_reported = self.disks.has_done();
         is_busy |= is_reported || self.poll_timeout().is_some_and(|due_ms| due_ms <= now.mono_ms);
         Ok(Progress { is_busy, is_reported })
+    }
+
+    /// Does a tick but for what leaves by the links. Returns whether there is more that needs no waiting.
+    fn work(&mut self, now: Now) -> bool {
+        self.node.handle_now(now);
+        let mut is_busy = self.links.receive(&mut self.node);
+        while let Some(done) = self.disks.poll_done() {
+            self.report(done);
+        }
+        is_busy |= self.node.advance();
+        self.carry_out();
+        is_busy
     }
 
     /// Does what log and store were given, and syncs the store so that the next start has nothing to replay. Not needed for

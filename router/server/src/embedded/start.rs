@@ -26,7 +26,7 @@ use super::disks::Inline;
 use super::links::Links;
 use super::log_worker::LogWorker;
 use super::store_worker::StoreWorker;
-use super::{Fatal, Router, StopSign};
+use super::{Router, StopSign};
 use crate::config::RouterConfig;
 use crate::health::{Health, Readiness};
 use crate::metrics::Metrics;
@@ -60,18 +60,6 @@ pub enum StartError {
         /// What is wrong with it.
         error: DecodeError,
     },
-}
-
-impl StartError {
-    /// Returns whether the simulated machine went down during the start.
-    pub fn is_crash(&self) -> bool {
-        match self {
-            Self::Store(error) => error.is_crash(),
-            Self::Log(error) => error.is_crash(),
-            Self::Read(error) => error.is_crash(),
-            Self::StoreGone | Self::Record { .. } => false,
-        }
-    }
 }
 
 /// What a start found and did. `Display` is one line for the log.
@@ -133,12 +121,11 @@ impl<D: Disk, S: Store> Router<Inline<D, S>> {
             self.node.handle_consumed(first, batch);
             first.0 += count;
             while !self.node.is_quiet() {
-                let ticked = self.tick(now);
+                self.work(now);
                 // A store that cannot be read or written is a reason not to start.
                 if let Some(error) = self.disks.store.take_error() {
                     return Err(error.into());
                 }
-                ticked.map_err(|Fatal::Crashed| StartError::Store(StoreError::Crashed))?;
             }
         }
     }

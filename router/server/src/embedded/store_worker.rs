@@ -70,7 +70,6 @@ pub(super) struct StoreWorker<S> {
     has_failed_read: bool,
     /// The last one, for a start that cannot go on.
     error: Option<StoreError>,
-    is_crashed: bool,
 }
 
 impl<S: Store> StoreWorker<S> {
@@ -81,12 +80,7 @@ impl<S: Store> StoreWorker<S> {
             coalescer: Coalescer::default(),
             has_failed_read: false,
             error: None,
-            is_crashed: false,
         }
-    }
-
-    pub(super) fn is_crashed(&self) -> bool {
-        self.is_crashed
     }
 
     /// Does a job and reports what came of it, in one or several parts.
@@ -206,7 +200,6 @@ impl<S: Store> StoreWorker<S> {
     }
 
     fn judge(&mut self, error: StoreError) -> StoreFault {
-        self.is_crashed |= error.is_crash();
         let fault = match &error {
             StoreError::NoSpace => StoreFault::NoSpace,
             StoreError::Stopped { reopens, .. } => StoreFault::Stopped { reopens: *reopens },

@@ -2,7 +2,9 @@
 
 use router_core::time::Now;
 use router_server::config::RouterConfig;
-use router_server::embedded::{Fatal, Inline, Progress, Router, StartError, StartReport};
+use router_server::embedded::{
+    Disks, Done, Fatal, Inline, LogJob, Progress, Router, StartError, StartReport, StoreJob,
+};
 use router_server::metrics::{Metrics, Value};
 use router_storage::disk::SimDisk;
 use router_storage::store::{KvStore, MemoryKv};
@@ -10,7 +12,8 @@ use uuid::Uuid;
 use wire_base::body::{Body, Content, EncodedBody};
 use wire_base::code::Code;
 use wire_base::ids::{
-    ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId,
+    ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs,
+    UserId,
 };
 use wire_base::message::{Draft, Target};
 use wire_base::status::Status;
@@ -23,7 +26,7 @@ use wire_link::{
     SessionOpen, SessionOpened, SessionRef, StatusRecord, StatusUpdateRecord, ToRouter,
 };
 
-pub(crate) type SimRouter = Router<Inline<SimDisk, KvStore<MemoryKv>>>;
+pub(crate) type SimRouter = Router<Mortal<Inline<SimDisk, KvStore<MemoryKv>>>>;
 
 /// Everything outside the router: disk, store, clock, and the other ends of its links.
 pub(crate) struct World {
@@ -38,6 +41,13 @@ pub(crate) struct World {
     next_request: u64,
     next_slot: u32,
     starts: u64,
+}
+
+/// Log and store on a machine that can go down.
+pub(crate) struct Mortal<B> {
+    inner: B,
+    disk: SimDisk,
+    kv: MemoryKv,
 }
 
 /// A link, by its place in [`World`].
@@ -62,6 +72,32 @@ pub(crate) struct Got {
     pub(crate) position: Position,
     pub(crate) seq: u64,
     pub(crate) text: String,
+}
+
+impl<B: Disks> Disks for Mortal<B> {
+    fn submit_log(&mut self, job: LogJob) {
+        self.inner.submit_log(job);
+    }
+
+    fn submit_store(&mut self, job: StoreJob) {
+        self.inner.submit_store(job);
+    }
+
+    fn poll_done(&mut self) -> Option<Done> {
+        self.inner.poll_done()
+    }
+
+    fn has_done(&self) -> bool {
+        self.inner.has_done()
+    }
+
+    fn close(self, complete: Option<Option<Offset>>) {
+        self.inner.close(complete);
+    }
+
+    fn is_crashed(&self) -> bool {
+        self.disk.is_down() || self.kv.is_down()
+    }
 }
 
 impl World {
@@ -100,11 +136,17 @@ impl World {
         }
     }
 
+    /// Returns whether the crash came that disk or store was told of.
+    pub(crate) fn is_down(&self) -> bool {
+        self.disk.is_down() || self.kv.is_down()
+    }
+
     pub(crate) fn start(&mut self) -> Result<StartReport, StartError> {
         self.starts += 1;
         let store = KvStore::open(self.kv.clone(), (self.now.unix.0 / 1000) as u32)?;
         let (router, report) = Router::open(self.disk.clone(), store, &self.config, self.starts, self.now)?;
-        self.router = Some(router);
+        let (disk, kv) = (self.disk.clone(), self.kv.clone());
+        self.router = Some(router.try_with_disks(|inner| Ok::<_, StartError>(Mortal { inner, disk, kv }))?);
         Ok(report)
     }
 

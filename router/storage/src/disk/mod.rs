@@ -1,17 +1,19 @@
 //! What the log asks of a disk: one directory, files by name, and an explicit sync for everything that must last.
 //!
-//! [`RealDisk`] is a directory of the file system. [`SimDisk`] is a machine in memory that forgets, at a crash, any
-//! subset of what was not synced. Nothing here is buffered: a write is visible to reads at once and durable only
+//! [`RealDisk`] is a directory of the file system. `SimDisk` (feature `sim`) is a machine in memory that forgets, at a
+//! crash, any subset of what was not synced. Nothing here is buffered: a write is visible to reads at once and durable only
 //! after [`DiskFile::sync_data`]; a name is durable only after [`Disk::sync_dir`].
 
 mod private;
 mod real;
+#[cfg(any(test, feature = "sim"))]
 mod sim;
 
 pub use private::keep_private;
 pub(crate) use private::{create_private_dir, private_file};
 pub use real::{RealDisk, RealFile, RealLock};
 pub(crate) use real::{is_no_room, sync_directory};
+#[cfg(any(test, feature = "sim"))]
 pub use sim::{SimDisk, SimFile, SimLock};
 
 use std::io;
@@ -99,9 +101,6 @@ pub enum DiskError {
         /// Which directory.
         directory: String,
     },
-    /// The simulated machine is down.
-    #[error("the simulated machine crashed")]
-    Crashed,
     /// Anything else; the disk or the system is at fault.
     #[error("{operation} {file}: {source}")]
     Io {
@@ -112,11 +111,4 @@ pub enum DiskError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-impl DiskError {
-    /// Returns whether the simulated machine went down.
-    pub fn is_crash(&self) -> bool {
-        matches!(self, Self::Crashed)
-    }
 }

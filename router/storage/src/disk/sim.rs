@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskError, DiskFile};
 use crate::rng::Rng;
+use crate::sim::Crashed;
 
 /// A simulated directory; clones share it, so that a test injects faults while the log owns its own handle.
 ///
@@ -70,7 +71,7 @@ impl SimDisk {
     }
 
     /// Lets `operations` more changing calls through; the one after them may take effect, but it and every later call
-    /// (reads too) give [`DiskError::Crashed`] until [`SimDisk::crash`].
+    /// (reads too) fail of [`Crashed`] until [`SimDisk::crash`].
     pub fn crash_at(&self, operations: u64) {
         let mut machine = lock(&self.machine);
         machine.crash_at = Some(machine.operations + operations + 1);
@@ -176,17 +177,13 @@ impl Machine {
             // What the effect leaves unsynced is for `lose_unsynced` to judge.
             let _ = effect(self);
             self.is_down = true;
-            return Err(DiskError::Crashed);
+            return Err(Crashed.into());
         }
         effect(self)
     }
 
     fn is_up(&self) -> Result<(), DiskError> {
-        if self.is_down {
-            Err(DiskError::Crashed)
-        } else {
-            Ok(())
-        }
+        if self.is_down { Err(Crashed.into()) } else { Ok(()) }
     }
 
     fn boot_again(&mut self) {
@@ -451,7 +448,7 @@ impl SimFile {
         if machine.boot == self.boot {
             Ok(machine)
         } else {
-            Err(DiskError::Crashed)
+            Err(Crashed.into())
         }
     }
 }
@@ -503,6 +500,16 @@ impl Drop for SimLock {
         let mut machine = lock(&self.machine);
         if machine.boot == self.boot {
             machine.is_locked = false;
+        }
+    }
+}
+
+impl From<Crashed> for DiskError {
+    fn from(crashed: Crashed) -> Self {
+        Self::Io {
+            operation: "use",
+            file: "the simulated disk".to_owned(),
+            source: std::io::Error::other(crashed),
         }
     }
 }

@@ -125,27 +125,6 @@ pub enum ReadError {
     },
 }
 
-impl AppendError {
-    /// Returns whether the simulated machine went down.
-    pub fn is_crash(&self) -> bool {
-        matches!(self, Self::Failed(error) if error.is_crash())
-    }
-}
-
-impl OpenError {
-    /// Returns whether the simulated machine went down.
-    pub fn is_crash(&self) -> bool {
-        matches!(self, Self::Disk(error) if error.is_crash())
-    }
-}
-
-impl ReadError {
-    /// Returns whether the simulated machine went down.
-    pub fn is_crash(&self) -> bool {
-        matches!(self, Self::Disk(error) if error.is_crash())
-    }
-}
-
 fn up_to(flushed: Option<Offset>) -> String {
     flushed.map_or_else(|| "no offset".to_owned(), |offset| format!("offset {}", offset.0))
 }

@@ -10,6 +10,7 @@ use wire_base::ids::Offset;
 
 use super::*;
 use crate::disk::{Disk, DiskError, RealDisk, SimDisk};
+use crate::sim::is_crash;
 
 type Log = SegmentedLog<SimDisk>;
 type Records = Vec<Vec<u8>>;

@@ -82,7 +82,7 @@ fn power_failure_at_every_operation_of_sealing_loses_nothing_and_leaves_a_sealed
                 }
                 disk.crash_at(operation);
                 let appended = append(&mut log, &[b"the next".to_vec()]);
-                assert!(appended.unwrap_err().is_crash());
+                assert!(is_crash(&appended.unwrap_err()));
                 drop(log);
                 if is_killed {
                     disk.restart();

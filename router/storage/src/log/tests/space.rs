@@ -93,7 +93,7 @@ fn crash_in_a_probe_leaves_a_tail_that_start_cuts() {
         let mut log = open(&disk, 1_000_000, None);
         append(&mut log, &[b"a".to_vec()]).unwrap();
         disk.crash_at(seed % 4);
-        assert!(log.probe_space().unwrap_err().is_crash());
+        assert!(is_crash(&log.probe_space().unwrap_err()));
         disk.crash();
         assert_eq!(read_from(&open(&disk, 1_000_000, Some(Offset(0))), 0), [b"a"]);
     }
