@@ -15,7 +15,7 @@ use router_server::config::RouterConfig;
 use router_server::embedded::{FOLD_VERSION, RouterThread, check_data_dir, clocks, open_data_dir, spawn};
 use router_server::health::Readiness;
 use router_storage::disk::RealDisk;
-use router_storage::log::{Group, LogConfig, SegmentedLog};
+use router_storage::log::{Group, Log, LogConfig, SegmentedLog};
 use router_storage::store::{Batch, FjallConfig, FjallKv, Kv};
 use wire_base::body::{Body, Content};
 use wire_base::ids::{DeviceId, Offset, UserId};
@@ -405,7 +405,7 @@ const REASONS: &[Reason] = &[
         spoil: |data| {
             let mut group = Group::new();
             group.push_bytes(&[200; 40]);
-            open_log(data, FOLD_VERSION).append_group(&mut group).unwrap();
+            open_log(data, FOLD_VERSION).append(&mut group).unwrap();
         },
         says: "cannot be understood",
     },

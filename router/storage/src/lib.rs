@@ -2,7 +2,7 @@
 //!
 //! Reading order:
 //! 1. [`disk`]: what the log asks of a directory, on a real file system and on a simulated one.
-//! 2. [`log`]: the segmented append-only log, the truth of a single process.
+//! 2. [`log`]: the trait, and the segmented append-only log, the truth of a single process.
 //! 3. [`store`]: the projections of that log, typed reads over an ordered key-value store.
 //! 4. [`check`]: both of them explained to an operator.
 //!

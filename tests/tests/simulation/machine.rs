@@ -10,14 +10,14 @@ use router_server::embedded::{Disks, Fatal, Inline, Router, StartError, StartRep
 use router_server::health::Readiness;
 use router_server::metrics::Value;
 use router_storage::disk::{DiskError, SimDisk};
-use router_storage::log::{OpenError, ReadError};
+use router_storage::log::{OpenError, ReadError, SegmentedLog};
 use router_storage::store::{KvStore, MemoryKv, StoreError};
 use wire_link::pipe::{Endpoint, pipe};
 
 use crate::stepped::{Stepped, Thread};
 use crate::watch::{Defect, Operation, Reader, Watch, WatchedDisk, WatchedKv};
 
-type SimDisks = Stepped<Inline<WatchedDisk, KvStore<WatchedKv>>>;
+type SimDisks = Stepped<Inline<SegmentedLog<WatchedDisk>, KvStore<WatchedKv>>>;
 type SimRouter = Router<SimDisks>;
 
 /// One router on its simulated disk and store. Every changing call on either has a number, and the machine can be told
@@ -95,8 +95,12 @@ impl Machine {
             return Start::Down(operation);
         }
         match error {
+            StartError::Read(ReadError::Failed(cause))
+                if matches!(cause.downcast_ref(), Some(DiskError::Io { .. })) =>
+            {
+                Start::Refused
+            }
             StartError::Log(OpenError::Disk(DiskError::NoSpace { .. } | DiskError::Io { .. }))
-            | StartError::Read(ReadError::Disk(DiskError::Io { .. }))
             | StartError::Store(StoreError::NoSpace | StoreError::Stopped { .. } | StoreError::Failed(_)) => {
                 Start::Refused
             }

@@ -6,6 +6,7 @@ use router_core::clock::is_possible;
 use router_core::time::Now;
 use router_storage::disk::{Disk, DiskError, RealDisk, keep_private};
 use router_storage::log::OpenError;
+use router_storage::log::SegmentedLog;
 use router_storage::store::{FjallConfig, FjallKv, KvStore, StoreError, StoreGlance};
 use uuid::Uuid;
 use wire_base::ids::Offset;
@@ -15,7 +16,7 @@ use super::{Inline, Router, StartError, StartReport};
 use crate::config::RouterConfig;
 
 /// The router of `serve`.
-pub type EmbeddedRouter = Router<Inline<RealDisk, KvStore<FjallKv>>>;
+pub type EmbeddedRouter = Router<Inline<SegmentedLog<RealDisk>, KvStore<FjallKv>>>;
 
 /// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]

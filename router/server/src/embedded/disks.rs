@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle, Thread};
 
 use crossbeam_queue::SegQueue;
-use router_storage::disk::Disk;
+use router_storage::log::Log;
 use router_storage::store::Store;
 use wire_base::ids::Offset;
 
@@ -50,14 +50,14 @@ pub enum Done {
 }
 
 /// Does each job when it is given.
-pub struct Inline<D: Disk, S> {
-    pub(super) log: LogWorker<D>,
+pub struct Inline<L, S> {
+    pub(super) log: LogWorker<L>,
     pub(super) store: StoreWorker<S>,
     done: VecDeque<Done>,
 }
 
-impl<D: Disk, S: Store> Inline<D, S> {
-    pub(super) fn new(log: LogWorker<D>, store: StoreWorker<S>) -> Self {
+impl<L: Log, S: Store> Inline<L, S> {
+    pub(super) fn new(log: LogWorker<L>, store: StoreWorker<S>) -> Self {
         Self {
             log,
             store,
@@ -66,7 +66,7 @@ impl<D: Disk, S: Store> Inline<D, S> {
     }
 }
 
-impl<D: Disk, S: Store> Disks for Inline<D, S> {
+impl<L: Log, S: Store> Disks for Inline<L, S> {
     fn submit_log(&mut self, job: LogJob) {
         self.done.push_back(Done::Log(self.log.run(job)));
     }
@@ -123,11 +123,9 @@ impl Threads {
     ///
     /// Shape: their queues are bounded by what the node has under way: one group, the rows it allows to wait, its questions.
     /// Errors: those of starting a thread.
-    pub(super) fn start<D, S>(inline: Inline<D, S>, driver: Thread) -> io::Result<Self>
+    pub(super) fn start<L, S>(inline: Inline<L, S>, driver: Thread) -> io::Result<Self>
     where
-        D: Disk + 'static,
-        D::File: 'static,
-        D::Lock: 'static,
+        L: Log + 'static,
         S: Store + Send + 'static,
     {
         let Inline {

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use router_core::node::{Appended, Group, LogFault};
-use router_storage::disk::Disk;
-use router_storage::log::{self, AppendError, LogStats, SegmentedLog};
+use router_storage::log::{self, AppendError, Log, LogStats};
 use wire_base::ids::Offset;
 
 /// Something for the log to do.
@@ -45,20 +44,20 @@ pub enum LogDone {
 }
 
 /// A log with its buffer.
-pub(super) struct LogWorker<D: Disk> {
-    log: SegmentedLog<D>,
+pub(super) struct LogWorker<L> {
+    log: L,
     frame: log::Group,
 }
 
-impl<D: Disk> LogWorker<D> {
-    pub(super) fn new(log: SegmentedLog<D>) -> Self {
+impl<L: Log> LogWorker<L> {
+    pub(super) fn new(log: L) -> Self {
         Self {
             log,
             frame: log::Group::new(),
         }
     }
 
-    pub(super) fn log(&self) -> &SegmentedLog<D> {
+    pub(super) fn log(&self) -> &L {
         &self.log
     }
 
@@ -68,10 +67,10 @@ impl<D: Disk> LogWorker<D> {
                 let started = Instant::now();
                 self.frame.clear();
                 group.records().for_each(|record| self.frame.push_bytes(record));
-                let appended = self.log.append_group(&mut self.frame);
+                let appended = self.log.append(&mut self.frame);
                 let took = started.elapsed();
                 let stats = self.log.stats();
-                let newest = self.log.segments().last().map(|segment| segment.first);
+                let newest = self.log.sections().next_back().map(|section| section.first);
                 let outcome = judge(appended).map(|first| Appended {
                     first,
                     log_bytes: stats.bytes,
@@ -80,11 +79,11 @@ impl<D: Disk> LogWorker<D> {
                 LogDone::Appended { outcome, took, stats }
             }
             LogJob::Probe => {
-                let probed = self.log.probe_space();
+                let probed = self.log.probe();
                 LogDone::Probed(judge(probed))
             }
             LogJob::Trim { below } => {
-                let trimmed = self.log.delete_before(below);
+                let trimmed = self.log.truncate_below(below);
                 if let Err(error) = &trimmed {
                     tracing::warn!(%error, "old segments of the log could not be deleted");
                 }

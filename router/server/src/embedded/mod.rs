@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use router_core::node::{Condition, Intention, Node, Notice};
 use router_core::time::Now;
-use router_storage::disk::Disk;
+use router_storage::log::Log;
 use router_storage::store::Store;
 use wire_link::pipe::Endpoint;
 use wire_link::port::LinkWaker;
@@ -219,15 +219,13 @@ impl<B: Disks> Router<B> {
     }
 }
 
-impl<D: Disk, S: Store> Router<Inline<D, S>> {
+impl<L: Log, S: Store> Router<Inline<L, S>> {
     /// Gives log and store a thread each, which wake `driver`.
     ///
     /// Errors: those of starting a thread.
     pub fn with_threads(self, driver: std::thread::Thread) -> std::io::Result<Router<Threads>>
     where
-        D: 'static,
-        D::File: 'static,
-        D::Lock: 'static,
+        L: 'static,
         S: Send + 'static,
     {
         self.try_with_disks(|inline| Threads::start(inline, driver))

@@ -11,13 +11,14 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use router_core::fold::Folds;
 use router_core::node::{Node, NodeStart};
 use router_core::time::Now;
 use router_records::log::LogRecord;
 use router_storage::disk::Disk;
-use router_storage::log::{LogConfig, OpenError, PlannedLog, ReadError, Records, Recovery, SegmentedLog};
+use router_storage::log::{
+    Log, LogConfig, OpenError, PlannedLog, ReadError, ReadRecord, Recovery, Section, SegmentedLog,
+};
 use router_storage::store::{Store, StoreError};
 use wire_base::codec::DecodeError;
 use wire_base::ids::{Offset, UnixMs};
@@ -90,7 +91,10 @@ impl fmt::Display for StartReport {
     }
 }
 
-impl<D: Disk, S: Store> Router<Inline<D, S>> {
+/// A router on a segmented log, and what its start did.
+type Opened<D, S> = (Router<Inline<SegmentedLog<D>, S>>, StartReport);
+
+impl<D: Disk, S: Store> Router<Inline<SegmentedLog<D>, S>> {
     /// Opens the log of a store and makes the store hold all of it. The router is ready then.
     ///
     /// `seed` is a random number, another one at each start. `config.sends_per_s` not set means the default.
@@ -205,7 +209,7 @@ impl<D: Disk> Start<D> {
         self,
         mut store: S,
         config: &RouterConfig,
-    ) -> Result<(Router<Inline<D, S>>, StartReport), StartError> {
+    ) -> Result<Opened<D, S>, StartError> {
         let Self {
             log,
             held,
@@ -227,7 +231,7 @@ impl<D: Disk> Start<D> {
             generation: held.generation,
             prune_floor: store.prune_floor(),
             applied: held.flushed,
-            segments: segments(&log)?,
+            segments: sections(&log)?,
             checkpoints: store.checkpoints()?,
             seed,
         };
@@ -313,27 +317,27 @@ fn observe_from<D: Disk>(log: &PlannedLog<D>, config: &RouterConfig) -> Result<O
     Ok(fewest)
 }
 
-/// Returns every segment that has a record, by its first one and the log time of that.
-fn segments<D: Disk>(log: &SegmentedLog<D>) -> Result<Vec<(Offset, UnixMs)>, StartError> {
-    let mut segments = Vec::new();
-    for segment in log.segments() {
-        let time = match segment.times {
-            Some((oldest, _)) => Some(oldest),
-            None => next_record(log.read_from(segment.first)?)?.map(|record| record.time),
+/// Returns every section that has a record, by its first one and the log time of that.
+fn sections(log: &impl Log) -> Result<Vec<(Offset, UnixMs)>, StartError> {
+    let mut sections = Vec::new();
+    for Section { first, time } in log.sections() {
+        let time = match time {
+            Some(time) => Some(time),
+            None => next_record(log.read_from(first)?)?.map(|record| record.time),
         };
-        segments.extend(time.map(|time| (segment.first, time)));
+        sections.extend(time.map(|time| (first, time)));
     }
-    Ok(segments)
+    Ok(sections)
 }
 
-fn next_record<D: Disk>(mut records: Records<'_, D>) -> Result<Option<LogRecord>, StartError> {
+fn next_record(mut records: impl Iterator<Item = ReadRecord>) -> Result<Option<LogRecord>, StartError> {
     match records.next() {
         Some(read) => Ok(Some(decode(read)?.1)),
         None => Ok(None),
     }
 }
 
-fn decode(read: Result<(Offset, Bytes), ReadError>) -> Result<(Offset, LogRecord), StartError> {
+fn decode(read: ReadRecord) -> Result<(Offset, LogRecord), StartError> {
     let (offset, bytes) = read?;
     let record = LogRecord::decode(bytes).map_err(|error| StartError::Record { offset, error })?;
     Ok((offset, record))

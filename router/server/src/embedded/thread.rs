@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use router_core::time::Now;
-use router_storage::disk::Disk;
+use router_storage::log::Log;
 use router_storage::store::Store;
 use wire_base::ids::UnixMs;
 
@@ -30,11 +30,9 @@ pub fn clocks(started: Instant) -> Now {
 
 /// Runs a router on a thread of its own; all links must have been added. `started` is the origin of the monotonic
 /// clock that [`Router::open`] was given.
-pub fn spawn<D, S>(router: Router<Inline<D, S>>, started: Instant) -> io::Result<RouterThread>
+pub fn spawn<L, S>(router: Router<Inline<L, S>>, started: Instant) -> io::Result<RouterThread>
 where
-    D: Disk + 'static,
-    D::File: 'static,
-    D::Lock: 'static,
+    L: Log + 'static,
     S: Store + Send + 'static,
 {
     let stop = Arc::new(AtomicBool::new(false));
@@ -78,11 +76,9 @@ impl Drop for RouterThread {
     }
 }
 
-fn run<D, S>(router: Router<Inline<D, S>>, started: Instant, stop: &AtomicBool)
+fn run<L, S>(router: Router<Inline<L, S>>, started: Instant, stop: &AtomicBool)
 where
-    D: Disk + 'static,
-    D::File: 'static,
-    D::Lock: 'static,
+    L: Log + 'static,
     S: Store + Send + 'static,
 {
     let this = thread::current();

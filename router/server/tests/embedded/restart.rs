@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use router_server::config::RouterConfig;
 use router_server::embedded::{FOLD_VERSION, StartReport};
 use router_storage::disk::Disk;
-use router_storage::log::{Group, LogConfig, SegmentedLog};
+use router_storage::log::{Group, Log, LogConfig, SegmentedLog};
 use router_storage::store::{KvFault, KvStore, Store};
 use wire_base::ids::{MessageId, Position};
 use wire_base::message::{Draft, Target};
@@ -346,7 +346,7 @@ fn begin_other_fold_version(world: &World, logs_record: bool) {
     if logs_record {
         let mut group = Group::new();
         group.push_bytes(b"of another version");
-        log.append_group(&mut group).unwrap();
+        log.append(&mut group).unwrap();
     }
 }
 

@@ -7,6 +7,7 @@ use router_server::embedded::{
 };
 use router_server::metrics::{Metrics, Value};
 use router_storage::disk::SimDisk;
+use router_storage::log::SegmentedLog;
 use router_storage::store::{KvStore, MemoryKv};
 use uuid::Uuid;
 use wire_base::body::{Body, Content, EncodedBody};
@@ -26,7 +27,7 @@ use wire_link::{
     SessionOpen, SessionOpened, SessionRef, StatusRecord, StatusUpdateRecord, ToRouter,
 };
 
-pub(crate) type SimRouter = Router<Mortal<Inline<SimDisk, KvStore<MemoryKv>>>>;
+pub(crate) type SimRouter = Router<Mortal<Inline<SegmentedLog<SimDisk>, KvStore<MemoryKv>>>>;
 
 /// Everything outside the router: disk, store, clock, and the other ends of its links.
 pub(crate) struct World {

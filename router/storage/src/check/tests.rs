@@ -9,7 +9,7 @@ use wire_base::message::Message;
 
 use super::*;
 use crate::disk::{Disk, DiskError, SimDisk};
-use crate::log::{Group, HEADER_BYTES, LogConfig, OpenError, SegmentedLog};
+use crate::log::{Group, HEADER_BYTES, Log, LogConfig, OpenError, SegmentedLog};
 use crate::store::{Batch, Kv, KvStore, MemoryKv, Store};
 
 const FIRST_FILE: &str = "00000000000000000000.log";
@@ -37,7 +37,7 @@ fn log() -> SimDisk {
             let time = UnixMs(1_735_689_600_000 + number * 1_000 + half * 500);
             group.push(|out| LogRecord { time, input }.encode(out));
         }
-        log.append_group(&mut group).unwrap();
+        log.append(&mut group).unwrap();
     }
     disk
 }
@@ -154,7 +154,7 @@ fn unknown_records_are_counted_with_the_first_of_them() {
     let mut group = Group::new();
     group.push_bytes(b"of another version");
     group.push_bytes(b"and another");
-    log.append_group(&mut group).unwrap();
+    log.append(&mut group).unwrap();
     drop(log);
     let check = check_log(&disk, &config(), None).unwrap();
     let (count, first, _) = check.segments[0].unknown.clone().unwrap();

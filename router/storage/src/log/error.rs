@@ -1,5 +1,7 @@
 //! One error enum per operation of the log.
 
+use std::error::Error;
+
 use wire_base::ids::Offset;
 
 use crate::disk::DiskError;
@@ -10,14 +12,19 @@ pub enum AppendError {
     /// There is no room. Nothing was logged; the same group may be tried again when space returns.
     #[error("the log cannot grow: the disk is full, or too many files are open")]
     NoSpace,
-    /// The disk failed. Whether the group is in the log is unknown until it is opened again; until then nothing is
+    /// What keeps it failed. Whether the group is in the log is unknown until it is opened again; until then nothing is
     /// appended.
     #[error("the log failed and stops until restart: {0}")]
-    Failed(#[from] DiskError),
+    Failed(#[source] Box<dyn Error + Send + Sync>),
     /// An earlier append failed; see [`AppendError::Failed`].
     #[error("the log failed earlier and stops until restart")]
     Stopped,
 }
+
+/// Why records were not deleted, or only some: what keeps the log refused.
+#[derive(Debug, thiserror::Error)]
+#[error("the log could not be truncated: {0}")]
+pub struct TruncateError(#[source] pub Box<dyn Error + Send + Sync>);
 
 /// Why the log was not opened. Nothing was changed on disk.
 #[derive(Debug, thiserror::Error)]
@@ -98,16 +105,14 @@ pub enum OpenError {
 /// Why records could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The disk refused.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
+    /// What keeps the log refused.
+    #[error("{0}")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
     /// A group is damaged.
-    #[error("{file} is damaged at byte {position}, in the group at offset {}: {reason}", offset.0)]
+    #[error("the log is damaged at {place}, in the group at offset {}: {reason}", offset.0)]
     Corrupt {
-        /// The segment.
-        file: String,
-        /// Where in it.
-        position: u64,
+        /// Where, for whoever keeps the log.
+        place: String,
         /// The first record that cannot be read.
         offset: Offset,
         /// What is wrong there.
@@ -123,6 +128,24 @@ pub enum ReadError {
         /// The offset after its last.
         next: Offset,
     },
+}
+
+impl From<DiskError> for AppendError {
+    fn from(error: DiskError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<DiskError> for ReadError {
+    fn from(error: DiskError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<DiskError> for TruncateError {
+    fn from(error: DiskError) -> Self {
+        Self(error.into())
+    }
 }
 
 fn up_to(flushed: Option<Offset>) -> String {

@@ -63,22 +63,37 @@ impl Group {
         self.records = 0;
     }
 
+    /// Returns its records.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut at = HEADER_BYTES;
+        std::iter::from_fn(move || {
+            let record = next_record(&self.frame, at)?;
+            at = record.end;
+            Some(&self.frame[record])
+        })
+    }
+
     /// Returns the times of the first and the last record; `None` where they have none.
     pub(super) fn times(&self) -> Option<(UnixMs, UnixMs)> {
         let time_at = |at| LogRecord::time_of(&self.frame[next_record(&self.frame, at)?]);
         Some((time_at(HEADER_BYTES)?, time_at(self.last_at)?))
     }
 
-    /// Fills in the header for its place and returns the frame.
-    ///
-    /// Panics: when empty or too large, which the caller prevents.
-    pub(super) fn seal(&mut self, first: Offset, salt: u64) -> &[u8] {
+    /// Panics when empty or too large, which the caller of an append prevents.
+    pub(super) fn assert_fits(&self) {
         assert!(!self.is_empty(), "a group holds at least one record");
         assert!(
             self.bytes() <= GROUP_BYTES_MAX,
             "a group of {} bytes is over GROUP_BYTES_MAX",
             self.bytes()
         );
+    }
+
+    /// Fills in the header for its place and returns the frame.
+    ///
+    /// Panics: see [`Group::assert_fits`].
+    pub(super) fn seal(&mut self, first: Offset, salt: u64) -> &[u8] {
+        self.assert_fits();
         let body = &self.frame[HEADER_BYTES..];
         let header = GroupHeader {
             body_bytes: body.len() as u32,

@@ -1,7 +1,8 @@
-//! The segmented append-only log: the truth of a router that runs alone, "Kafka with one partition".
+//! [`Log`], and the segmented append-only log: the truth of a router that runs alone, "Kafka with one partition".
 //!
-//! Reading order: the layout below, [`Group`], [`SegmentedLog`] (append and delete), `recover` (what start does),
-//! [`Records`] (reading back).
+//! Reading order: [`Log`], which is all that a running router knows of it; the layout below, [`Group`], [`SegmentedLog`]
+//! (append and delete), `recover` (what start does), [`Records`] (reading back). `MemoryLog` (feature `sim`) is its twin in
+//! memory; `contract` tests what both promise.
 //!
 //! # Layout
 //! The directory holds segments named by the offset of their first record in 20 decimal digits and `.log`, and the
@@ -38,10 +39,15 @@
 //! # What start does
 //! See [`SegmentedLog::open`].
 
+#[cfg(any(test, feature = "sim"))]
+pub mod contract;
 mod error;
 mod format;
 mod group;
+#[cfg(any(test, feature = "sim"))]
+mod memory;
 mod planned;
+mod port;
 mod read;
 mod recover;
 mod segmented;
@@ -50,13 +56,16 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use error::{AppendError, OpenError, ReadError};
+pub use error::{AppendError, OpenError, ReadError, TruncateError};
 pub use format::{FOOTER_BYTES, GROUP_BYTES_MAX, HEADER_BYTES};
 pub use group::Group;
+#[cfg(any(test, feature = "sim"))]
+pub use memory::MemoryLog;
 pub use planned::PlannedLog;
+pub use port::{Log, LogStats, ReadRecord, Section};
 pub use read::Records;
 pub use recover::{Cut, Recovery};
-pub use segmented::{LogConfig, LogStats, SegmentInfo, SegmentedLog};
+pub use segmented::{LogConfig, SegmentInfo, SegmentedLog};
 
 pub(crate) use format::segment_first;
 pub(crate) use group::next_record;

@@ -41,7 +41,7 @@ impl<D: Disk> PlannedLog<D> {
         Ok((log, recovery))
     }
 
-    /// Returns the records from `offset` on, as [`SegmentedLog::read_from`] will.
+    /// Returns the records from `offset` on, as [`super::Log::read_from`] will.
     pub fn read_from(&self, offset: Offset) -> Result<Records<'_, D>, ReadError> {
         Records::new(&self.disk, &self.plan.segments, offset)
     }

@@ -6,11 +6,12 @@ use wire_base::ids::Offset;
 use super::error::ReadError;
 use super::format::HEADER_BYTES;
 use super::group::next_record;
+use super::port::ReadRecord;
 use super::segmented::Segment;
 use super::walk::{read_body, read_group_header};
 use crate::disk::Disk;
 
-/// The records of a log from an offset to its end; see [`super::SegmentedLog::read_from`].
+/// The records of a log from an offset to its end; see [`super::Log::read_from`].
 ///
 /// Shape: holds one group in memory; records are slices of it. Checks what it reads, whatever start checked.
 /// Errors: after one it is at its end.
@@ -75,8 +76,7 @@ impl<'a, D: Disk> Records<'a, D> {
         let file = self.file.as_ref().expect("entering a segment opens its file");
         let (position, offset) = (self.position, self.next_group);
         let corrupt = |reason| ReadError::Corrupt {
-            file: segment.name.clone(),
-            position,
+            place: format!("byte {position} of {}", segment.name),
             offset,
             reason,
         };
@@ -122,7 +122,7 @@ impl<'a, D: Disk> Records<'a, D> {
 }
 
 impl<D: Disk> Iterator for Records<'_, D> {
-    type Item = Result<(Offset, Bytes), ReadError>;
+    type Item = ReadRecord;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {

@@ -2,10 +2,11 @@
 
 use wire_base::ids::{Offset, UnixMs};
 
-use super::error::{AppendError, OpenError, ReadError};
+use super::error::{AppendError, OpenError, ReadError, TruncateError};
 use super::format::{Contents, SegmentFooter, SegmentHeader, segment_name};
 use super::group::Group;
 use super::planned::PlannedLog;
+use super::port::{Log, LogStats, ReadRecord, Section};
 use super::read::Records;
 use super::recover::Recovery;
 use crate::disk::{Disk, DiskError, DiskFile};
@@ -36,21 +37,6 @@ impl Default for LogConfig {
             salt_seed: 0,
         }
     }
-}
-
-/// What a log did since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStats {
-    /// Groups appended.
-    pub groups: u64,
-    /// Records in them.
-    pub records: u64,
-    /// Bytes of them, headers included.
-    pub bytes: u64,
-    /// Syncs of files and of the directory.
-    pub syncs: u64,
-    /// Segments started.
-    pub segments: u64,
 }
 
 /// One segment as callers see it.
@@ -138,22 +124,6 @@ impl<D: Disk> SegmentedLog<D> {
         })
     }
 
-    /// Appends a group and returns the offset of its first record; its record `i` has that offset plus `i`. Durable
-    /// when it returns. The group stays as it is.
-    ///
-    /// Errors: [`AppendError::NoSpace`] may be tried again with the same group; any other one stops the log.
-    /// Panics: on an empty group, and on one over [`super::GROUP_BYTES_MAX`].
-    pub fn append_group(&mut self, group: &mut Group) -> Result<Offset, AppendError> {
-        if self.is_stopped {
-            return Err(AppendError::Stopped);
-        }
-        let appended = self.try_append(group);
-        if let Err(AppendError::Failed(_)) = appended {
-            self.is_stopped = true;
-        }
-        appended
-    }
-
     fn try_append(&mut self, group: &mut Group) -> Result<Offset, AppendError> {
         let newest = newest_of(&self.segments);
         let Contents { end, .. } = newest.contents;
@@ -182,19 +152,6 @@ impl<D: Disk> SegmentedLog<D> {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Finds out whether the log could grow again: writes past its end, syncs, and takes that away.
-    ///
-    /// Order: of use after [`AppendError::NoSpace`], to resume before anyone dares to send. A crash in between leaves a
-    /// torn tail, which start cuts. Errors: as [`SegmentedLog::append_group`].
-    pub fn probe_space(&mut self) -> Result<(), AppendError> {
-        if self.is_stopped {
-            return Err(AppendError::Stopped);
-        }
-        let probed = self.try_probe();
-        self.is_stopped = matches!(probed, Err(AppendError::Failed(_)));
-        probed
     }
 
     fn try_probe(&mut self) -> Result<(), AppendError> {
@@ -239,7 +196,6 @@ impl<D: Disk> SegmentedLog<D> {
             Ok((segment, file)) => {
                 self.segments.push(segment);
                 self.newest = file;
-                self.stats.segments += 1;
                 Ok(())
             }
             Err(DiskError::NoSpace { .. }) => {
@@ -258,50 +214,72 @@ impl<D: Disk> SegmentedLog<D> {
         }
     }
 
-    /// Deletes the segments that hold only records below `offset`, never the newest, and returns how many.
-    ///
-    /// Order: the caller first makes sure that the store persisted past them. A crash in between leaves a log without
-    /// gaps: the oldest segment goes first, durably, before the next one.
-    pub fn delete_before(&mut self, offset: Offset) -> Result<u32, DiskError> {
-        let mut deleted = 0;
-        while self.segments.len() > 1 && self.segments[0].contents.next <= offset {
-            match self.disk.remove(&self.segments[0].name) {
-                // Gone already: an earlier call removed it, but its sync failed.
-                Ok(()) | Err(DiskError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            self.stats.syncs += 1;
-            self.disk.sync_dir()?;
-            self.segments.remove(0);
-            deleted += 1;
+    fn delete_oldest(&mut self) -> Result<(), DiskError> {
+        match self.disk.remove(&self.segments[0].name) {
+            // Gone already: an earlier call removed it, but its sync failed.
+            Ok(()) | Err(DiskError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
         }
-        Ok(deleted)
-    }
-
-    /// Returns the records from `offset` on, to the end of the log.
-    ///
-    /// Errors: [`ReadError::OutOfRange`] below the first offset and beyond the end.
-    pub fn read_from(&self, offset: Offset) -> Result<Records<'_, D>, ReadError> {
-        Records::new(&self.disk, &self.segments, offset)
-    }
-
-    /// Returns the first offset that the log holds.
-    pub fn first(&self) -> Offset {
-        self.segments[0].header.first
-    }
-
-    /// Returns the offset that the next record will get.
-    pub fn next(&self) -> Offset {
-        newest_of(&self.segments).contents.next
+        self.stats.syncs += 1;
+        self.disk.sync_dir()?;
+        self.segments.remove(0);
+        Ok(())
     }
 
     /// Returns the segments, oldest first.
     pub fn segments(&self) -> impl Iterator<Item = SegmentInfo> + '_ {
         self.segments.iter().map(SegmentInfo::of)
     }
+}
 
-    /// Returns what was done since the log was opened.
-    pub fn stats(&self) -> LogStats {
+impl<D: Disk> Log for SegmentedLog<D> {
+    fn append(&mut self, group: &mut Group) -> Result<Offset, AppendError> {
+        if self.is_stopped {
+            return Err(AppendError::Stopped);
+        }
+        let appended = self.try_append(group);
+        self.is_stopped = matches!(appended, Err(AppendError::Failed(_)));
+        appended
+    }
+
+    /// Writes past the end, syncs, and takes that away. A crash in between leaves a torn tail, which start cuts.
+    fn probe(&mut self) -> Result<(), AppendError> {
+        if self.is_stopped {
+            return Err(AppendError::Stopped);
+        }
+        let probed = self.try_probe();
+        self.is_stopped = matches!(probed, Err(AppendError::Failed(_)));
+        probed
+    }
+
+    /// Deletes whole segments, the oldest first, durably, before the next one.
+    fn truncate_below(&mut self, offset: Offset) -> Result<(), TruncateError> {
+        while self.segments.len() > 1 && self.segments[0].contents.next <= offset {
+            self.delete_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn read_from(&self, offset: Offset) -> Result<impl Iterator<Item = ReadRecord> + '_, ReadError> {
+        Records::new(&self.disk, &self.segments, offset)
+    }
+
+    fn first(&self) -> Offset {
+        self.segments[0].header.first
+    }
+
+    fn next(&self) -> Offset {
+        newest_of(&self.segments).contents.next
+    }
+
+    fn sections(&self) -> impl DoubleEndedIterator<Item = Section> + '_ {
+        self.segments.iter().map(|segment| Section {
+            first: segment.header.first,
+            time: segment.contents.times.map(|(oldest, _)| oldest),
+        })
+    }
+
+    fn stats(&self) -> LogStats {
         self.stats
     }
 }

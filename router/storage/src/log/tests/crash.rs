@@ -138,7 +138,7 @@ fn run(disk: &SimDisk, seed: u64, told: &mut Told) -> Result<(), ()> {
         told.acknowledged.append(&mut told.unanswered);
         if number == GROUPS / 2 || number == GROUPS - 2 {
             told.deleted_before = told.acknowledged.len() as u64 * 2 / 3;
-            let deleted = log.delete_before(Offset(told.deleted_before));
+            let deleted = log.truncate_below(Offset(told.deleted_before));
             deleted.map_err(|error| assert!(is_crash(&error), "{error}"))?;
         }
     }
@@ -172,7 +172,7 @@ fn flushed(told: &Told, seed: u64) -> Option<Offset> {
 }
 
 /// Everything acknowledged is there byte for byte, and at most the unanswered group more.
-fn check(log: &Log, told: &Told, seed: u64, operation: u64) {
+fn check(log: &SimLog, told: &Told, seed: u64, operation: u64) {
     let first = log.first().0 as usize;
     assert!(
         first as u64 <= told.deleted_before,

@@ -150,11 +150,12 @@ fn flipped_byte_in_an_earlier_group_is_refused_with_its_offset() {
                 // Start does not read bodies that are in the store: nothing is folded from them. Reading tells.
                 Ok((log, _)) => {
                     assert!(is_body && is_in_store, "byte {at}, flushed {flushed:?}");
-                    let mut records = log.read_from(Offset(firsts[group])).unwrap_err();
-                    let ReadError::Corrupt { position, offset, .. } = &mut records else {
-                        panic!("{records}")
+                    let read = log.read_from(Offset(firsts[group])).err();
+                    let Some(ReadError::Corrupt { place, offset, .. }) = read else {
+                        panic!("{read:?}")
                     };
-                    assert_eq!((*position, offset.0), (starts[group] as u64, firsts[group]));
+                    let expected = format!("byte {} of {FILE}", starts[group]);
+                    assert_eq!((place, offset.0), (expected, firsts[group]));
                     assert_eq!(read_from(&log, LAST_FIRST as usize), script()[3]);
                 }
                 Err(error) => panic!("{error}"),

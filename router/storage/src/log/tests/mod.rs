@@ -1,5 +1,6 @@
 //! Tests of the log as a whole, on a simulated disk (and once on a real one).
 
+mod contract;
 mod crash;
 mod damage;
 mod seal;
@@ -12,7 +13,7 @@ use super::*;
 use crate::disk::{Disk, DiskError, RealDisk, SimDisk};
 use crate::sim::is_crash;
 
-type Log = SegmentedLog<SimDisk>;
+type SimLog = SegmentedLog<SimDisk>;
 type Records = Vec<Vec<u8>>;
 
 const GENERATION: u32 = 7;
@@ -112,8 +113,7 @@ fn group_costs_one_write_and_one_sync_and_a_segment_six_calls_more() {
             groups: 2,
             records: 3,
             bytes,
-            syncs: 5,
-            segments: 1
+            syncs: 5
         }
     );
 }
@@ -141,13 +141,13 @@ fn real_disk_keeps_the_log_over_reopening() {
     for number in 0..50_u8 {
         group.clear();
         group.push_bytes(&[number; 30]);
-        assert_eq!(log.append_group(&mut group).unwrap(), Offset(u64::from(number)));
+        assert_eq!(log.append(&mut group).unwrap(), Offset(u64::from(number)));
     }
     assert!(matches!(
         SegmentedLog::open(disk.clone(), config(200), None),
         Err(OpenError::Disk(DiskError::Locked { .. }))
     ));
-    assert_eq!(log.delete_before(Offset(20)).unwrap(), 10);
+    log.truncate_below(Offset(20)).unwrap();
     drop(log);
     let (log, recovery) = SegmentedLog::open(disk, config(200), Some(Offset(30))).unwrap();
     assert_eq!(
@@ -188,7 +188,7 @@ fn store_behind_the_log_is_refused_with_both_offsets() {
     for _ in 0..5 {
         append(&mut log, &[b"a".to_vec()]).unwrap();
     }
-    assert_eq!(log.delete_before(Offset(3)).unwrap(), 3);
+    log.truncate_below(Offset(3)).unwrap();
     assert_eq!(log.first(), Offset(3));
     drop(log);
     assert_eq!(
@@ -236,7 +236,7 @@ fn other_fold_version_starts_only_from_a_complete_checkpoint() {
         };
         SegmentedLog::open(disk.clone(), config, flushed)
     };
-    let refused = |outcome: Result<(Log, Recovery), _>| {
+    let refused = |outcome: Result<(SimLog, Recovery), _>| {
         assert!(
             matches!(
                 outcome,
@@ -290,10 +290,10 @@ fn whole_segments_below_an_offset_are_deleted_and_never_the_newest() {
     for _ in 0..4 {
         append(&mut log, &group).unwrap();
     }
-    assert_eq!(log.delete_before(Offset(1)).unwrap(), 0);
-    assert_eq!(log.delete_before(Offset(5)).unwrap(), 2);
+    log.truncate_below(Offset(1)).unwrap();
+    log.truncate_below(Offset(5)).unwrap();
     assert_eq!((log.first(), log.next()), (Offset(4), Offset(8)));
-    assert_eq!(log.delete_before(Offset(100)).unwrap(), 1);
+    log.truncate_below(Offset(100)).unwrap();
     assert_eq!((log.first(), log.next()), (Offset(6), Offset(8)));
     append(&mut log, &group).unwrap();
     assert_eq!(read_from(&log, 6), [group.clone(), group].concat());
@@ -305,7 +305,7 @@ fn offsets_outside_the_log_are_not_read() {
     let mut log = open(&disk, 1, None);
     append(&mut log, &[b"a".to_vec()]).unwrap();
     append(&mut log, &[b"b".to_vec()]).unwrap();
-    log.delete_before(Offset(1)).unwrap();
+    log.truncate_below(Offset(1)).unwrap();
     for offset in [0, 3] {
         assert!(matches!(
             log.read_from(Offset(offset)),
@@ -327,7 +327,7 @@ fn files_that_are_no_segments_are_left_alone() {
 #[test]
 #[should_panic(expected = "at least one record")]
 fn empty_group_is_a_mistake_of_the_caller() {
-    let _ = open(&SimDisk::seeded(1), 1_000, None).append_group(&mut Group::new());
+    let _ = open(&SimDisk::seeded(1), 1_000, None).append(&mut Group::new());
 }
 
 /// Groups of one to four records, each shorter than `bytes`.
@@ -345,14 +345,14 @@ fn config(segment_bytes: u64) -> LogConfig {
     }
 }
 
-fn open(disk: &SimDisk, segment_bytes: u64, flushed: Option<Offset>) -> Log {
+fn open(disk: &SimDisk, segment_bytes: u64, flushed: Option<Offset>) -> SimLog {
     SegmentedLog::open(disk.clone(), config(segment_bytes), flushed)
         .unwrap()
         .0
 }
 
 /// Opens after the process that had it is gone.
-fn reopen(disk: &SimDisk, segment_bytes: u64, flushed: Option<Offset>) -> Log {
+fn reopen(disk: &SimDisk, segment_bytes: u64, flushed: Option<Offset>) -> SimLog {
     disk.restart();
     open(disk, segment_bytes, flushed)
 }
@@ -363,12 +363,12 @@ fn refusal(disk: &SimDisk, segment_bytes: u64, flushed: Option<Offset>) -> Strin
         .to_string()
 }
 
-fn append(log: &mut Log, records: &[Vec<u8>]) -> Result<Offset, AppendError> {
+fn append(log: &mut impl Log, records: &[Vec<u8>]) -> Result<Offset, AppendError> {
     let mut group = Group::new();
     for record in records {
         group.push_bytes(record);
     }
-    log.append_group(&mut group)
+    log.append(&mut group)
 }
 
 fn read_from<D: Disk>(log: &SegmentedLog<D>, from: usize) -> Records {

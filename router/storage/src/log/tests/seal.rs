@@ -210,14 +210,14 @@ fn times_of_a_segment_are_those_of_its_records_before_and_after_reopening() {
     };
     let disk = SimDisk::seeded(1);
     let mut log = open(&disk, 400, None);
-    let expected = |log: &Log| -> Vec<_> {
+    let expected = |log: &SimLog| -> Vec<_> {
         let times = |segment: SegmentInfo| (segment.first.0 * 10, segment.next.0 * 10 - 10);
         log.segments()
             .map(times)
             .map(|(a, b)| Some((UnixMs(a), UnixMs(b))))
             .collect()
     };
-    let found = |log: &Log| log.segments().map(|segment| segment.times).collect::<Vec<_>>();
+    let found = |log: &SimLog| log.segments().map(|segment| segment.times).collect::<Vec<_>>();
     for number in 0..20 {
         append(&mut log, &[record(number * 20), record(number * 20 + 10)]).unwrap();
         assert_eq!(found(&log), expected(&log));

@@ -78,9 +78,9 @@ fn probe_tells_when_space_is_back_and_leaves_no_trace() {
     append(&mut log, &[b"a".to_vec()]).unwrap();
     let before = disk.contents("00000000000000000000.log");
     disk.set_space_left(Some(60_000));
-    assert!(matches!(log.probe_space(), Err(AppendError::NoSpace)));
+    assert!(matches!(log.probe(), Err(AppendError::NoSpace)));
     disk.set_space_left(Some(70_000));
-    log.probe_space().unwrap();
+    log.probe().unwrap();
     assert_eq!(disk.contents("00000000000000000000.log"), before);
     disk.crash();
     assert_eq!(disk.contents("00000000000000000000.log"), before);
@@ -93,7 +93,7 @@ fn crash_in_a_probe_leaves_a_tail_that_start_cuts() {
         let mut log = open(&disk, 1_000_000, None);
         append(&mut log, &[b"a".to_vec()]).unwrap();
         disk.crash_at(seed % 4);
-        assert!(is_crash(&log.probe_space().unwrap_err()));
+        assert!(is_crash(&log.probe().unwrap_err()));
         disk.crash();
         assert_eq!(read_from(&open(&disk, 1_000_000, Some(Offset(0))), 0), [b"a"]);
     }
@@ -117,7 +117,7 @@ fn failed_sync_stops_the_log_until_it_is_opened_again() {
             }
         };
         assert!(matches!(append(&mut log, &unknown), Err(AppendError::Stopped)));
-        assert!(matches!(log.probe_space(), Err(AppendError::Stopped)));
+        assert!(matches!(log.probe(), Err(AppendError::Stopped)));
         // The process starts again. What it now finds (in the page cache perhaps, and nowhere else) it hands out, so that
         // a power failure must not take it any more.
         // Its first start may meet a failing sync as well.

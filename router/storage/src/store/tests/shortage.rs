@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::fjall::rows;
 use super::*;
 use crate::disk::RealDisk;
-use crate::log::{AppendError, Group, LogConfig, SegmentedLog};
+use crate::log::{AppendError, Group, Log, LogConfig, SegmentedLog};
 
 #[test]
 fn full_disk_is_told_from_failure_and_writes_go_on_when_space_returns() {
@@ -115,16 +115,16 @@ fn child_on_a_small_disk() {
         let mut group = Group::new();
         group.push_bytes(&[7; 100_000]);
         while log
-            .append_group(&mut group)
+            .append(&mut group)
             .map_err(|error| assert!(matches!(error, AppendError::NoSpace)))
             .is_ok()
         {
             appended += 1;
         }
-        assert!(matches!(log.probe_space(), Err(AppendError::NoSpace)));
+        assert!(matches!(log.probe(), Err(AppendError::NoSpace)));
         fs::remove_file(&filler).unwrap();
-        log.probe_space().unwrap();
-        log.append_group(&mut group).unwrap();
+        log.probe().unwrap();
+        log.append(&mut group).unwrap();
         appended += 1;
         store.apply(&rows(applied), Offset(applied)).unwrap();
         applied += 1;
