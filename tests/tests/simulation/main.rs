@@ -121,6 +121,7 @@ const MUST_BE_MET: &[(&str, u64)] = &[
     ("observed record", 10_000),
     ("Remove", 1_000),
     ("Truncate", 50),
+    ("Preallocate", 1_000),
     ("router_sweep_steps_total", 500),
     // Disk and store that refuse.
     ("trouble was felt as LogFull", 10),

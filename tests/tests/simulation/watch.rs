@@ -14,6 +14,7 @@ use router_storage::store::{Batch, Direction, KeyRange, Kv, KvError, MemoryKv, V
 pub(crate) enum Operation {
     Create,
     Write,
+    Preallocate,
     Truncate,
     Sync,
     Remove,
@@ -266,6 +267,11 @@ impl DiskFile for WatchedFile {
     fn truncate(&self, length: u64) -> Result<(), DiskError> {
         self.disk
             .change(Operation::Truncate, || self.inner.truncate(length))
+    }
+
+    fn preallocate(&self, length: u64) -> Result<(), DiskError> {
+        self.disk
+            .change(Operation::Preallocate, || self.inner.preallocate(length))
     }
 
     fn sync_data(&self) -> Result<(), DiskError> {

@@ -186,6 +186,7 @@ impl<D: Disk> Start<D> {
             fold_version: FOLD_VERSION,
             checkpoint_complete: held.checkpoint_end == Some(held.unflushed()),
             salt_seed: seed,
+            ..LogConfig::default()
         };
         let log = PlannedLog::read(disk, log_config, held.flushed)?;
         let (folds, observed) = observe(&log, held, config, now)?;

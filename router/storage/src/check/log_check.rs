@@ -9,8 +9,8 @@ use wire_base::ids::{Offset, UnixMs};
 use super::Utc;
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::log::{
-    Cut, HEADER_BYTES, LogConfig, OpenError, find_group, next_record, plan, read_body, read_footer,
-    read_group_header, read_segment_header, segment_first,
+    Cut, HEADER_BYTES, LogConfig, OpenError, clean_end, find_group, next_record, plan, read_body,
+    read_footer, read_group_header, read_segment_header, segment_first,
 };
 
 /// A whole log, read to its last byte.
@@ -39,7 +39,7 @@ pub struct SegmentCheck {
     pub groups: u64,
     /// Records in them.
     pub records: u64,
-    /// Length of the file.
+    /// Length of the file, but for the zeros by which the newest is lengthened in advance.
     pub bytes: u64,
     /// Times of the first and the last of these records.
     pub times: Option<(UnixMs, UnixMs)>,
@@ -91,9 +91,13 @@ pub fn check_log<D: Disk>(
 ) -> Result<LogCheck, DiskError> {
     let _lock = disk.lock()?;
     let mut segments = Vec::new();
-    for name in disk.list()? {
+    let mut names = disk.list()?;
+    names.retain(|name| segment_first(name).is_some());
+    let newest = names.last().cloned();
+    for name in names {
         if let Some(first) = segment_first(&name) {
-            segments.push(check_segment(&disk.open(&name)?, name, first)?);
+            let is_newest = newest.as_ref() == Some(&name);
+            segments.push(check_segment(&disk.open(&name)?, name, first, is_newest)?);
         }
     }
     let verdict = match plan(disk, config, flushed) {
@@ -136,7 +140,12 @@ impl LogCheck {
     }
 }
 
-fn check_segment(file: &impl DiskFile, name: String, first: Offset) -> Result<SegmentCheck, DiskError> {
+fn check_segment(
+    file: &impl DiskFile,
+    name: String,
+    first: Offset,
+    is_newest: bool,
+) -> Result<SegmentCheck, DiskError> {
     let bytes = file.len()?;
     let mut check = SegmentCheck {
         file: name,
@@ -146,9 +155,11 @@ fn check_segment(file: &impl DiskFile, name: String, first: Offset) -> Result<Se
         ..SegmentCheck::default()
     };
     let mut footer = None;
+    let mut growing = None;
     let (salt, mut position) = match read_segment_header(file, first)? {
         Ok(header) => {
             footer = read_footer(file, &header)?;
+            growing = Some(header).filter(|_| is_newest && footer.is_none());
             check.versions = Some((header.generation, header.fold_version));
             (header.salt, HEADER_BYTES as u64)
         }
@@ -181,6 +192,12 @@ fn check_segment(file: &impl DiskFile, name: String, first: Offset) -> Result<Se
                 position += group.frame_bytes();
             }
             Err(reason) => {
+                if let Some(header) = &growing
+                    && let Some(used) = clean_end(file, header, position, check.next)?
+                {
+                    check.bytes = used;
+                    break;
+                }
                 let next_group = find_group(file, Some(salt), position, Offset(check.next.0 + 1))?;
                 let resumes = next_group.map(|(position, group)| (position, group.first));
                 check.damages.push(LogDamage {

@@ -17,6 +17,7 @@ const FIRST_FILE: &str = "00000000000000000000.log";
 fn config() -> LogConfig {
     LogConfig {
         segment_bytes: 300,
+        preallocate_bytes: 0,
         generation: 5,
         ..LogConfig::default()
     }
@@ -24,8 +25,12 @@ fn config() -> LogConfig {
 
 /// Six groups of two records each, at one-second steps from the first of January 2025, in more than one segment.
 fn log() -> SimDisk {
-    let disk = SimDisk::seeded(1);
-    let (mut log, _) = SegmentedLog::open(disk.clone(), config(), None).unwrap();
+    log_with(config())
+}
+
+fn log_with(config: LogConfig) -> SimDisk {
+    let disk = SimDisk::seeded(1).with_preallocation();
+    let (mut log, _) = SegmentedLog::open(disk.clone(), config, None).unwrap();
     for number in 0..6 {
         let mut group = Group::new();
         for half in 0..2 {
@@ -130,6 +135,33 @@ fn segment_without_header_is_read_by_the_groups_in_it() {
     let segment = &check.segments[0];
     assert_eq!((segment.versions, segment.damages[0].position), (None, 0));
     assert_eq!(segment.records, segment.next.0, "no group is lost with it");
+}
+
+#[test]
+fn zeros_of_a_segment_lengthened_in_advance_are_neither_counted_nor_damage() {
+    let preallocates = LogConfig {
+        segment_bytes: 100_000,
+        preallocate_bytes: 10_000,
+        ..config()
+    };
+    let disk = log_with(preallocates.clone());
+    let length = disk.contents(FIRST_FILE).len();
+    let check = check_log(&disk, &preallocates, Some(Offset(8))).unwrap();
+    assert!(check.is_sound(), "{check}");
+    let segment = &check.segments[0];
+    assert_eq!((length, segment.groups, segment.damages.len()), (10_000, 6, 0));
+    assert!(!check.to_string().contains("would cut"), "{check}");
+    disk.restart();
+    let (log, _) = SegmentedLog::open(disk.clone(), preallocates, Some(Offset(8))).unwrap();
+    assert_eq!(segment.bytes, log.segments().next().unwrap().bytes);
+    drop(log);
+    // The same in an older segment was durable once.
+    let mut bytes = disk.contents(FIRST_FILE);
+    bytes.resize(length, 0);
+    disk.damage(FIRST_FILE, &bytes);
+    disk.damage("00000000000000000012.log", b"");
+    let check = check_log(&disk, &config(), Some(Offset(8))).unwrap();
+    assert_eq!(check.segments[0].damages.len(), 1, "{check}");
 }
 
 #[test]

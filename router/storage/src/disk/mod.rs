@@ -73,6 +73,13 @@ pub trait DiskFile: Send {
     /// Cuts the file to `length` bytes. Durable, like a write, after [`DiskFile::sync_data`].
     fn truncate(&self, length: u64) -> Result<(), DiskError>;
 
+    /// Lengthens the file to `length` bytes, with zeros, and has the disk keep room for them, so that a write there changes
+    /// nothing but data. Durable, like a write, after [`DiskFile::sync_data`].
+    ///
+    /// Errors: it is not worth it ([`DiskError::NoSpace`]: the disk has little more than that), or not possible. The file may
+    /// be longer than it was, by any part of it.
+    fn preallocate(&self, length: u64) -> Result<(), DiskError>;
+
     /// Makes every earlier write and truncation durable.
     ///
     /// Errors: after one, any part of the earlier writes may be durable or not, and no later sync tells: the file is

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, fstatvfs};
 
 use super::private::{create_private_dir, private_file};
 use super::{Disk, DiskError, DiskFile};
@@ -196,6 +196,23 @@ impl DiskFile for RealFile {
             .map_err(|error| explain("truncate", &self.path, error))
     }
 
+    /// fallocate(2). The extents are unwritten until something is written there.
+    fn preallocate(&self, length: u64) -> Result<(), DiskError> {
+        let failed = |error: rustix::io::Errno| explain("preallocate", &self.path, error.into());
+        let present = self.len()?;
+        let missing = length.saturating_sub(present);
+        if missing == 0 {
+            return Ok(());
+        }
+        let space = fstatvfs(&self.file).map_err(failed)?;
+        if space.f_bavail.saturating_mul(space.f_frsize) / FREE_SHARE < missing {
+            return Err(DiskError::NoSpace {
+                file: self.path.display().to_string(),
+            });
+        }
+        fallocate(&self.file, FallocateFlags::empty(), present, missing).map_err(failed)
+    }
+
     /// fdatasync(2), which also writes the length when it changed.
     fn sync_data(&self) -> Result<(), DiskError> {
         if !self.syncs {
@@ -241,6 +258,8 @@ pub(crate) fn is_no_room(error: &io::Error) -> bool {
 }
 
 const LOCK_NAME: &str = "lock";
+/// A file is lengthened in advance by no more than this part of what the disk has free.
+const FREE_SHARE: u64 = 16;
 
 #[cfg(test)]
 mod tests {

@@ -48,6 +48,7 @@ impl SimDisk {
             crash_at: None,
             syncs_until_failure: None,
             space_left: None,
+            preallocates: false,
             inodes: Vec::new(),
             names: BTreeMap::new(),
             durable_names: BTreeMap::new(),
@@ -56,6 +57,13 @@ impl SimDisk {
         Self {
             machine: Arc::new(Mutex::new(machine)),
         }
+    }
+
+    /// Lengthens files in advance when asked to, which not every file system can.
+    #[must_use]
+    pub fn with_preallocation(self) -> Self {
+        lock(&self.machine).preallocates = true;
+        self
     }
 
     /// Power fails and returns: unsynced state survives or not, open files and locks are gone, faults are cleared.
@@ -77,7 +85,8 @@ impl SimDisk {
         machine.crash_at = Some(machine.operations + operations + 1);
     }
 
-    /// Returns how many changing calls there were: creates, writes, truncations, removes, renames and syncs.
+    /// Returns how many changing calls there were: creates, writes, preallocations, truncations, removes, renames and
+    /// syncs.
     pub fn operations(&self) -> u64 {
         lock(&self.machine).operations
     }
@@ -139,6 +148,7 @@ struct Machine {
     crash_at: Option<u64>,
     syncs_until_failure: Option<u64>,
     space_left: Option<u64>,
+    preallocates: bool,
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
@@ -242,8 +252,7 @@ impl Machine {
     fn write(&mut self, file: &SimFile, position: usize, bytes: &[u8]) -> Result<(), DiskError> {
         let length = self.inodes[file.inode].current.len();
         let growth = (position + bytes.len()).saturating_sub(length);
-        let room = self.space_left.map_or(growth, |left| growth.min(left as usize));
-        self.space_left = self.space_left.map(|left| left - room as u64);
+        let room = self.take_room(growth);
         let missing = growth - room;
         self.inodes[file.inode].write(position, &bytes[..bytes.len().saturating_sub(missing)]);
         if missing > 0 {
@@ -253,6 +262,33 @@ impl Machine {
         } else {
             Ok(())
         }
+    }
+
+    /// Returns how much of `growth` there is room for, which is taken then.
+    fn take_room(&mut self, growth: usize) -> usize {
+        let room = self.space_left.map_or(growth, |left| growth.min(left as usize));
+        self.space_left = self.space_left.map(|left| left - room as u64);
+        room
+    }
+
+    fn preallocate(&mut self, file: &SimFile, length: usize) -> Result<(), DiskError> {
+        if !self.preallocates {
+            return Err(DiskError::Io {
+                operation: "preallocate",
+                file: file.name.clone(),
+                source: std::io::ErrorKind::Unsupported.into(),
+            });
+        }
+        let present = self.inodes[file.inode].current.len();
+        let growth = length.saturating_sub(present);
+        let room = self.take_room(growth);
+        self.inodes[file.inode].lengthen(present + room);
+        if room < growth {
+            return Err(DiskError::NoSpace {
+                file: file.name.clone(),
+            });
+        }
+        Ok(())
     }
 
     fn truncate(&mut self, inode: usize, length: usize) {
@@ -290,6 +326,15 @@ impl Inode {
         self.current[position..end].copy_from_slice(bytes);
         self.lengths.push(self.current.len());
         self.soil(position, end);
+    }
+
+    /// Adds zeros, which may be there after a crash, or only some of them.
+    fn lengthen(&mut self, length: usize) {
+        let before = self.current.len();
+        if length > before {
+            self.current.resize(length, 0);
+            self.lengths.extend([before + (length - before) / 2, length]);
+        }
     }
 
     fn truncate(&mut self, length: usize) {
@@ -478,6 +523,11 @@ impl DiskFile for SimFile {
             machine.truncate(self.inode, length as usize);
             Ok(())
         })
+    }
+
+    fn preallocate(&self, length: u64) -> Result<(), DiskError> {
+        self.machine()?
+            .change(|machine| machine.preallocate(self, length as usize))
     }
 
     fn sync_data(&self) -> Result<(), DiskError> {

@@ -36,6 +36,9 @@
 //! a start takes away; an older one without a whole footer (of version 1, or damaged there alone) is walked. A write that found no space is cut away and the cut synced before anything else is
 //! written. A sync that failed leaves the group's fate unknown and stops the log until it is opened again.
 //!
+//! The newest segment is lengthened in advance, in steps, with zeros: a sync has less to write then. After its last group
+//! nothing but zeros is a clean end; a seal cuts the file to its true length, and so does a start.
+//!
 //! # What start does
 //! See [`SegmentedLog::open`].
 
@@ -70,4 +73,4 @@ pub use segmented::{LogConfig, SegmentInfo, SegmentedLog};
 pub(crate) use format::segment_first;
 pub(crate) use group::next_record;
 pub(crate) use recover::{plan, read_segment_header};
-pub(crate) use walk::{find_group, read_body, read_footer, read_group_header};
+pub(crate) use walk::{clean_end, find_group, read_body, read_footer, read_group_header};

@@ -9,7 +9,7 @@ use super::format::{
     Contents, FOOTER_BYTES, GroupHeader, HEADER_BYTES, SegmentFault, SegmentHeader, VERSION, segment_first,
 };
 use super::segmented::{LogConfig, Segment, create_segment, new_segment_header};
-use super::walk::{find_group, read_footer, walk};
+use super::walk::{clean_end, find_group, nonzero_end, read_footer, walk};
 use crate::disk::{Disk, DiskError, DiskFile};
 
 /// What start found, and what it did about it. `Display` is one line for the log.
@@ -36,7 +36,7 @@ pub struct Cut {
     pub file: String,
     /// Where the group started.
     pub position: u64,
-    /// How much was cut off there.
+    /// How much of it was cut off there, but for the zeros at its end.
     pub bytes: u64,
     /// The offset that its first record would have had.
     pub first_offset: Offset,
@@ -172,6 +172,11 @@ impl Plan {
         match walk.damage {
             // Every record is there, up to the next segment: what cannot be read is the footer and nothing else.
             Some(_) if following == Some(next) && length - end <= FOOTER_BYTES as u64 => {}
+            // The zeros of a file that was lengthened in advance: the groups end before them.
+            Some(_)
+                if following.is_none()
+                    && footer.is_none()
+                    && clean_end(file, header, end, next)?.is_some() => {}
             Some(reason) => {
                 let why = if next < unflushed {
                     Some("the store holds its rows, so it had been durable")
@@ -189,7 +194,7 @@ impl Plan {
                 self.cut = Some(Cut {
                     file: name.to_owned(),
                     position: end,
-                    bytes: length.saturating_sub(end),
+                    bytes: nonzero_end(file, end)? - end,
                     first_offset: next,
                     reason,
                 });
@@ -320,8 +325,8 @@ impl Plan {
         Ok((self.segments, recovery))
     }
 
-    /// Writes the last whole group in place with the bytes it has, cuts the torn one or the footer that the next group
-    /// overwrites, and syncs.
+    /// Writes the last whole group in place with the bytes it has, cuts the torn one, or the footer that the next group
+    /// overwrites, or zeros, and syncs.
     ///
     /// It may be in the page cache alone: written by a process that died before its sync, or whose sync failed, after
     /// which the cache counts as clean and only another write brings the bytes to the disk. So may be the name of the

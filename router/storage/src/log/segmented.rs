@@ -3,7 +3,7 @@
 use wire_base::ids::{Offset, UnixMs};
 
 use super::error::{AppendError, OpenError, ReadError, TruncateError};
-use super::format::{Contents, SegmentFooter, SegmentHeader, segment_name};
+use super::format::{Contents, FOOTER_BYTES, SegmentFooter, SegmentHeader, segment_name};
 use super::group::Group;
 use super::planned::PlannedLog;
 use super::port::{Log, LogStats, ReadRecord, Section};
@@ -17,6 +17,9 @@ use crate::rng::Rng;
 pub struct LogConfig {
     /// Size at which a new segment starts. Unit: bytes; default 64 MiB. A larger group gets a segment of its own.
     pub segment_bytes: u64,
+    /// How far the newest segment is lengthened in advance, so that a sync of a group need not write the length of the file
+    /// too. Unit: bytes; default 4 MiB, 0: not at all. Never beyond the size of a segment.
+    pub preallocate_bytes: u64,
     /// Generation of the store that the log belongs to.
     pub generation: u32,
     /// Version of the folds that will read the records.
@@ -31,6 +34,7 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             segment_bytes: 64 * 1024 * 1024,
+            preallocate_bytes: 4 * 1024 * 1024,
             generation: 0,
             fold_version: 1,
             checkpoint_complete: false,
@@ -76,6 +80,8 @@ pub struct SegmentedLog<D: Disk> {
     /// Oldest first; never empty; the last one is appended to.
     segments: Vec<Segment>,
     newest: D::File,
+    /// Up to where the newest segment was lengthened in advance, or could not be.
+    reserved: u64,
     is_stopped: bool,
     stats: LogStats,
     _lock: D::Lock,
@@ -112,12 +118,14 @@ impl<D: Disk> SegmentedLog<D> {
         segments: Vec<Segment>,
         lock: D::Lock,
     ) -> Result<Self, OpenError> {
-        let newest = disk.open(&newest_of(&segments).name)?;
+        let Segment { name, contents, .. } = newest_of(&segments);
+        let (newest, reserved) = (disk.open(name)?, contents.end);
         Ok(Self {
             disk,
             config,
             segments,
             newest,
+            reserved,
             is_stopped: false,
             stats: LogStats::default(),
             _lock: lock,
@@ -132,8 +140,10 @@ impl<D: Disk> SegmentedLog<D> {
             self.start_segment()?;
         }
         let Segment { header, contents, .. } = newest_of(&self.segments);
-        let (next, end) = (contents.next, contents.end);
-        self.write_at_end(end, group.seal(next, header.salt))?;
+        let (next, end, salt) = (contents.next, contents.end, header.salt);
+        self.reserve(end, group.bytes() as u64)?;
+        self.write_at_end(end, group.seal(next, salt))?;
+        self.sync()?;
         let newest = self.segments.last_mut().expect("a log always has a segment");
         newest.contents.take_group(group);
         self.stats.groups += 1;
@@ -142,10 +152,26 @@ impl<D: Disk> SegmentedLog<D> {
         Ok(next)
     }
 
-    /// Writes at the end of the newest segment and syncs; takes back what found no room.
+    /// Lengthens the newest segment in advance when `bytes` after its `end` are beyond what is. Where that cannot be, it grows
+    /// by what is written, and a step further on it is tried again.
+    fn reserve(&mut self, end: u64, bytes: u64) -> Result<(), DiskError> {
+        let (step, needed) = (self.config.preallocate_bytes, end + bytes);
+        if step == 0 || needed <= self.reserved || needed > self.config.segment_bytes {
+            return Ok(());
+        }
+        let goal = needed.next_multiple_of(step).min(self.config.segment_bytes);
+        if let Err(error) = self.newest.preallocate(goal) {
+            tracing::debug!(%error, "a segment of the log is not lengthened in advance");
+            self.newest.truncate(end)?;
+        }
+        self.reserved = goal;
+        Ok(())
+    }
+
+    /// Writes at the end of the newest segment; takes back what found no room.
     fn write_at_end(&mut self, end: u64, bytes: &[u8]) -> Result<(), AppendError> {
         match self.newest.write_at(end, bytes) {
-            Ok(()) => Ok(self.sync()?),
+            Ok(()) => Ok(()),
             Err(DiskError::NoSpace { .. }) => {
                 self.take_back(end)?;
                 Err(AppendError::NoSpace)
@@ -171,6 +197,7 @@ impl<D: Disk> SegmentedLog<D> {
     /// Cuts away what was written after `end`, durably, so that nothing ever follows a torn group.
     fn take_back(&mut self, end: u64) -> Result<(), DiskError> {
         self.newest.truncate(end)?;
+        self.reserved = end;
         self.sync()
     }
 
@@ -179,14 +206,20 @@ impl<D: Disk> SegmentedLog<D> {
         self.newest.sync_data()
     }
 
-    /// Writes the footer of the newest segment, so that no start walks it once the store holds it.
+    /// Writes the footer of the newest segment, so that no start walks it once the store holds it, and cuts the file to its
+    /// true length.
     fn seal_segment(&mut self) -> Result<(), AppendError> {
         let Segment { header, contents, .. } = newest_of(&self.segments);
         let footer = SegmentFooter {
             salt: header.salt,
             contents: *contents,
         };
-        self.write_at_end(contents.end, &footer.encode())
+        let (end, sealed) = (contents.end, contents.end + FOOTER_BYTES as u64);
+        self.write_at_end(end, &footer.encode())?;
+        if self.reserved > sealed {
+            self.newest.truncate(sealed)?;
+        }
+        Ok(self.sync()?)
     }
 
     fn start_segment(&mut self) -> Result<(), AppendError> {
@@ -194,6 +227,7 @@ impl<D: Disk> SegmentedLog<D> {
         self.stats.syncs += 2;
         match create_segment(&self.disk, header) {
             Ok((segment, file)) => {
+                self.reserved = segment.contents.end;
                 self.segments.push(segment);
                 self.newest = file;
                 Ok(())

@@ -115,9 +115,17 @@ pub(crate) fn read_footer(
     file: &impl DiskFile,
     header: &SegmentHeader,
 ) -> Result<Option<Contents>, DiskError> {
-    let Some(end) = file.len()?.checked_sub(FOOTER_BYTES as u64) else {
-        return Ok(None);
-    };
+    match file.len()?.checked_sub(FOOTER_BYTES as u64) {
+        Some(end) => read_footer_at(file, header, end),
+        None => Ok(None),
+    }
+}
+
+fn read_footer_at(
+    file: &impl DiskFile,
+    header: &SegmentHeader,
+    end: u64,
+) -> Result<Option<Contents>, DiskError> {
     let mut bytes = [0; FOOTER_BYTES];
     if file.read_at(end, &mut bytes)? < FOOTER_BYTES {
         return Ok(None);
@@ -126,6 +134,43 @@ pub(crate) fn read_footer(
         (footer.salt, footer.contents.first, footer.contents.end) == (header.salt, header.first, end)
     });
     Ok(footer.map(|footer| footer.contents))
+}
+
+/// Returns where the bytes end that are in use, if the newest segment ends cleanly after its groups, at byte `end` and offset
+/// `next`: only zeros follow, of a file lengthened in advance; or a whole footer and then those, where a crash came before
+/// the file was cut.
+pub(crate) fn clean_end(
+    file: &impl DiskFile,
+    header: &SegmentHeader,
+    end: u64,
+    next: Offset,
+) -> Result<Option<u64>, DiskError> {
+    let nonzero = nonzero_end(file, end)?;
+    let sealed = end + FOOTER_BYTES as u64;
+    if nonzero == end {
+        return Ok(Some(end));
+    }
+    if nonzero > sealed {
+        return Ok(None);
+    }
+    let footer = read_footer_at(file, header, end)?;
+    Ok(footer.filter(|footer| footer.next == next).map(|_| sealed))
+}
+
+/// Returns where the last byte at or after `position` ends that is not 0; `position` without one.
+pub(super) fn nonzero_end(file: &impl DiskFile, position: u64) -> Result<u64, DiskError> {
+    let mut chunk = vec![0; SEARCH_BYTES];
+    let (mut start, mut end) = (position, position);
+    loop {
+        let count = file.read_at(start, &mut chunk)?;
+        if let Some(last) = chunk[..count].iter().rposition(|byte| *byte != 0) {
+            end = start + last as u64 + 1;
+        }
+        if count < chunk.len() {
+            return Ok(end);
+        }
+        start += count as u64;
+    }
 }
 
 /// Reads the header of the group at `position`, which must be the one at offset `first` and not go beyond byte `end`.

@@ -50,6 +50,30 @@ fn unsynced_length_and_truncation_survive_or_not() {
 }
 
 #[test]
+fn file_lengthened_in_advance_has_zeros_and_any_length_until_it_is_synced() {
+    let lengths = outcomes(|disk| {
+        let disk = disk.with_preallocation();
+        let file = disk.create("a").unwrap();
+        file.write_at(0, &[1; 600]).unwrap();
+        file.sync_data().unwrap();
+        disk.sync_dir().unwrap();
+        file.preallocate(2_000).unwrap();
+        disk.crash();
+        let bytes = disk.contents("a");
+        assert!(bytes[600..].iter().all(|byte| *byte == 0));
+        vec![bytes.len()]
+    });
+    assert_eq!(lengths, BTreeSet::from([vec![600], vec![1_300], vec![2_000]]));
+    let disk = SimDisk::seeded(1);
+    let file = disk.create("a").unwrap();
+    assert!(file.preallocate(2_000).is_err());
+    disk.set_space_left(Some(100));
+    let file = disk.with_preallocation().open("a").unwrap();
+    assert!(matches!(file.preallocate(2_000), Err(DiskError::NoSpace { .. })));
+    assert_eq!(file.len().unwrap(), 100);
+}
+
+#[test]
 fn names_are_durable_only_after_the_directory_is_synced() {
     let names = outcomes(|disk| {
         disk.create("a").unwrap();

@@ -22,7 +22,7 @@ fn log_on_a_real_disk_keeps_the_contract() {
 fn log_on_a_simulated_disk_keeps_the_contract() {
     for seed in 0..100 {
         check(OnDisk {
-            disk: SimDisk::seeded(seed),
+            disk: SimDisk::seeded(seed).with_preallocation(),
         });
     }
 }
@@ -76,9 +76,11 @@ impl<D: Trouble> Subject for OnDisk<D> {
         let names = self.disk.list().unwrap();
         let first = names.iter().find_map(|name| segment_first(name));
         let flushed = first.and_then(|first| first.0.checked_sub(1)).map(Offset);
-        SegmentedLog::open(self.disk.clone(), config(2_000), flushed)
-            .unwrap()
-            .0
+        let config = LogConfig {
+            preallocate_bytes: 700,
+            ..config(2_000)
+        };
+        SegmentedLog::open(self.disk.clone(), config, flushed).unwrap().0
     }
 
     fn crash(&mut self) {
@@ -232,6 +234,11 @@ impl DiskFile for FaultyFile {
 
     fn truncate(&self, length: u64) -> Result<(), DiskError> {
         self.inner.truncate(length)
+    }
+
+    fn preallocate(&self, length: u64) -> Result<(), DiskError> {
+        self.check_room(length)?;
+        self.inner.preallocate(length)
     }
 
     fn sync_data(&self) -> Result<(), DiskError> {

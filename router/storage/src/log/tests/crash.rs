@@ -1,9 +1,21 @@
-//! Power failures and kills at every operation.
+//! Power failures and kills at every operation, of logs that lengthen their segments in advance by nothing, a little or more
+//! than a segment.
 
 use super::*;
 
 const SEGMENT_BYTES: u64 = 1_500;
 const SEEDS: u64 = 12;
+
+fn config(seed: u64) -> LogConfig {
+    LogConfig {
+        preallocate_bytes: [0, 700, 1 << 20][(seed % 3) as usize],
+        ..super::config(SEGMENT_BYTES)
+    }
+}
+
+fn open(disk: &SimDisk, seed: u64, flushed: Option<Offset>) -> SimLog {
+    SegmentedLog::open(disk.clone(), config(seed), flushed).unwrap().0
+}
 
 /// What a run was told, whatever happened to the machine under it.
 #[derive(Default)]
@@ -20,10 +32,10 @@ struct Told {
 fn power_failure_at_every_operation_loses_nothing_acknowledged() {
     for seed in 0..SEEDS {
         for operation in 0..run_operations() {
-            let disk = SimDisk::seeded(seed * 1_000 + operation);
+            let disk = SimDisk::seeded(seed * 1_000 + operation).with_preallocation();
             let told = run_until_crash(&disk, seed, operation);
             disk.crash();
-            let log = open(&disk, SEGMENT_BYTES, flushed(&told, seed));
+            let log = open(&disk, seed, flushed(&told, seed));
             check(&log, &told, seed, operation);
         }
     }
@@ -34,18 +46,18 @@ fn power_failures_in_a_row_during_recovery_lose_nothing_either() {
     for seed in 0..SEEDS {
         for operation in 0..run_operations() {
             for recovery_operation in 0..8 {
-                let disk = SimDisk::seeded(seed * 1_000 + operation);
+                let disk = SimDisk::seeded(seed * 1_000 + operation).with_preallocation();
                 let told = run_until_crash(&disk, seed, operation);
                 disk.crash();
                 disk.crash_at(recovery_operation);
-                let first = SegmentedLog::open(disk.clone(), config(SEGMENT_BYTES), flushed(&told, seed));
+                let first = SegmentedLog::open(disk.clone(), config(seed), flushed(&told, seed));
                 assert!(
                     first.as_ref().err().is_none_or(|error| is_crash(error)),
                     "{first:?}"
                 );
                 let handed_out = first.ok().map(|(log, _)| log.next());
                 disk.crash();
-                let log = open(&disk, SEGMENT_BYTES, flushed(&told, seed));
+                let log = open(&disk, seed, flushed(&told, seed));
                 check(&log, &told, seed, operation);
                 if let Some(next) = handed_out {
                     assert_eq!(
@@ -64,9 +76,12 @@ fn what_a_killed_process_left_in_the_page_cache_is_durable_once_handed_out() {
     for seed in 0..SEEDS {
         for operation in 0..run_operations() {
             for appends_first in [false, true] {
-                let disk = SimDisk::seeded(seed * 1_000 + operation);
+                let disk = SimDisk::seeded(seed * 1_000 + operation).with_preallocation();
                 let mut told = run_until_crash(&disk, seed, operation);
-                let mut log = reopen(&disk, SEGMENT_BYTES, flushed(&told, seed));
+                let mut log = {
+                    disk.restart();
+                    open(&disk, seed, flushed(&told, seed))
+                };
                 check(&log, &told, seed, operation);
                 if appends_first {
                     told.acknowledged = [
@@ -81,7 +96,7 @@ fn what_a_killed_process_left_in_the_page_cache_is_durable_once_handed_out() {
                 let next = log.next();
                 drop(log);
                 disk.crash();
-                let log = open(&disk, SEGMENT_BYTES, next.0.checked_sub(1).map(Offset));
+                let log = open(&disk, seed, next.0.checked_sub(1).map(Offset));
                 check(&log, &told, seed, operation);
                 assert_eq!(log.next(), next, "seed {seed}, operation {operation}");
             }
@@ -92,10 +107,10 @@ fn what_a_killed_process_left_in_the_page_cache_is_durable_once_handed_out() {
 #[test]
 fn log_goes_on_after_each_of_many_power_failures() {
     for seed in 0..200 {
-        let disk = SimDisk::seeded(seed);
+        let disk = SimDisk::seeded(seed).with_preallocation();
         let mut kept = Records::new();
         for round in 0..10 {
-            let (mut log, _) = SegmentedLog::open(disk.clone(), config(SEGMENT_BYTES), None).unwrap();
+            let (mut log, _) = SegmentedLog::open(disk.clone(), config(seed), None).unwrap();
             let found = read_from(&log, 0);
             assert_eq!(found[..kept.len()], kept[..], "seed {seed}, round {round}");
             kept = found;
@@ -130,7 +145,7 @@ fn run_until_crash(disk: &SimDisk, seed: u64, operation: u64) -> Told {
 
 /// Returns `Err` when the machine went down.
 fn run(disk: &SimDisk, seed: u64, told: &mut Told) -> Result<(), ()> {
-    let opened = SegmentedLog::open(disk.clone(), config(SEGMENT_BYTES), None);
+    let opened = SegmentedLog::open(disk.clone(), config(seed), None);
     let (mut log, _) = opened.map_err(|error| assert!(is_crash(&error), "{error}"))?;
     for number in 0..GROUPS {
         told.unanswered = group(seed, number);
@@ -150,7 +165,7 @@ const GROUPS: usize = 10;
 /// Operations of the shortest run of all seeds.
 fn run_operations() -> u64 {
     let operations = (0..SEEDS).map(|seed| {
-        let disk = SimDisk::seeded(0);
+        let disk = SimDisk::seeded(0).with_preallocation();
         run(&disk, seed, &mut Told::default()).expect("no crash was asked for");
         disk.operations()
     });

@@ -59,7 +59,8 @@ fn last_group_cut_at_every_byte_is_cut_off_and_everything_before_is_intact() {
                     let cut = recovery
                         .cut
                         .map(|cut| (cut.file, cut.position, cut.bytes, cut.first_offset));
-                    let torn = (length - starts[3]) as u64;
+                    let zeros = bytes[starts[3]..length].iter().rev();
+                    let torn = (length - starts[3] - zeros.take_while(|byte| **byte == 0).count()) as u64;
                     let expected = (FILE.to_owned(), starts[3] as u64, torn, Offset(LAST_FIRST));
                     assert_eq!(cut, (torn > 0).then_some(expected));
                     assert_eq!(disk.contents(FILE), bytes[..starts[3]]);
@@ -273,13 +274,22 @@ fn missing_segment_is_refused() {
 }
 
 #[test]
-fn damage_up_to_a_page_of_zeros_after_the_last_group_is_cut() {
+fn zeros_after_the_last_group_are_its_clean_end_and_anything_after_them_is_not() {
     let (bytes, _) = one_segment();
     for zeros in [1, 35, 36, 37, 4096] {
         let disk = disk_with(&[bytes.clone(), vec![0; zeros]].concat());
         let (log, recovery) = SegmentedLog::open(disk, config(ONE_SEGMENT), Some(Offset(8))).unwrap();
-        assert_eq!(recovery.cut.unwrap().bytes, zeros as u64);
+        assert_eq!(recovery.cut, None);
         assert_eq!(log.next(), Offset(LAST_NEXT));
+        for at in [0, zeros / 2, zeros - 1] {
+            let mut damaged = [bytes.clone(), vec![0; zeros]].concat();
+            damaged[bytes.len() + at] = 1;
+            damaged.extend([0; 50]);
+            let disk = disk_with(&damaged);
+            let (log, recovery) = SegmentedLog::open(disk, config(ONE_SEGMENT), Some(Offset(8))).unwrap();
+            assert_eq!(recovery.cut.unwrap().bytes, at as u64 + 1);
+            assert_eq!(log.next(), Offset(LAST_NEXT));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the log as a whole, on a simulated disk (and once on a real one).
 
+mod ahead;
 mod contract;
 mod crash;
 mod damage;
@@ -339,6 +340,7 @@ fn groups(count: usize, bytes: usize) -> impl Strategy<Value = Vec<Records>> {
 fn config(segment_bytes: u64) -> LogConfig {
     LogConfig {
         segment_bytes,
+        preallocate_bytes: 0,
         generation: GENERATION,
         salt_seed: 99,
         ..LogConfig::default()
