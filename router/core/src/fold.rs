@@ -98,6 +98,14 @@ impl Folds {
         }
     }
 
+    /// Returns the folds before a record in the middle of a log. `log_time` is log time at the record before it, which is
+    /// known though that record is not read: no record up to there has a later time.
+    pub fn starting_at(config: FoldsConfig, generation: u32, log_time: UnixMs) -> Self {
+        let mut folds = Self::new(config, generation, log_time);
+        folds.log_time.advance(log_time);
+        folds
+    }
+
     /// Takes a record whose effects are in the store: dedupe remembers it, and nothing is written.
     pub fn observe(&mut self, offset: Offset, record: &LogRecord) {
         let stamp = Stamp {
@@ -167,6 +175,11 @@ impl Folds {
     /// Returns the time for a record that is about to be appended: the clock, but never before the newest record.
     pub fn stamp(&self, now: UnixMs) -> UnixMs {
         self.log_time.stamp(now)
+    }
+
+    /// Returns log time at the newest record.
+    pub fn log_time(&self) -> UnixMs {
+        self.log_time.get()
     }
 
     /// Names the user when a hello needs it loaded first.
@@ -254,4 +267,4 @@ impl Folds {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -40,3 +40,4 @@ pub mod sessions;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod topology;

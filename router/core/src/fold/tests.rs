@@ -2,7 +2,7 @@
 
 mod history;
 mod model;
-mod store;
+pub(crate) mod store;
 
 use std::collections::BTreeMap;
 

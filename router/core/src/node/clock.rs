@@ -11,29 +11,36 @@ use crate::time::Now;
 impl Node {
     /// Learns the time: what the machine's clocks say. It holds for every fact until the next call.
     pub fn handle_now(&mut self, reading: Now) {
-        let was_doubted = self.clock.doubted().is_some();
-        self.now = self.clock.advance(reading);
-        match self.clock.doubted() {
+        let was_doubted = self.shared.clock.doubted().is_some();
+        self.shared.now = self.shared.clock.advance(reading);
+        match self.shared.clock.doubted() {
             Some(said) if !was_doubted => {
-                self.stats.clock_doubts += 1;
-                let expected = self.now.unix;
-                self.notice(Notice::ClockDoubted { said, expected });
+                self.shared.stats.clock_doubts += 1;
+                let expected = self.shared.now.unix;
+                self.shared.notice(Notice::ClockDoubted { said, expected });
             }
-            None if was_doubted => self.notice(Notice::ClockBelieved(self.now.unix)),
+            None if was_doubted => self.shared.notice(Notice::ClockBelieved(self.shared.now.unix)),
             _ => {}
         }
     }
 
     /// Returns when a doubted clock is looked at again, on the monotonic clock: what it says in between is to be seen.
     pub(super) fn clock_due_ms(&self) -> Option<u64> {
-        self.clock.doubted().map(|_| self.now.mono_ms + LOOK_MS)
+        self.shared
+            .clock
+            .doubted()
+            .map(|_| self.shared.now.mono_ms + LOOK_MS)
     }
 
     /// Checks what a send says about itself. An id that is wrong only by a clock in doubt may be right in a minute.
     pub(super) fn check_send(&self, send: &SendRecord) -> Result<(), Refusal> {
         let check = |now| check_send(send, now, self.upkeep.forgotten());
-        check(self.now.unix).map_err(|refusal| {
-            let may_pass = self.clock.doubted().is_some_and(|said| check(said).is_ok());
+        check(self.shared.now.unix).map_err(|refusal| {
+            let may_pass = self
+                .shared
+                .clock
+                .doubted()
+                .is_some_and(|said| check(said).is_ok());
             if may_pass { CLOCK_IN_DOUBT } else { refusal }
         })
     }

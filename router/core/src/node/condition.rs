@@ -2,7 +2,7 @@
 
 use wire_base::code::Code;
 
-use super::{Intention, Node, Notice};
+use super::{Intention, Node, Notice, Shared};
 use crate::admission::Refusal;
 
 /// Whether records are taken, and what is waited for when they are not. Times are on the monotonic clock.
@@ -82,59 +82,72 @@ impl Node {
     /// Learns whether the log takes groups again. If so, the store has to prove that it works: it may have stopped while
     /// nobody wrote to it, most likely when the disk was full for both.
     pub fn handle_log_probed(&mut self, outcome: Result<(), LogFault>) {
-        match (self.condition, outcome) {
-            (Condition::LogFull { .. }, Ok(())) => return self.intentions.push_back(Intention::RetryStore),
-            (Condition::LogFull { .. }, Err(fault)) => self.handle_log_fault(fault),
+        match (self.shared.condition, outcome) {
+            (Condition::LogFull { .. }, Ok(())) => {
+                return self.shared.intentions.push_back(Intention::RetryStore);
+            }
+            (Condition::LogFull { .. }, Err(fault)) => self.shared.handle_log_fault(fault),
             _ => {}
         }
-        self.is_retrying = false;
+        self.shared.is_retrying = false;
     }
 
     /// Learns whether the store has written what waited, and proved to work.
     pub fn handle_store_retried(&mut self, outcome: Result<(), StoreFault>) {
-        self.is_retrying = false;
-        if self.condition.retry_ms().is_none() || matches!(self.condition, Condition::ClockUnset { .. }) {
+        self.shared.is_retrying = false;
+        if self.shared.condition.retry_ms().is_none()
+            || matches!(self.shared.condition, Condition::ClockUnset { .. })
+        {
             return;
         }
         match outcome {
-            Ok(()) => self.set_condition(Condition::Ready),
+            Ok(()) => self.shared.set_condition(Condition::Ready),
             Err(fault) => {
-                self.stats.store_errors += 1;
-                self.set_condition(self.condition_after(fault));
+                self.shared.stats.store_errors += 1;
+                let condition = self.shared.condition_after(fault);
+                self.shared.set_condition(condition);
             }
         }
-        self.check_clock();
+        self.shared.check_clock();
     }
 
     /// Asks again for what stopped the node, when it is time.
     pub(super) fn retry_condition(&mut self) {
-        let now_ms = self.now.mono_ms;
-        if self.is_retrying || self.condition.retry_ms().is_none_or(|retry_ms| retry_ms > now_ms) {
+        let now_ms = self.shared.now.mono_ms;
+        if self.shared.is_retrying
+            || self
+                .shared
+                .condition
+                .retry_ms()
+                .is_none_or(|retry_ms| retry_ms > now_ms)
+        {
             return;
         }
         let retry_ms = now_ms + RETRY_MS;
-        match self.condition {
+        match self.shared.condition {
             Condition::LogFull { .. } => {
                 self.make_room();
-                self.condition = Condition::LogFull { retry_ms };
-                self.intentions.push_back(Intention::ProbeLog);
+                self.shared.condition = Condition::LogFull { retry_ms };
+                self.shared.intentions.push_back(Intention::ProbeLog);
             }
             Condition::StoreFull { .. } => {
                 self.make_room();
-                self.condition = Condition::StoreFull { retry_ms };
-                self.intentions.push_back(Intention::RetryStore);
+                self.shared.condition = Condition::StoreFull { retry_ms };
+                self.shared.intentions.push_back(Intention::RetryStore);
             }
             Condition::StoreStopped { .. } => {
                 self.make_room();
-                self.condition = Condition::StoreStopped { retry_ms };
-                self.intentions.push_back(Intention::RetryStore);
+                self.shared.condition = Condition::StoreStopped { retry_ms };
+                self.shared.intentions.push_back(Intention::RetryStore);
             }
-            _ if self.clock.is_set() => return self.set_condition(Condition::Ready),
-            _ => return self.condition = Condition::ClockUnset { retry_ms },
+            _ if self.shared.clock.is_set() => return self.shared.set_condition(Condition::Ready),
+            _ => return self.shared.condition = Condition::ClockUnset { retry_ms },
         }
-        self.is_retrying = true;
+        self.shared.is_retrying = true;
     }
+}
 
+impl Shared {
     /// Stops taking records while it is not known what time to stamp them with: one from a wrong clock would be kept too
     /// long, or not long enough, when the clock is right again.
     pub(super) fn check_clock(&mut self) {
@@ -173,7 +186,7 @@ impl Node {
         }
     }
 
-    fn set_condition(&mut self, condition: Condition) {
+    pub(super) fn set_condition(&mut self, condition: Condition) {
         // A failed disk is not healed by what another one reports.
         if matches!(self.condition, Condition::LogFailed | Condition::StoreFailed) {
             return;
@@ -191,7 +204,19 @@ pub(super) const UNAVAILABLE: Refusal = Refusal {
     reason: "the server cannot store messages now; the outcome is unknown, repeat it with the same message_id",
     retry_after_ms: Some(RETRY_MS as u32),
 };
+/// The answer to what belongs to a slot that this node does not own, or not yet, or not any more.
+pub(super) const NOT_OWNED: Refusal = Refusal {
+    code: Code::Unavailable,
+    reason: "another server takes this over; the outcome is unknown, repeat it with the same message_id",
+    retry_after_ms: Some(RETRY_MS as u32),
+};
+/// The answer while so much waits for the log of a slot that no more may.
+pub(super) const BUSY: Refusal = Refusal {
+    code: Code::Busy,
+    reason: "too many messages wait to be stored; send it again later",
+    retry_after_ms: Some(RETRY_MS as u32),
+};
 /// How often a disk is asked whether it has room again.
-const RETRY_MS: u64 = 1_000;
+pub(super) const RETRY_MS: u64 = 1_000;
 /// The pause before a store is opened again doubles each time, this often: to 32 s.
 const REOPEN_DOUBLINGS_MAX: u32 = 5;

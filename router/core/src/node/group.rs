@@ -1,13 +1,15 @@
 //! Records on their way into the log, and who waits for each.
 
 use router_records::log::{DeviceInput, Input, LogRecord};
-use wire_base::ids::{Offset, UserId};
-use wire_link::{FailedRecord, FromRouter, RejectedRecord, RequestId};
+use wire_base::ids::{Offset, UnixMs, UserId};
+use wire_link::RequestId;
 
-use super::condition::{LogFault, UNAVAILABLE};
-use super::{Intention, Node};
-use crate::admission::Refusal;
+use super::condition::LogFault;
+use super::intake::digest;
+use super::partition::Partition;
+use super::{Intention, Shared};
 use crate::sessions::LinkId;
+use crate::topology::PartitionId;
 
 /// Encoded records, to be appended together.
 ///
@@ -48,11 +50,54 @@ impl Group {
     }
 }
 
-/// Where a group stands in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Names a group until it is reported; an answer to an older one is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AppendId {
+    /// Counts all groups of a node.
+    number: u64,
+    /// Whose records they are.
+    from: PartitionId,
+    /// The log that gets them.
+    to: PartitionId,
+}
+
+impl AppendId {
+    /// Returns the log that gets the group.
+    pub fn to(self) -> PartitionId {
+        self.to
+    }
+
+    pub(super) fn from(self) -> PartitionId {
+        self.from
+    }
+}
+
+/// Where the records of a group stand in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offsets {
+    /// One after the other from here on.
+    From(Offset),
+    /// Each where it says, ascending: others appended in between.
+    Each(Vec<Offset>),
+}
+
+impl Offsets {
+    /// Returns them in order; of a run without an end.
+    pub(super) fn each(self) -> impl Iterator<Item = Offset> {
+        let (first, each) = match self {
+            Self::From(first) => (Some(first), Vec::new()),
+            Self::Each(each) => (None, each),
+        };
+        let run = first.into_iter().flat_map(|first| (first.0..).map(Offset));
+        run.chain(each)
+    }
+}
+
+/// What is known of a group that is in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Offset of its first record.
-    pub first: Offset,
+    /// Where its records stand.
+    pub offsets: Offsets,
     /// Bytes that the log has written since it was opened.
     pub log_bytes: u64,
     /// Its first record is the first of a segment.
@@ -89,8 +134,11 @@ pub(super) struct GroupBuilder {
 /// The group that is being appended.
 #[derive(Debug)]
 pub(super) struct Appending {
+    id: AppendId,
     pub(super) number: u64,
     pub(super) entries: Vec<Entry>,
+    /// Of each record, where the log is read back.
+    pub(super) digests: Vec<u64>,
 }
 
 impl GroupBuilder {
@@ -103,14 +151,10 @@ impl GroupBuilder {
         self.entries.push((record, reply_to));
     }
 
-    /// Returns the number of a group that is made elsewhere.
-    pub(super) fn take_number(&mut self) -> u64 {
-        debug_assert!(
-            self.entries.is_empty(),
-            "records are consumed before any is gathered"
-        );
-        self.number += 1;
-        self.number - 1
+    /// Takes out what was gathered: it is not appended.
+    pub(super) fn take_entries(&mut self) -> Vec<Entry> {
+        self.group = Group::default();
+        std::mem::take(&mut self.entries)
     }
 
     pub(super) fn acks_due_ms(&self) -> Option<u64> {
@@ -118,34 +162,42 @@ impl GroupBuilder {
     }
 }
 
-impl Node {
-    /// Learns that the group under way is in the log and durable, or not.
-    pub fn handle_appended(&mut self, outcome: Result<Appended, LogFault>) {
-        let Some(appending) = self.appending.take() else {
+impl Partition {
+    /// Learns that the group under way is in the log and durable, or not. Returns what the log said of it.
+    pub(super) fn handle_appended(
+        &mut self,
+        shared: &mut Shared,
+        id: AppendId,
+        outcome: Result<Appended, LogFault>,
+    ) {
+        let Some(appending) = self.appending.take_if(|appending| appending.id == id) else {
             return;
         };
         match outcome {
-            Ok(Appended {
-                first,
-                log_bytes,
-                is_new_segment,
-            }) => {
-                let time = appending.entries.first().map(|(record, _)| record.time);
-                let begun = time.filter(|_| is_new_segment).map(|time| (first, time));
-                self.note_log(log_bytes, begun);
-                self.pending.append(first, appending);
-            }
+            Ok(Appended { offsets, .. }) => self.take_appended(shared, appending, offsets),
             Err(fault) => {
-                self.handle_log_fault(fault);
-                self.give_up(appending.entries);
+                if self.is_alone() {
+                    shared.handle_log_fault(fault);
+                } else {
+                    self.pause(shared);
+                }
+                self.give_up(shared, appending.entries);
+                // Should the log have them after all, the consumer brings them.
+                self.take_in(shared);
             }
         }
     }
 
+    /// Returns the time of the first record of a group under way.
+    pub(super) fn appending_time(&self, id: AppendId) -> Option<UnixMs> {
+        let appending = self.appending.as_ref().filter(|appending| appending.id == id)?;
+        appending.entries.first().map(|(record, _)| record.time)
+    }
+
     /// Returns whether a group takes no more records.
-    pub(super) fn is_group_full(&self) -> bool {
+    pub(super) fn is_group_full(&self, shared: &Shared) -> bool {
         self.group
-            .is_full(self.config.group_records_max, self.config.group_bytes_max)
+            .is_full(shared.config.group_records_max, shared.config.group_bytes_max)
     }
 
     /// Returns a number above that of every group so far: once [`Self::oldest_open_group`] has reached it, everything that
@@ -156,16 +208,23 @@ impl Node {
 
     /// Returns the number of the oldest group with a record that is neither folded nor refused; else of the next one.
     pub(super) fn oldest_open_group(&self) -> u64 {
-        let appending = self.appending.as_ref().map(|appending| appending.number);
         let pending = self.pending.oldest_group();
-        pending.or(appending).unwrap_or(self.group.number)
+        pending.unwrap_or_else(|| self.oldest_group_to_come())
+    }
+
+    /// Returns the same of what is not on its way into the folds yet.
+    pub(super) fn oldest_group_to_come(&self) -> u64 {
+        let appending = self.appending.as_ref().map(|appending| appending.number);
+        let waiting = self.intake.oldest_group();
+        waiting.or(appending).unwrap_or(self.group.number)
     }
 
     /// Returns whether the log would be given a group now.
-    pub(super) fn can_form_group(&self) -> bool {
+    pub(super) fn can_form_group(&self, shared: &Shared) -> bool {
         self.appending.is_none()
-            && self.condition.takes_records()
-            && self.pending.unapplied_bytes() <= self.config.unapplied_bytes_max
+            && self.takes_records(shared)
+            && !self.intake.is_full()
+            && shared.unapplied_bytes <= shared.config.unapplied_bytes_max
     }
 
     /// Puts a record into the next group.
@@ -175,16 +234,16 @@ impl Node {
     }
 
     /// Hands what was gathered to the log, unless a group is under way. While records are not taken, nobody waits for them.
-    pub(super) fn form_group(&mut self) {
-        self.set_acks_due();
-        if !self.condition.takes_records() {
-            return self.give_up_gathered();
+    pub(super) fn form_group(&mut self, shared: &mut Shared) {
+        self.set_acks_due(shared);
+        if !self.takes_records(shared) {
+            return self.give_up_gathered(shared);
         }
-        if !self.can_form_group() {
+        if !self.can_form_group(shared) {
             return;
         }
-        self.add_unlogged_devices();
-        self.add_acks();
+        self.add_unlogged_devices(shared);
+        self.add_acks(shared);
         if self.group.entries.is_empty() {
             return;
         }
@@ -192,24 +251,33 @@ impl Node {
         self.group.number += 1;
         let entries = std::mem::take(&mut self.group.entries);
         let group = std::mem::take(&mut self.group.group);
-        self.appending = Some(Appending { number, entries });
-        self.intentions.push_back(Intention::Append(group));
+        let id = shared.next_append(self.id, self.id);
+        let digests = match self.is_alone() {
+            true => Vec::new(),
+            false => group.records().map(digest).collect(),
+        };
+        self.appending = Some(Appending {
+            id,
+            number,
+            entries,
+            digests,
+        });
+        shared.intentions.push_back(Intention::Append { id, group });
     }
 
-    fn give_up_gathered(&mut self) {
+    fn give_up_gathered(&mut self, shared: &mut Shared) {
         if self.group.entries.is_empty() {
             return;
         }
-        self.group.group = Group::default();
-        let entries = std::mem::take(&mut self.group.entries);
+        let entries = self.group.take_entries();
         self.group.number += 1;
-        self.give_up(entries);
+        self.give_up(shared, entries);
     }
 
     /// Answers everyone of a group that is not in the log, and keeps what sessions still need logged.
-    fn give_up(&mut self, entries: Vec<Entry>) {
+    fn give_up(&mut self, shared: &mut Shared, entries: Vec<Entry>) {
         for (record, reply_to) in entries {
-            self.reply_unavailable(reply_to);
+            shared.reply_unavailable(reply_to);
             self.opens.handle_done(&record);
             match record.input {
                 Input::Ack(ack) => self.sessions.restore_ack(ack),
@@ -217,26 +285,15 @@ impl Node {
                 Input::Send(_) | Input::Status(_) => {}
             }
         }
-        self.admit_settled();
+        self.admit_settled(shared);
     }
 
-    pub(super) fn reply_unavailable(&mut self, reply_to: ReplyTo) {
-        match reply_to {
-            ReplyTo::Send(link, request) => self.reject(link, request, &UNAVAILABLE),
-            ReplyTo::Status(link, request, user) => {
-                self.fail(link, request, &UNAVAILABLE);
-                self.questions.finish(link, user);
-            }
-            ReplyTo::Nobody => {}
-        }
-    }
-
-    fn add_unlogged_devices(&mut self) {
+    fn add_unlogged_devices(&mut self, shared: &mut Shared) {
         let count = self.group.unlogged_devices.len().min(UNLOGGED_AT_ONCE);
         if count == 0 {
             return;
         }
-        let time = self.stamp();
+        let time = self.stamp(shared);
         let devices: Vec<_> = self.group.unlogged_devices.drain(..count).collect();
         for device in devices {
             let input = Input::Device(device);
@@ -246,17 +303,17 @@ impl Node {
 
     /// Adds the acks that sessions hold: along with other records, or when the oldest has waited long enough. Then they
     /// also go into a group that is full, or steady sends would hold them up for ever.
-    fn add_acks(&mut self) {
+    fn add_acks(&mut self, shared: &mut Shared) {
         let Some(due_ms) = self.group.acks_due_ms else {
             return;
         };
-        let is_due = due_ms <= self.now.mono_ms;
+        let is_due = due_ms <= shared.now.mono_ms;
         if !is_due && self.group.entries.is_empty() {
             return;
         }
-        let time = self.stamp();
-        for _ in 0..self.config.group_records_max {
-            let is_full = self.is_group_full() && !is_due;
+        let time = self.stamp(shared);
+        for _ in 0..shared.config.group_records_max {
+            let is_full = self.is_group_full(shared) && !is_due;
             if is_full || self.group.group.bytes() >= ACKS_BYTES_MAX {
                 return;
             }
@@ -264,42 +321,29 @@ impl Node {
                 self.group.acks_due_ms = None;
                 return;
             };
-            self.stats.acks += 1;
+            shared.stats.acks += 1;
             let input = Input::Ack(ack);
             self.gather(LogRecord { time, input }, ReplyTo::Nobody);
         }
     }
 
     /// Starts the time that acks may linger, when there are some and it does not run yet.
-    fn set_acks_due(&mut self) {
+    fn set_acks_due(&mut self, shared: &mut Shared) {
         if self.sessions.acks_waiting() == 0 {
             self.group.acks_due_ms = None;
         } else {
-            let due_ms = self.now.mono_ms + self.config.ack_linger_ms;
+            let due_ms = shared.now.mono_ms + shared.config.ack_linger_ms;
             self.group.acks_due_ms.get_or_insert(due_ms);
         }
     }
+}
 
-    /// Refuses a send.
-    pub(super) fn reject(&mut self, link: LinkId, request: RequestId, refusal: &Refusal) {
-        self.stats.count_rejected(refusal.code);
-        let record = RejectedRecord {
-            request,
-            code: refusal.code,
-            reason: refusal.reason.to_owned(),
-            retry_after_ms: refusal.retry_after_ms,
-        };
-        self.links.push(link, &FromRouter::Rejected(record));
-    }
-
-    /// Refuses a question or a status.
-    pub(super) fn fail(&mut self, link: LinkId, request: RequestId, refusal: &Refusal) {
-        let record = FailedRecord {
-            request,
-            code: refusal.code,
-            reason: refusal.reason.to_owned(),
-        };
-        self.links.push(link, &FromRouter::Failed(record));
+impl Shared {
+    /// Names the next group that goes into a log.
+    pub(super) fn next_append(&mut self, from: PartitionId, to: PartitionId) -> AppendId {
+        self.appends += 1;
+        let number = self.appends;
+        AppendId { number, from, to }
     }
 }
 

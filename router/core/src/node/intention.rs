@@ -8,28 +8,45 @@ use wire_base::message::Message;
 use wire_link::LinkHello;
 
 use super::condition::Condition;
-use super::group::Group;
+use super::group::{AppendId, Group};
+use super::partition::Flushed;
 use super::questions::Stage;
 use super::upkeep::Prune;
 use crate::fold::{Loaded, Lookup};
 use crate::membership::Conversation;
 use crate::sessions::{LinkId, PageRequest};
+use crate::topology::PartitionId;
 
 /// Something for the driver to do.
 #[derive(Debug)]
 pub enum Intention {
-    /// Append a group to the log, durably. Answered by [`super::Node::handle_appended`]; one at a time.
-    Append(Group),
+    /// Append a group to a log ([`AppendId::to`]), durably. Answered by [`super::Node::handle_appended`]. A partition has one
+    /// group at a time on its way into each log.
+    Append {
+        /// Names it.
+        id: AppendId,
+        /// In this order.
+        group: Group,
+    },
+    /// Read a log from a record on, and go on as it grows; a consumer that reads it already goes there. Answered by
+    /// [`super::Node::handle_consumed`], and once, with where the log ended, by [`super::Node::handle_caught_up`].
+    Consume {
+        /// Which log.
+        partition: PartitionId,
+        /// The first record wanted.
+        from: Offset,
+    },
+    /// A partition was released by the node itself, which cannot go on with it: to be taken again from what the store has.
+    GivenUp(PartitionId),
     /// Look whether the log takes groups again. Answered by [`super::Node::handle_log_probed`].
     ProbeLog,
-    /// Write rows, and that everything up to `through` is in the store, as one. Answered by [`super::Node::handle_applied`].
+    /// Write rows, in their order, and then what [`ApplyTicket::flushed`] says; embedded: all of it as one. Those of a partition
+    /// in the order they come. Answered by [`super::Node::handle_applied`].
     Apply {
-        /// In order: of two rows with one key the later one holds.
+        /// Of two rows with one key the later one holds.
         rows: Vec<Row>,
-        /// The last record that made some of them.
-        through: Offset,
-        /// About what they take, to be returned with the answer.
-        bytes: usize,
+        /// To be returned with the answer.
+        ticket: ApplyTicket,
     },
     /// Try again to write what could not be written. Answered by [`super::Node::handle_store_retried`].
     RetryStore,
@@ -50,12 +67,28 @@ pub enum Intention {
     Note(Notice),
 }
 
+/// Rows that the store is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApplyTicket {
+    /// Whose records made them.
+    pub partition: PartitionId,
+    pub(super) tenure: u64,
+    /// The last record that made some of them.
+    pub through: Offset,
+    /// What is done with them; the store keeps it for the next owner, and embedded `through` is the same.
+    pub flushed: Option<Flushed>,
+    /// About what they take.
+    pub bytes: usize,
+}
+
 /// A question to the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
     /// Ties the answer to it.
     pub id: AskId,
-    /// Every row made by records up to here must be seen; `None`: nothing was ever folded.
+    /// Who asks.
+    pub partition: PartitionId,
+    /// Every row made by its records up to here must be seen; `None`: nothing was ever folded.
     pub after: Option<Offset>,
     /// What is asked.
     pub question: Question,
@@ -211,6 +244,13 @@ pub enum Notice {
     },
     /// The wall clock is believed again, and says this.
     ClockBelieved(UnixMs),
+    /// A log holds another record than was reported when it was appended. The partition is given up.
+    LogDiffers {
+        /// Which.
+        partition: PartitionId,
+        /// Where.
+        offset: Offset,
+    },
 }
 
 /// What an answer is for.
@@ -228,21 +268,50 @@ pub(super) enum Purpose {
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     next: u64,
-    open: BTreeMap<AskId, (Option<Offset>, Purpose)>,
+    open: BTreeMap<AskId, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    partition: PartitionId,
+    after: Option<Offset>,
+    purpose: Purpose,
 }
 
 impl Asks {
     /// Returns the question to be asked, and remembers what for.
-    pub(super) fn ask(&mut self, after: Option<Offset>, purpose: Purpose, question: Question) -> Intention {
+    pub(super) fn ask(
+        &mut self,
+        partition: PartitionId,
+        after: Option<Offset>,
+        purpose: Purpose,
+        question: Question,
+    ) -> Intention {
         let id = AskId(self.next);
         self.next += 1;
-        self.open.insert(id, (after, purpose));
-        Intention::Ask(Ask { id, after, question })
+        let open = Open {
+            partition,
+            after,
+            purpose,
+        };
+        self.open.insert(id, open);
+        Intention::Ask(Ask {
+            id,
+            partition,
+            after,
+            question,
+        })
     }
 
-    /// Takes out what a question was asked for; `None` when it was answered already.
-    pub(super) fn take(&mut self, id: AskId) -> Option<Purpose> {
-        self.open.remove(&id).map(|(_, purpose)| purpose)
+    /// Takes out who asked a question and what for; `None` when it was answered already, or its partition was released.
+    pub(super) fn take(&mut self, id: AskId) -> Option<(PartitionId, Purpose)> {
+        self.open.remove(&id).map(|open| (open.partition, open.purpose))
+    }
+
+    /// Takes out what a partition has asked.
+    pub(super) fn take_all_of(&mut self, partition: PartitionId) -> Vec<Purpose> {
+        let of_partition = self.open.extract_if(.., |_, open| open.partition == partition);
+        of_partition.map(|(_, open)| open.purpose).collect()
     }
 
     /// Returns whether none is under way.
@@ -250,9 +319,10 @@ impl Asks {
         self.open.is_empty()
     }
 
-    /// Returns the offset below which no answer to a question under way is: what was written later must stay in memory,
-    /// or an old answer would take its place.
-    pub(super) fn oldest(&self) -> Option<Option<Offset>> {
-        self.open.values().map(|(after, _)| *after).min()
+    /// Returns the offset below which no answer to a question under way of a partition is: what was written later must stay
+    /// in memory, or an old answer would take its place.
+    pub(super) fn oldest(&self, partition: PartitionId) -> Option<Option<Offset>> {
+        let of_partition = self.open.values().filter(|open| open.partition == partition);
+        of_partition.map(|open| open.after).min()
     }
 }

@@ -228,6 +228,16 @@ impl Links {
         }
     }
 
+    pub(super) fn is_full(&self, id: LinkId) -> bool {
+        self.links.get(&id).is_some_and(|link| link.is_full)
+    }
+
+    /// Returns the links that are full.
+    pub(super) fn full(&self) -> impl Iterator<Item = LinkId> {
+        let full = self.links.iter().filter(|(_, link)| link.is_full);
+        full.map(|(id, _)| *id)
+    }
+
     /// Returns the next batch to hand over, as long as there is room.
     pub(super) fn poll_batch(&mut self, id: LinkId) -> Option<Bytes> {
         let link = self.links.get_mut(&id)?;

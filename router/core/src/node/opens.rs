@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use router_records::log::{DeviceInput, Input, LogRecord};
-use wire_base::ids::{Position, UserId};
+use wire_base::ids::UserId;
 use wire_link::{AckRecord, FromRouter, SessionOpen, SessionRef, SessionRefused, Synced};
 
-use super::Node;
+use super::Shared;
 use super::condition::UNAVAILABLE;
 use super::group::ReplyTo;
+use super::partition::Partition;
 use crate::admission::Refusal;
 use crate::inbox::Admission;
 use crate::sessions::{LinkId, Opened};
@@ -98,13 +99,14 @@ fn reader_of(record: &LogRecord) -> Option<UserId> {
     }
 }
 
-impl Node {
+impl Partition {
     /// Opens a session as of everything that is folded: what is still on its way into the log comes after it.
-    pub(super) fn open_session(&mut self, link: LinkId, open: SessionOpen) {
+    pub(super) fn open_session(&mut self, shared: &mut Shared, link: LinkId, open: SessionOpen) {
         let is_missing = self.folds.missing_user(open.user);
         let is_settled = !self.opens.unfolded.contains_key(&open.user);
-        if is_missing.is_none() && is_settled && !self.opens.waiting.contains_key(&open.user) {
-            return self.admit(link, &open);
+        let is_first = !self.opens.waiting.contains_key(&open.user);
+        if self.is_caught_up && is_missing.is_none() && is_settled && is_first {
+            return self.admit(shared, link, &open);
         }
         let waiting = Waiting {
             link,
@@ -117,16 +119,29 @@ impl Node {
             .or_default()
             .push_back(waiting);
         if let Some(lookup) = is_missing {
-            self.look_up(lookup);
+            self.look_up(shared, lookup);
+        }
+    }
+
+    /// Opens what waited until the partition was caught up.
+    pub(super) fn admit_waiting(&mut self, shared: &mut Shared) {
+        self.opens.settled.extend(self.opens.waiting.keys());
+        self.admit_settled(shared);
+    }
+
+    /// Refuses everything that waits.
+    pub(super) fn refuse_waiting(&mut self, shared: &mut Shared, refusal: &Refusal) {
+        for Waiting { link, open, .. } in std::mem::take(&mut self.opens.waiting).into_values().flatten() {
+            shared.refuse_session(link, &open, refusal);
         }
     }
 
     /// Opens what waited for folds that are done.
-    pub(super) fn admit_settled(&mut self) {
+    pub(super) fn admit_settled(&mut self, shared: &mut Shared) {
         while let Some(user) = self.opens.settled.pop() {
             match self.folds.missing_user(user) {
-                Some(lookup) => self.look_up(lookup),
-                None => self.handle_user_loaded(user),
+                Some(lookup) => self.look_up(shared, lookup),
+                None => self.handle_user_loaded(shared, user),
             }
         }
     }
@@ -145,12 +160,12 @@ impl Node {
     }
 
     /// Opens what waited for a user that memory has now, unless something of it is still to be folded.
-    pub(super) fn handle_user_loaded(&mut self, user: UserId) {
-        if self.opens.unfolded.contains_key(&user) {
+    pub(super) fn handle_user_loaded(&mut self, shared: &mut Shared, user: UserId) {
+        if !self.is_caught_up || self.opens.unfolded.contains_key(&user) {
             return;
         }
         for waiting in self.opens.waiting.remove(&user).unwrap_or_default() {
-            self.admit(waiting.link, &waiting.open);
+            self.admit(shared, waiting.link, &waiting.open);
             if let Some(ack) = waiting.ack {
                 self.sessions.handle_ack(waiting.link, &ack);
             }
@@ -158,24 +173,24 @@ impl Node {
     }
 
     /// Refuses what waited for a user that the store could not tell of.
-    pub(super) fn handle_user_failed(&mut self, user: UserId) {
+    pub(super) fn handle_user_failed(&mut self, shared: &mut Shared, user: UserId) {
         for Waiting { link, open, .. } in self.opens.waiting.remove(&user).unwrap_or_default() {
-            self.refuse_session(link, &open, &UNAVAILABLE);
+            shared.refuse_session(link, &open, &UNAVAILABLE);
         }
     }
 
-    fn admit(&mut self, link: LinkId, open: &SessionOpen) {
+    fn admit(&mut self, shared: &mut Shared, link: LinkId, open: &SessionOpen) {
         match self.folds.admit_device(open.user, open.device) {
-            Ok(Admission::New) if !self.condition.takes_records() => {
+            Ok(Admission::New) if !self.takes_records(shared) => {
                 self.folds.cancel_device(open.user, open.device);
-                self.refuse_session(link, open, &UNAVAILABLE);
+                shared.refuse_session(link, open, &UNAVAILABLE);
             }
-            Ok(admission) => self.admitted(link, open, admission),
-            Err(refusal) => self.refuse_session(link, open, &refusal),
+            Ok(admission) => self.admitted(shared, link, open, admission),
+            Err(refusal) => shared.refuse_session(link, open, &refusal),
         }
     }
 
-    fn admitted(&mut self, link: LinkId, open: &SessionOpen, admission: Admission) {
+    fn admitted(&mut self, shared: &mut Shared, link: LinkId, open: &SessionOpen, admission: Admission) {
         let facts = self.folds.reader_facts(open.user, open.device, self.oldest());
         let SessionOpen {
             connection,
@@ -183,14 +198,14 @@ impl Node {
             device,
             ..
         } = *open;
-        match self.sessions.open(link, open, &facts, self.now.unix) {
+        match self.sessions.open(link, open, &facts, shared.now.unix) {
             Opened::Opened {
                 answer,
                 replaced,
                 synced,
             } => {
                 if admission == Admission::New {
-                    let time = self.stamp();
+                    let time = self.stamp(shared);
                     let input = Input::Device(DeviceInput {
                         user,
                         device,
@@ -198,13 +213,13 @@ impl Node {
                     });
                     self.gather(LogRecord { time, input }, ReplyTo::Nobody);
                 }
-                self.links.push(link, &FromRouter::SessionOpened(answer));
+                shared.links.push(link, &FromRouter::SessionOpened(answer));
                 if let Some(cursor) = synced {
                     let synced = Synced { connection, cursor };
-                    self.links.push(link, &FromRouter::Synced(synced));
+                    shared.links.push(link, &FromRouter::Synced(synced));
                 }
                 if let Some((link, session)) = replaced {
-                    self.links.push(link, &FromRouter::SessionReplaced(session));
+                    shared.links.push(link, &FromRouter::SessionReplaced(session));
                 }
             }
             Opened::Superseded => {
@@ -216,26 +231,19 @@ impl Node {
                     user,
                     device,
                 };
-                self.links.push(link, &FromRouter::SessionReplaced(session));
+                shared.links.push(link, &FromRouter::SessionReplaced(session));
             }
         }
     }
+}
 
-    fn refuse_session(&mut self, link: LinkId, open: &SessionOpen, refusal: &Refusal) {
+impl Shared {
+    pub(super) fn refuse_session(&mut self, link: LinkId, open: &SessionOpen, refusal: &Refusal) {
         let record = SessionRefused {
             connection: open.connection,
             code: refusal.code,
             reason: refusal.reason.to_owned(),
         };
         self.links.push(link, &FromRouter::SessionRefused(record));
-    }
-
-    /// Returns the position after which every inbox entry is kept.
-    pub(super) fn oldest(&self) -> Position {
-        Position {
-            generation: self.generation,
-            offset: self.prune_floor,
-            index: 0,
-        }
     }
 }

@@ -8,13 +8,13 @@ use wire_link::{Deliver, FromRouter, SessionRefused, Synced};
 
 use super::condition::StoreFault;
 use super::intention::Purpose;
-use super::{InboxPage, Node, Question};
+use super::partition::Partition;
+use super::{InboxPage, Question, Shared};
 use crate::sessions::{Delivery, Entry, PageRequest, Step};
 
-/// Pages under way, and those that could not be read: at most one a session.
+/// Pages that could not be read: at most one a session.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    under_way: usize,
     postponed: VecDeque<(u64, PageRequest)>,
     /// Kept for its memory.
     pub(super) deliveries: Vec<Delivery>,
@@ -27,14 +27,14 @@ impl Pages {
     }
 }
 
-impl Node {
+impl Partition {
     /// Asks for pages, some at once, one of them at most a page that could not be read before: many that cannot be read do not
     /// hold up the others.
-    pub(super) fn pump_pages(&mut self) {
+    pub(super) fn pump_pages(&mut self, shared: &mut Shared) {
         let mut may_repeat = true;
-        while self.pages.under_way < self.config.pages_at_once {
+        while shared.pages_under_way < shared.config.pages_at_once {
             let again = if std::mem::take(&mut may_repeat) {
-                self.poll_postponed()
+                self.poll_postponed(shared)
             } else {
                 None
             };
@@ -42,11 +42,11 @@ impl Node {
                 break;
             };
             if request.after < self.oldest() {
-                self.abandon(&request);
+                self.abandon(shared, &request);
                 continue;
             }
-            self.stats.backlog_pages += 1;
-            self.pages.under_way += 1;
+            shared.stats.backlog_pages += 1;
+            shared.pages_under_way += 1;
             let question = Question::Inbox {
                 user: request.user,
                 after: request.after,
@@ -54,13 +54,13 @@ impl Node {
                 bytes_max: WINDOW_BYTES_MAX,
                 oldest: self.oldest(),
             };
-            self.ask(Purpose::Page(request), question);
+            self.ask(shared, Purpose::Page(request), question);
         }
     }
 
     /// Ends a session that has not read what is deleted by now. To go on would be to skip it without a word; hello has a
     /// word for it, `resync`.
-    fn abandon(&mut self, request: &PageRequest) {
+    fn abandon(&mut self, shared: &mut Shared, request: &PageRequest) {
         let Some((link, connection)) = self.sessions.abandon(request) else {
             return;
         };
@@ -69,11 +69,11 @@ impl Node {
             code: Code::Unavailable,
             reason: "messages that this session had not read are no longer kept".to_owned(),
         };
-        self.links.push(link, &FromRouter::SessionRefused(record));
+        shared.links.push(link, &FromRouter::SessionRefused(record));
     }
 
-    fn poll_postponed(&mut self) -> Option<PageRequest> {
-        let now_ms = self.now.mono_ms;
+    fn poll_postponed(&mut self, shared: &Shared) -> Option<PageRequest> {
+        let now_ms = shared.now.mono_ms;
         while let Some((_, request)) = self.pages.postponed.pop_front_if(|(due_ms, _)| *due_ms <= now_ms) {
             if self.sessions.waits_for(&request) {
                 return Some(request);
@@ -82,20 +82,25 @@ impl Node {
         None
     }
 
-    pub(super) fn handle_page(&mut self, request: PageRequest, page: Result<InboxPage, StoreFault>) {
-        self.pages.under_way -= 1;
+    pub(super) fn handle_page(
+        &mut self,
+        shared: &mut Shared,
+        request: PageRequest,
+        page: Result<InboxPage, StoreFault>,
+    ) {
+        shared.pages_under_way -= 1;
         match page {
-            Ok(page) => self.send_page(&request, page),
+            Ok(page) => self.send_page(shared, &request, page),
             // The reader waits: skipping what cannot be read would be a loss.
             Err(_) => {
-                self.stats.store_errors += 1;
-                let due_ms = self.now.mono_ms + POSTPONED_MS;
+                shared.stats.store_errors += 1;
+                let due_ms = shared.now.mono_ms + POSTPONED_MS;
                 self.pages.postponed.push_back((due_ms, request));
             }
         }
     }
 
-    fn send_page(&mut self, request: &PageRequest, page: InboxPage) {
+    fn send_page(&mut self, shared: &mut Shared, request: &PageRequest, page: InboxPage) {
         let entries: Vec<_> = page
             .entries
             .iter()
@@ -111,7 +116,7 @@ impl Node {
                 Step::Deliver { entry } => {
                     if let Some((position, message)) = messages[entry].take() {
                         let to = vec![(paged.connection, position)];
-                        self.deliver(paged.link, Deliver { message, to });
+                        self.deliver(shared, paged.link, Deliver { message, to });
                     }
                 }
                 Step::Synced { cursor } => {
@@ -119,7 +124,7 @@ impl Node {
                         connection: paged.connection,
                         cursor,
                     };
-                    self.links.push(paged.link, &FromRouter::Synced(synced));
+                    shared.links.push(paged.link, &FromRouter::Synced(synced));
                 }
             }
         }

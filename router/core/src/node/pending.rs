@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use router_records::log::LogRecord;
 use router_records::row::Row;
 use wire_base::ids::Offset;
 
 use super::condition::{Condition, StoreFault};
-use super::group::{Appending, Entry, ReplyTo};
-use super::intention::Purpose;
-use super::{Answer, AskId, Intention, Node, Question};
+use super::group::{Entry, ReplyTo};
+use super::intention::{ApplyTicket, Purpose};
+use super::partition::{Flushed, Partition};
+use super::{Answer, Intention, Question, Shared};
 use crate::effects::Effects;
 use crate::fold::{Loaded, Lookup};
 
@@ -53,12 +53,20 @@ impl Pending {
     }
 
     /// Takes a group that the log has from offset `first` on.
-    pub(super) fn append(&mut self, first: Offset, appending: Appending) {
+    pub(super) fn append(&mut self, first: Offset, number: u64, entries: Vec<Entry>) {
         self.groups.push_back(PendingGroup {
-            number: appending.number,
+            number,
             first,
-            entries: appending.entries.into(),
+            entries: entries.into(),
         });
+    }
+
+    /// Takes one more record, which follows those before it.
+    pub(super) fn append_one(&mut self, offset: Offset, number: u64, entry: Entry) {
+        match self.groups.back_mut() {
+            Some(group) if group.number == number => group.entries.push_back(entry),
+            _ => self.append(offset, number, vec![entry]),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -78,8 +86,13 @@ impl Pending {
         self.unapplied_bytes
     }
 
+    /// Returns how many records wait.
+    pub(super) fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.entries.len()).sum()
+    }
+
     /// Takes the answers out of everybody's hands who waits for a fold.
-    fn take_replies(&mut self) -> Vec<ReplyTo> {
+    pub(super) fn take_replies(&mut self) -> Vec<ReplyTo> {
         let entries = self.groups.iter_mut().flat_map(|group| &mut group.entries);
         entries
             .map(|(_, reply_to)| std::mem::replace(reply_to, ReplyTo::Nobody))
@@ -87,65 +100,59 @@ impl Pending {
     }
 }
 
-impl Node {
-    /// Takes records of the log that nobody waits for, from offset `first` on: at a start, those whose rows the store lacks.
-    pub fn handle_consumed(&mut self, first: Offset, records: Vec<LogRecord>) {
-        let number = self.group.take_number();
-        let entries = records
-            .into_iter()
-            .map(|record| (record, ReplyTo::Nobody))
-            .collect();
-        self.pending.append(first, Appending { number, entries });
-    }
-
-    /// Returns whether every record that was appended or consumed is folded.
-    pub fn is_folded(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// Takes the answer to a question; one to a question that nobody waits for any more is dropped.
-    ///
-    /// Errors: the store could not be read. Whoever asked is told, or waits and asks again.
-    pub fn handle_answer(&mut self, id: AskId, answer: Result<Answer, StoreFault>) {
-        match (self.asks.take(id), answer) {
-            (Some(Purpose::Lookup(lookup)), Ok(Answer::Loaded(loaded))) => {
-                self.handle_looked_up(lookup, Ok(loaded));
+impl Partition {
+    /// Takes the answer to one of its questions.
+    pub(super) fn handle_answer(
+        &mut self,
+        shared: &mut Shared,
+        purpose: Purpose,
+        answer: Result<Answer, StoreFault>,
+    ) {
+        match (purpose, answer) {
+            (Purpose::Lookup(lookup), Ok(Answer::Loaded(loaded))) => {
+                self.handle_looked_up(shared, lookup, Ok(loaded));
             }
-            (Some(Purpose::Lookup(lookup)), answer) => {
-                self.handle_looked_up(lookup, Err(answer.err().unwrap_or(StoreFault::Failed)));
+            (Purpose::Lookup(lookup), answer) => {
+                let fault = answer.err().unwrap_or(StoreFault::Failed);
+                self.handle_looked_up(shared, lookup, Err(fault));
             }
-            (Some(Purpose::Page(request)), Ok(Answer::Inbox(page))) => self.handle_page(request, Ok(page)),
-            (Some(Purpose::Page(request)), answer) => {
-                self.handle_page(request, Err(answer.err().unwrap_or(StoreFault::Failed)));
+            (Purpose::Page(request), Ok(Answer::Inbox(page))) => {
+                self.handle_page(shared, request, Ok(page));
             }
-            (Some(Purpose::Question(link, stage)), answer) => {
-                self.handle_question_answered(link, stage, answer);
+            (Purpose::Page(request), answer) => {
+                let fault = answer.err().unwrap_or(StoreFault::Failed);
+                self.handle_page(shared, request, Err(fault));
             }
-            (None, _) => {}
+            (Purpose::Question(link, stage), answer) => {
+                self.handle_question_answered(shared, link, stage, answer);
+            }
         }
     }
 
-    /// Learns that the store has taken rows: those of an [`Intention::Apply`] that had this many `bytes`.
-    ///
-    /// Errors: the rows wait in the driver, in their order, until [`Intention::RetryStore`]; then they are reported here.
-    pub fn handle_applied(&mut self, through: Offset, bytes: usize) {
-        self.pending.applied = self.pending.applied.max(Some(through));
-        self.pending.unapplied_bytes = self.pending.unapplied_bytes.saturating_sub(bytes);
+    /// Returns whether the consumer may bring more.
+    pub(super) fn wants_records(&self, shared: &Shared) -> bool {
+        !self.intake.is_full()
+            && self.pending.len() < PENDING_MAX
+            && shared.unapplied_bytes <= shared.config.unapplied_bytes_max
     }
 
-    /// Learns that the store could not take rows. See [`Node::handle_applied`].
-    pub fn handle_apply_failed(&mut self, fault: StoreFault) {
-        self.handle_store_fault(fault);
+    /// Learns that the store has taken rows.
+    pub(super) fn handle_applied(&mut self, ticket: ApplyTicket) {
+        self.pending.unapplied_bytes -= ticket.bytes;
+        self.pending.applied = self
+            .pending
+            .applied
+            .max(ticket.flushed.map(|flushed| flushed.through));
     }
 
     /// Folds what has all its look-ups, in the order of the log, and lets out what came of it.
-    pub(super) fn fold_pending(&mut self) {
+    pub(super) fn fold_pending(&mut self, shared: &mut Shared) {
         while let Some(group) = self.pending.groups.front_mut() {
             while let Some((record, reply_to)) = group.entries.front() {
                 if self.folds.missing(group.first, record).is_some() {
-                    self.look_up_ahead();
-                    self.hand_over();
-                    return self.admit_settled();
+                    self.look_up_ahead(shared);
+                    self.hand_over(shared);
+                    return self.admit_settled(shared);
                 }
                 self.folds.fold(group.first, record, &mut self.pending.effects);
                 self.opens.handle_done(record);
@@ -155,17 +162,18 @@ impl Node {
             }
             self.pending.groups.pop_front();
         }
-        self.hand_over();
-        self.admit_settled();
-        self.evict();
+        self.hand_over(shared);
+        self.admit_settled(shared);
+        self.evict(shared);
+        self.serve_when_caught_up(shared);
     }
 
     /// Asks for what is missing of the next records, all at once.
-    fn look_up_ahead(&mut self) {
-        if !self.can_ask_for_folds() {
+    fn look_up_ahead(&mut self, shared: &mut Shared) {
+        if !self.can_ask_for_folds(shared) {
             // What becomes of the records is not known now, and nobody waits for a disk.
             for reply_to in self.pending.take_replies() {
-                self.reply_unavailable(reply_to);
+                shared.reply_unavailable(reply_to);
             }
             return;
         }
@@ -181,77 +189,92 @@ impl Node {
             }
         }
         for lookup in missing {
-            self.look_up(lookup);
+            self.look_up(shared, lookup);
         }
     }
 
     /// Returns whether the store is worth asking: one that failed to answer has its pause.
-    fn can_ask_for_folds(&self) -> bool {
+    fn can_ask_for_folds(&self, shared: &Shared) -> bool {
         !matches!(
-            self.condition,
+            shared.condition,
             Condition::StoreFull { .. } | Condition::StoreStopped { .. } | Condition::StoreFailed
         )
     }
 
     /// Asks the store for something that memory lacks, once.
-    pub(super) fn look_up(&mut self, lookup: Lookup) {
+    pub(super) fn look_up(&mut self, shared: &mut Shared, lookup: Lookup) {
         if self.pending.loading.insert(lookup) {
-            self.stats.store_reads += 1;
-            self.ask(Purpose::Lookup(lookup), Question::Lookup(lookup));
+            shared.stats.store_reads += 1;
+            self.ask(shared, Purpose::Lookup(lookup), Question::Lookup(lookup));
         }
     }
 
     /// Asks the store.
-    pub(super) fn ask(&mut self, purpose: Purpose, question: Question) {
-        let ask = self.asks.ask(self.pending.handed, purpose, question);
-        self.intentions.push_back(ask);
+    pub(super) fn ask(&mut self, shared: &mut Shared, purpose: Purpose, question: Question) {
+        let ask = shared.asks.ask(self.id, self.pending.handed, purpose, question);
+        shared.intentions.push_back(ask);
     }
 
-    pub(super) fn handle_looked_up(&mut self, lookup: Lookup, answer: Result<Loaded, StoreFault>) {
+    pub(super) fn handle_looked_up(
+        &mut self,
+        shared: &mut Shared,
+        lookup: Lookup,
+        answer: Result<Loaded, StoreFault>,
+    ) {
         self.pending.loading.remove(&lookup);
         match answer {
             Ok(loaded) => {
                 self.folds.handle_loaded(loaded);
                 if let Lookup::User(user) = lookup {
-                    self.handle_user_loaded(user);
+                    self.handle_user_loaded(shared, user);
                 }
             }
             Err(fault) => {
                 if let Lookup::User(user) = lookup {
-                    self.handle_user_failed(user);
+                    self.handle_user_failed(shared, user);
                 }
                 // Records cannot be folded past what cannot be read.
                 if self.pending.is_empty() {
-                    self.stats.store_errors += 1;
+                    shared.stats.store_errors += 1;
                 } else {
-                    self.handle_store_fault(fault);
+                    shared.handle_store_fault(fault);
                 }
             }
         }
     }
 
     /// Gives the store the rows of what was folded, and then lets the answers out.
-    fn hand_over(&mut self) {
+    fn hand_over(&mut self, shared: &mut Shared) {
         let Some((through, _)) = self.pending.replies.last().copied() else {
             return;
         };
         let rows = std::mem::take(&mut self.pending.effects.rows);
         self.pending.handed = Some(through);
-        self.apply(rows, through);
-        self.publish();
+        self.apply(shared, rows, through);
+        self.publish(shared);
     }
 
     /// Gives the store rows, which with those before them hold everything up to `through`.
-    pub(super) fn apply(&mut self, rows: Vec<Row>, through: Offset) {
+    pub(super) fn apply(&mut self, shared: &mut Shared, rows: Vec<Row>, through: Offset) {
         let bytes = rows.iter().map(row_bytes).sum();
+        shared.unapplied_bytes += bytes;
         self.pending.unapplied_bytes += bytes;
-        let apply = Intention::Apply { rows, through, bytes };
-        self.intentions.push_back(apply);
+        let ticket = ApplyTicket {
+            partition: self.id,
+            tenure: self.tenure,
+            through,
+            flushed: Some(Flushed {
+                through,
+                log_time: self.folds.log_time(),
+            }),
+            bytes,
+        };
+        shared.intentions.push_back(Intention::Apply { rows, ticket });
     }
 
     /// Cuts memory back to its bounds, but for what the store cannot answer yet, or an old answer might replace.
-    fn evict(&mut self) {
-        let readable = match self.asks.oldest() {
+    fn evict(&mut self, shared: &Shared) {
+        let readable = match shared.asks.oldest(self.id) {
             Some(oldest) => self.pending.applied.min(oldest),
             None => self.pending.applied,
         };
@@ -268,5 +291,7 @@ fn row_bytes(row: &Row) -> usize {
     size_of::<Row>() + body
 }
 
+/// Records that wait for their look-ups, over which the consumer brings no more.
+const PENDING_MAX: usize = 16 << 10;
 /// Records whose look-ups are under way at once.
 const LOOK_AHEAD: usize = 256;

@@ -2,52 +2,61 @@
 
 use wire_link::{Deliver, FromRouter, RequestId, SentRecord, StatusUpdateRecord};
 
-use super::Node;
+use super::Shared;
 use super::condition::UNAVAILABLE;
 use super::group::ReplyTo;
 use super::links::UpdateFate;
+use super::partition::Partition;
 use crate::admission::Refusal;
 use crate::effects::{NewMessage, SendOutcome, StatusUpdate};
 use crate::sessions::{Entry, LinkId};
 
-impl Node {
+impl Partition {
     /// Lets out what was folded in this step.
-    pub(super) fn publish(&mut self) {
+    pub(super) fn publish(&mut self, shared: &mut Shared) {
         let mut effects = std::mem::take(&mut self.pending.effects);
         let mut replies = std::mem::take(&mut self.pending.replies);
-        self.stats.sends += effects.messages.len() as u64;
+        shared.stats.sends += effects.messages.len() as u64;
         let mut outcomes = effects.outcomes.iter().peekable();
         for (offset, reply_to) in replies.drain(..) {
             let outcome = outcomes
                 .next_if(|(of, _)| *of == offset)
                 .map(|(_, outcome)| outcome);
-            self.reply(reply_to, outcome);
+            self.reply(shared, reply_to, outcome);
         }
         for message in effects.messages.drain(..) {
-            self.publish_message(message);
+            self.publish_message(shared, message);
         }
         for update in effects.updates.drain(..) {
-            self.publish_update(&update);
+            self.publish_update(shared, &update);
         }
         effects.clear();
         self.pending.effects = effects; // For its memory.
         self.pending.replies = replies;
     }
 
-    fn reply(&mut self, reply_to: ReplyTo, outcome: Option<&SendOutcome>) {
+    fn reply(&mut self, shared: &mut Shared, reply_to: ReplyTo, outcome: Option<&SendOutcome>) {
         match (reply_to, outcome) {
-            (ReplyTo::Send(link, request), Some(outcome)) => self.reply_outcome(link, request, outcome),
+            (ReplyTo::Send(link, request), Some(outcome)) => {
+                self.reply_outcome(shared, link, request, outcome)
+            }
             // Every new record has an outcome; should one have none, then not knowing is the truth.
-            (ReplyTo::Send(link, request), None) => self.reject(link, request, &UNAVAILABLE),
+            (ReplyTo::Send(link, request), None) => shared.reject(link, request, &UNAVAILABLE),
             (ReplyTo::Status(link, request, user), _) => {
-                self.links.push(link, &FromRouter::Done(request));
-                self.questions.finish(link, user);
+                shared.links.push(link, &FromRouter::Done(request));
+                shared.questions.finish(link, user);
             }
             (ReplyTo::Nobody, _) => {}
         }
     }
 
-    fn reply_outcome(&mut self, link: LinkId, request: RequestId, outcome: &SendOutcome) {
+    fn reply_outcome(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkId,
+        request: RequestId,
+        outcome: &SendOutcome,
+    ) {
         match *outcome {
             SendOutcome::Sent {
                 message_id,
@@ -56,7 +65,7 @@ impl Node {
                 timestamp,
                 duplicate,
             } => {
-                self.stats.duplicates += u64::from(duplicate);
+                shared.stats.duplicates += u64::from(duplicate);
                 let sent = SentRecord {
                     request,
                     message_id,
@@ -65,7 +74,7 @@ impl Node {
                     timestamp,
                     duplicate,
                 };
-                self.links.push(link, &FromRouter::Sent(sent));
+                shared.links.push(link, &FromRouter::Sent(sent));
             }
             SendOutcome::Rejected { code, reason } => {
                 let refusal = Refusal {
@@ -73,13 +82,13 @@ impl Node {
                     reason,
                     retry_after_ms: None,
                 };
-                self.reject(link, request, &refusal);
+                shared.reject(link, request, &refusal);
             }
         }
     }
 
     /// Gives a message to every session that is up to date: one record a link, naming all its connections.
-    fn publish_message(&mut self, message: NewMessage) {
+    fn publish_message(&mut self, shared: &mut Shared, message: NewMessage) {
         let mut deliveries = std::mem::take(&mut self.pages.deliveries);
         let NewMessage { message, entries } = message;
         for (user, position) in entries {
@@ -93,22 +102,23 @@ impl Node {
                 .map(|delivery| (delivery.connection, delivery.position))
                 .collect();
             let message = message.clone();
-            self.deliver(of_link[0].link, Deliver { message, to });
+            self.deliver(shared, of_link[0].link, Deliver { message, to });
         }
         deliveries.clear();
         self.pages.deliveries = deliveries; // For its memory.
     }
 
     /// Queues a delivery; a link that it fills gets no more.
-    pub(super) fn deliver(&mut self, link: LinkId, deliver: Deliver) {
-        self.stats.deliveries += deliver.to.len() as u64;
-        self.links.push(link, &FromRouter::Deliver(deliver));
-        if self.links.has_become_full(link) {
+    pub(super) fn deliver(&mut self, shared: &mut Shared, link: LinkId, deliver: Deliver) {
+        shared.stats.deliveries += deliver.to.len() as u64;
+        shared.links.push(link, &FromRouter::Deliver(deliver));
+        if shared.links.has_become_full(link) {
             self.sessions.handle_link_full(link);
+            shared.filled.push(link);
         }
     }
 
-    fn publish_update(&mut self, update: &StatusUpdate) {
+    fn publish_update(&mut self, shared: &mut Shared, update: &StatusUpdate) {
         let mut connections: Vec<_> = update
             .told
             .iter()
@@ -128,9 +138,9 @@ impl Node {
                 to: of_link.iter().map(|(_, connection)| *connection).collect(),
             };
             let told = of_link.len() as u64;
-            match self.links.push_update(of_link[0].0, record) {
-                UpdateFate::Sent => self.stats.status_updates += told,
-                UpdateFate::Lost => self.stats.status_updates_lost += told,
+            match shared.links.push_update(of_link[0].0, record) {
+                UpdateFate::Sent => shared.stats.status_updates += told,
+                UpdateFate::Lost => shared.stats.status_updates_lost += told,
                 UpdateFate::Held => {}
             }
         }

@@ -41,6 +41,16 @@ pub struct NodeStats {
     pub sweep_steps: u64,
     /// Records that are in the log and not surely in the store: what a start after a crash replays.
     pub store_lag: u64,
+    /// Records refused, or dropped, because another node owns their slot, or this one had not caught up with it.
+    pub not_owned: u64,
+    /// Groups that the log of a slot did not take.
+    pub append_failures: u64,
+    /// Batches of records that came without those before them.
+    pub gaps: u64,
+    /// Records of a log that differ from what was reported to be there.
+    pub mismatches: u64,
+    /// Partitions owned.
+    pub partitions: u64,
     /// Links open.
     pub links: u64,
     /// Sessions open.

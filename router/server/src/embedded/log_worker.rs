@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use router_core::node::{Appended, Group, LogFault};
+use router_core::node::{AppendId, Appended, Group, LogFault, Offsets};
 use router_storage::log::{self, AppendError, Log, LogStats};
 use wire_base::ids::Offset;
 
@@ -10,7 +10,12 @@ use wire_base::ids::Offset;
 #[derive(Debug)]
 pub enum LogJob {
     /// See [`router_core::node::Intention::Append`].
-    Append(Group),
+    Append {
+        /// Its name.
+        id: AppendId,
+        /// Its records.
+        group: Group,
+    },
     /// See [`router_core::node::Intention::ProbeLog`].
     Probe,
     /// See [`router_core::node::Intention::TrimLog`].
@@ -25,6 +30,8 @@ pub enum LogJob {
 pub enum LogDone {
     /// A group is in the log, or not.
     Appended {
+        /// Its name.
+        id: AppendId,
         /// Where it stands.
         outcome: Result<Appended, LogFault>,
         /// From its first byte to the end of its sync.
@@ -63,7 +70,7 @@ impl<L: Log> LogWorker<L> {
 
     pub(super) fn run(&mut self, job: LogJob) -> LogDone {
         match job {
-            LogJob::Append(group) => {
+            LogJob::Append { id, group } => {
                 let started = Instant::now();
                 self.frame.clear();
                 group.records().for_each(|record| self.frame.push_bytes(record));
@@ -72,11 +79,16 @@ impl<L: Log> LogWorker<L> {
                 let stats = self.log.stats();
                 let newest = self.log.sections().next_back().map(|section| section.first);
                 let outcome = judge(appended).map(|first| Appended {
-                    first,
+                    offsets: Offsets::From(first),
                     log_bytes: stats.bytes,
                     is_new_segment: newest == Some(first),
                 });
-                LogDone::Appended { outcome, took, stats }
+                LogDone::Appended {
+                    id,
+                    outcome,
+                    took,
+                    stats,
+                }
             }
             LogJob::Probe => {
                 let probed = self.log.probe();

@@ -147,7 +147,12 @@ impl<B: Disks> Router<B> {
     /// Tells the node what came of a job.
     fn report(&mut self, done: Done) {
         match done {
-            Done::Log(LogDone::Appended { outcome, took, stats }) => {
+            Done::Log(LogDone::Appended {
+                id,
+                outcome,
+                took,
+                stats,
+            }) => {
                 if outcome.is_ok() {
                     self.counters.commit.observe(took);
                 }
@@ -155,11 +160,11 @@ impl<B: Disks> Router<B> {
                 self.counters.records.set(stats.records);
                 self.counters.log_bytes.set(stats.bytes);
                 self.counters.fsyncs.set(stats.syncs);
-                self.node.handle_appended(outcome);
+                self.node.handle_appended(id, outcome);
             }
             Done::Log(LogDone::Probed(outcome)) => self.node.handle_log_probed(outcome),
             Done::Log(LogDone::Trimmed { below, is_done }) => self.node.handle_trimmed(below, is_done),
-            Done::Store(StoreDone::Applied { through, bytes }) => self.node.handle_applied(through, bytes),
+            Done::Store(StoreDone::Applied(ticket)) => self.node.handle_applied(ticket),
             Done::Store(StoreDone::ApplyFailed(fault)) => self.node.handle_apply_failed(fault),
             Done::Store(StoreDone::Retried(outcome)) => self.node.handle_store_retried(outcome),
             Done::Store(StoreDone::Answered(id, answer)) => self.node.handle_answer(id, answer),
@@ -172,11 +177,10 @@ impl<B: Disks> Router<B> {
     fn carry_out(&mut self) {
         while let Some(intention) = self.node.poll_intention() {
             match intention {
-                Intention::Append(group) => self.disks.submit_log(LogJob::Append(group)),
+                Intention::Append { id, group } => self.disks.submit_log(LogJob::Append { id, group }),
                 Intention::ProbeLog => self.disks.submit_log(LogJob::Probe),
-                Intention::Apply { rows, through, bytes } => {
-                    let rows = Rows { rows, through, bytes };
-                    self.disks.submit_store(StoreJob::Apply(rows));
+                Intention::Apply { rows, ticket } => {
+                    self.disks.submit_store(StoreJob::Apply(Rows { rows, ticket }));
                 }
                 Intention::RetryStore => self.disks.submit_store(StoreJob::Retry),
                 Intention::Ask(ask) => self.disks.submit_store(StoreJob::Ask(ask)),
@@ -185,6 +189,9 @@ impl<B: Disks> Router<B> {
                 Intention::TrimLog { below } => self.disks.submit_log(LogJob::Trim { below }),
                 Intention::CloseLink(link) => self.links.close(link),
                 Intention::Note(notice) => self.note(&notice),
+                Intention::Consume { .. } | Intention::GivenUp(_) => {
+                    unreachable!("nobody else writes to the one log, and nobody else owns it")
+                }
             }
         }
     }
@@ -204,6 +211,13 @@ impl<B: Disks> Router<B> {
                 "the wall clock jumped; it is believed once it has stood by that for a minute"
             ),
             Notice::ClockBelieved(now) => tracing::warn!(now_ms = now.0, "the wall clock is believed again"),
+            Notice::LogDiffers { partition, offset } => {
+                tracing::error!(
+                    ?partition,
+                    offset = offset.0,
+                    "the log holds another record than was appended"
+                );
+            }
             Notice::ConditionChanged(condition) => {
                 let readiness = readiness(*condition);
                 tracing::warn!(%readiness, "readiness changed");

@@ -14,6 +14,7 @@ use std::fmt;
 use router_core::fold::Folds;
 use router_core::node::{Node, NodeStart};
 use router_core::time::Now;
+use router_core::topology::PartitionId;
 use router_records::log::LogRecord;
 use router_storage::disk::Disk;
 use router_storage::log::{
@@ -122,7 +123,7 @@ impl<D: Disk, S: Store> Router<Inline<SegmentedLog<D>, S>> {
                 return Ok(first.0 - from.0);
             }
             let count = batch.len() as u64;
-            self.node.handle_consumed(first, batch);
+            self.node.handle_consumed(PartitionId::One, first, batch);
             first.0 += count;
             while !self.node.is_quiet() {
                 self.work(now);

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use router_core::node::{Answer, Ask, AskId, Prune, PruneStage, StoreFault};
+use router_core::node::{Answer, ApplyTicket, Ask, AskId, Prune, PruneStage, StoreFault};
 use router_records::row::Row;
 use router_storage::store::{Store, StoreError};
 use wire_base::ids::Offset;
@@ -34,22 +34,15 @@ pub enum StoreJob {
 pub struct Rows {
     /// In order.
     pub rows: Vec<Row>,
-    /// The last record that made some of them.
-    pub through: Offset,
-    /// About what they take.
-    pub bytes: usize,
+    /// Through which record, and what the node wants back.
+    pub ticket: ApplyTicket,
 }
 
 /// What came of a [`StoreJob`].
 #[derive(Debug)]
 pub enum StoreDone {
     /// Rows are written.
-    Applied {
-        /// The last record that made some of them.
-        through: Offset,
-        /// What they took.
-        bytes: usize,
-    },
+    Applied(ApplyTicket),
     /// Rows are not written, and wait.
     ApplyFailed(StoreFault),
     /// Whether everything that waited is written.
@@ -134,12 +127,12 @@ impl<S: Store> StoreWorker<S> {
 
     fn write_waiting(&mut self, done: &mut dyn FnMut(StoreDone)) -> Result<(), StoreFault> {
         while let Some(rows) = self.waiting.front() {
-            if let Err(error) = self.store.apply(&rows.rows, rows.through) {
+            if let Err(error) = self.store.apply(&rows.rows, rows.ticket.through) {
                 tracing::warn!(%error, "the store could not write rows; the log has their records");
                 return Err(self.judge(error));
             }
-            if let Some(Rows { through, bytes, .. }) = self.waiting.pop_front() {
-                done(StoreDone::Applied { through, bytes });
+            if let Some(Rows { ticket, .. }) = self.waiting.pop_front() {
+                done(StoreDone::Applied(ticket));
             }
         }
         Ok(())

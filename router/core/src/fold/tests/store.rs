@@ -12,18 +12,18 @@ use crate::fold::{Loaded, Lookup};
 use crate::membership::Conversation;
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct MapStore {
-    pub(super) messages: BTreeMap<(ConversationId, Seq), MessageRow>,
-    pub(super) index: BTreeMap<SendKey, DedupeRow>,
-    pub(super) conversations: BTreeMap<ConversationId, ConversationRow>,
-    pub(super) receipts: BTreeMap<(ConversationId, UserId), ReceiptRow>,
-    pub(super) user_conversations: BTreeMap<(UserId, ConversationId), UserConversationRow>,
-    pub(super) inbox: BTreeMap<(UserId, Position), InboxRow>,
-    pub(super) devices: BTreeMap<(UserId, DeviceId), DeviceRow>,
+pub(crate) struct MapStore {
+    pub(crate) messages: BTreeMap<(ConversationId, Seq), MessageRow>,
+    pub(crate) index: BTreeMap<SendKey, DedupeRow>,
+    pub(crate) conversations: BTreeMap<ConversationId, ConversationRow>,
+    pub(crate) receipts: BTreeMap<(ConversationId, UserId), ReceiptRow>,
+    pub(crate) user_conversations: BTreeMap<(UserId, ConversationId), UserConversationRow>,
+    pub(crate) inbox: BTreeMap<(UserId, Position), InboxRow>,
+    pub(crate) devices: BTreeMap<(UserId, DeviceId), DeviceRow>,
 }
 
 impl MapStore {
-    pub(super) fn apply(&mut self, rows: &[Row]) {
+    pub(crate) fn apply(&mut self, rows: &[Row]) {
         for row in rows {
             match row.clone() {
                 Row::Message(row) => {
@@ -66,7 +66,7 @@ impl MapStore {
         }
     }
 
-    pub(super) fn load(&self, lookup: Lookup) -> Loaded {
+    pub(crate) fn load(&self, lookup: Lookup) -> Loaded {
         match lookup {
             Lookup::Conversation(id) => {
                 Loaded::Conversation(id, self.conversations.get(&id).copied().map(Conversation::from))
@@ -95,14 +95,14 @@ impl MapStore {
         }
     }
 
-    pub(super) fn messages_of(&self, conversation: ConversationId) -> impl Iterator<Item = &MessageRow> {
+    pub(crate) fn messages_of(&self, conversation: ConversationId) -> impl Iterator<Item = &MessageRow> {
         self.messages
             .values()
             .filter(move |row| row.message.conversation == conversation)
     }
 }
 
-pub(super) fn kind(row: &Row) -> &'static str {
+pub(crate) fn kind(row: &Row) -> &'static str {
     match row {
         Row::Message(_) => "message",
         Row::Dedupe(_) => "index",

@@ -16,7 +16,8 @@ use wire_link::{
 
 use super::{Stage, Step, UNREADABLE};
 use crate::admission::Refusal;
-use crate::node::{Answer, Node, Question, Summary};
+use crate::node::partition::Partition;
+use crate::node::{Answer, Question, Shared, Summary};
 use crate::receipts::{unread, watermarks};
 
 /// A page in the making.
@@ -57,7 +58,7 @@ impl Scan {
     }
 }
 
-impl Node {
+impl Partition {
     pub(super) fn begin_conversations(&mut self, record: ConversationsRecord) -> Result<Step, Refusal> {
         let before = record.before.as_deref().map(Activity::from_text).transpose()?;
         let scan = Scan {
@@ -96,7 +97,12 @@ impl Node {
         Ok(Step::Ask(Stage::Summaries(scan), Question::Summaries(wanted)))
     }
 
-    pub(super) fn answer_conversations(&mut self, scan: &Scan, answer: Answer) -> Result<Step, Refusal> {
+    pub(super) fn answer_conversations(
+        &mut self,
+        shared: &mut Shared,
+        scan: &Scan,
+        answer: Answer,
+    ) -> Result<Step, Refusal> {
         let Answer::Summaries(summaries) = answer else {
             return Err(UNREADABLE);
         };
@@ -119,7 +125,7 @@ impl Node {
             }
             conversations.push(summary);
         }
-        self.stats.history_pages += 1;
+        shared.stats.history_pages += 1;
         Ok(Step::Answer(FromRouter::ConversationsPage(
             ConversationsPageRecord {
                 request: scan.record.request,

@@ -4,10 +4,11 @@ use wire_link::{FromRouter, HistoryPageRecord, HistoryRecord, PAGE_BODY_BYTES_MA
 
 use super::{NOT_A_MEMBER, Stage, Step, UNREADABLE};
 use crate::admission::Refusal;
-use crate::node::{Answer, Node, Question};
+use crate::node::partition::Partition;
+use crate::node::{Answer, Question, Shared};
 use crate::receipts::watermarks;
 
-impl Node {
+impl Partition {
     pub(super) fn begin_history(&mut self, record: HistoryRecord) -> Step {
         let question = Question::History {
             conversation: record.conversation,
@@ -18,7 +19,12 @@ impl Node {
         Step::Ask(Stage::History(record), question)
     }
 
-    pub(super) fn answer_history(&mut self, record: &HistoryRecord, answer: Answer) -> Result<Step, Refusal> {
+    pub(super) fn answer_history(
+        &mut self,
+        shared: &mut Shared,
+        record: &HistoryRecord,
+        answer: Answer,
+    ) -> Result<Step, Refusal> {
         let Answer::History {
             state,
             receipts,
@@ -51,7 +57,7 @@ impl Node {
             messages.push(message);
         }
         let (delivered, read) = watermarks(&receipts, membership.watched_by(user));
-        self.stats.history_pages += 1;
+        shared.stats.history_pages += 1;
         Ok(Step::Answer(FromRouter::HistoryPage(HistoryPageRecord {
             request,
             conversation,

@@ -8,15 +8,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, UserId};
+use wire_base::status::StatusOf;
 use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, RequestId, StatusRecord};
 
-use super::condition::{Condition, StoreFault};
+use super::condition::{Condition, NOT_OWNED, StoreFault};
 use super::intention::Purpose;
-use super::{Answer, Node, Question};
+use super::partition::Partition;
+use super::{Answer, Node, Question, Shared};
 use crate::admission::Refusal;
 use crate::fair_queue::FairQueue;
 use crate::membership::Conversation;
 use crate::sessions::LinkId;
+use crate::topology::PartitionId;
 use conversations::Scan;
 use status::StatusStage;
 
@@ -38,7 +41,9 @@ struct OfLink {
 
 #[derive(Debug)]
 struct Queued {
-    /// Every group before this one must be folded: it may hold what the same client sent before.
+    /// Who answers it.
+    partition: PartitionId,
+    /// Every group of it before this one must be folded: it may hold what the same client sent before.
     after_group: u64,
     asked: Asked,
 }
@@ -122,145 +127,186 @@ impl Questions {
         }
     }
 
-    fn push(&mut self, link: LinkId, after_group: u64, asked: Asked) {
-        let of = self.links.entry(link).or_default();
-        of.queued.push_back(Queued { after_group, asked });
+    fn push(&mut self, link: LinkId, queued: Queued) {
+        self.links.entry(link).or_default().queued.push_back(queued);
         self.turns.insert(link);
     }
 
-    /// Takes the first question of a link that waits for nothing, and marks its user busy.
-    fn pop(&mut self, link: LinkId, open_group: u64) -> Option<Asked> {
+    /// Takes the first question of a link that waits for nothing, and marks its user busy. `is_folded` says whether everything
+    /// that a question waits for is.
+    fn pop(&mut self, link: LinkId, is_folded: impl Fn(&Queued) -> bool) -> Option<Queued> {
         let OfLink { queued, busy } = self.links.get_mut(&link)?;
         let mut waiting = BTreeSet::new();
         let at = queued.iter().position(|queued| {
             let user = queued.asked.user();
-            let may = queued.after_group <= open_group && !busy.contains(&user) && !waiting.contains(&user);
+            let may = is_folded(queued) && !busy.contains(&user) && !waiting.contains(&user);
             waiting.insert(user);
             may
         })?;
-        let asked = queued.remove(at)?.asked;
-        busy.insert(asked.user());
-        Some(asked)
+        let queued = queued.remove(at)?;
+        busy.insert(queued.asked.user());
+        Some(queued)
     }
 }
 
 impl Node {
     pub(super) fn queue_status(&mut self, link: LinkId, record: StatusRecord) {
-        self.queue_question(link, Asked::Status(record));
+        let partition = match record.command.of {
+            StatusOf::Message(_) => self.shared.topology.of_user(record.user),
+            StatusOf::Seq(conversation, _) => self.shared.topology.of_conversation(conversation),
+        };
+        self.queue_question(link, partition, Asked::Status(record));
     }
 
     pub(super) fn queue_history(&mut self, link: LinkId, record: HistoryRecord) {
-        self.queue_question(link, Asked::History(record));
+        let partition = self.shared.topology.of_conversation(record.conversation);
+        self.queue_question(link, partition, Asked::History(record));
     }
 
     pub(super) fn queue_conversations(&mut self, link: LinkId, record: ConversationsRecord) {
-        self.queue_question(link, Asked::Conversations(record));
+        let partition = self.shared.topology.of_user(record.user);
+        self.queue_question(link, partition, Asked::Conversations(record));
     }
 
-    fn queue_question(&mut self, link: LinkId, asked: Asked) {
-        let after_group = self.next_group();
-        self.questions.push(link, after_group, asked);
+    fn queue_question(&mut self, link: LinkId, id: PartitionId, asked: Asked) {
+        let Some(partition) = self.partitions.get(&id).filter(|found| found.is_caught_up) else {
+            self.shared.stats.not_owned += 1;
+            return self.shared.fail(link, asked.request(), &NOT_OWNED);
+        };
+        let queued = Queued {
+            partition: id,
+            after_group: partition.next_group(),
+            asked,
+        };
+        self.shared.questions.push(link, queued);
     }
 
     /// Begins questions, links in turn, as many as may be under way; answers let others begin.
     pub(super) fn serve_questions(&mut self) {
         // While records wait for a store that fails, nobody is answered as if they were not there; nor does anybody wait.
-        let is_stuck = !self.pending.is_empty()
-            && matches!(
-                self.condition,
-                Condition::StoreFull { .. } | Condition::StoreStopped { .. } | Condition::StoreFailed
-            );
+        let is_failing = matches!(
+            self.shared.condition,
+            Condition::StoreFull { .. } | Condition::StoreStopped { .. } | Condition::StoreFailed
+        );
         let mut passed_over = 0;
-        while passed_over < self.questions.turns.len() && self.questions.under_way < self.config.pages_at_once
+        while passed_over < self.shared.questions.turns.len()
+            && self.shared.questions.under_way < self.shared.config.pages_at_once
         {
-            let Some(link) = self.questions.turns.pop() else {
+            let Some(link) = self.shared.questions.turns.pop() else {
                 break;
             };
-            let open_group = if is_stuck {
-                u64::MAX
-            } else {
-                self.oldest_open_group()
+            let partitions = &self.partitions;
+            let is_folded = |queued: &Queued| match partitions.get(&queued.partition) {
+                Some(partition) if is_failing && !partition.pending.is_empty() => true,
+                Some(partition) => queued.after_group <= partition.oldest_open_group(),
+                None => true,
             };
-            let asked = match self.links.may_owe(link) {
-                true => self.questions.pop(link, open_group),
+            let queued = match self.shared.links.may_owe(link) {
+                true => self.shared.questions.pop(link, is_folded),
                 false => None,
             };
-            match asked {
-                Some(asked) if is_stuck => {
-                    let (request, user) = (asked.request(), asked.user());
-                    self.fail(link, request, &UNREADABLE);
-                    self.questions.finish(link, user);
-                    passed_over = 0;
-                }
-                Some(asked) => {
-                    self.begin_question(link, asked);
+            match queued {
+                Some(queued) => {
+                    self.begin_question(link, queued, is_failing);
                     passed_over = 0;
                 }
                 None => passed_over += 1,
             }
-            if self
-                .questions
-                .links
-                .get(&link)
-                .is_some_and(|of| !of.queued.is_empty())
-            {
-                self.questions.turns.insert(link);
+            let questions = &mut self.shared.questions;
+            if questions.links.get(&link).is_some_and(|of| !of.queued.is_empty()) {
+                questions.turns.insert(link);
             }
         }
     }
 
-    fn begin_question(&mut self, link: LinkId, asked: Asked) {
+    fn begin_question(&mut self, link: LinkId, queued: Queued, is_failing: bool) {
+        let Queued { partition, asked, .. } = queued;
+        let (request, user) = (asked.request(), asked.user());
+        match self.partitions.get_mut(&partition) {
+            Some(partition) if is_failing && !partition.pending.is_empty() => {
+                self.shared.fail_question(link, request, user, &UNREADABLE);
+            }
+            Some(partition) => partition.begin_question(&mut self.shared, link, asked),
+            None => self.shared.fail_question(link, request, user, &NOT_OWNED),
+        }
+    }
+}
+
+impl Shared {
+    /// Answers a question whose partition was released while it was under way.
+    pub(super) fn drop_question(&mut self, link: LinkId, stage: &Stage) {
+        self.questions.under_way -= 1;
+        let (request, user) = stage.of();
+        self.fail_question(link, request, user, &NOT_OWNED);
+    }
+}
+
+impl Partition {
+    fn begin_question(&mut self, shared: &mut Shared, link: LinkId, asked: Asked) {
         let (request, user) = (asked.request(), asked.user());
         let step = match asked {
-            Asked::Status(record) => self.begin_status(link, record),
+            Asked::Status(record) => self.begin_status(shared, link, record),
             Asked::History(record) => Ok(self.begin_history(record)),
             Asked::Conversations(record) => self.begin_conversations(record),
         };
-        self.take_step(link, request, user, step);
+        self.take_step(shared, link, request, user, step);
     }
 
     /// Takes what the store answered to a question of a client.
     pub(super) fn handle_question_answered(
         &mut self,
+        shared: &mut Shared,
         link: LinkId,
         stage: Stage,
         answer: Result<Answer, StoreFault>,
     ) {
-        self.questions.under_way -= 1;
+        shared.questions.under_way -= 1;
         let (request, user) = stage.of();
         let step = match answer {
-            Ok(answer) => self.continue_question(link, stage, answer),
+            Ok(answer) => self.continue_question(shared, link, stage, answer),
             Err(_) => {
-                self.stats.store_errors += 1;
+                shared.stats.store_errors += 1;
                 Err(UNREADABLE)
             }
         };
-        self.take_step(link, request, user, step);
+        self.take_step(shared, link, request, user, step);
     }
 
-    fn continue_question(&mut self, link: LinkId, stage: Stage, answer: Answer) -> Result<Step, Refusal> {
+    fn continue_question(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkId,
+        stage: Stage,
+        answer: Answer,
+    ) -> Result<Step, Refusal> {
         match stage {
-            Stage::Status(record, stage) => self.continue_status(link, record, stage, answer),
-            Stage::History(record) => self.answer_history(&record, answer),
+            Stage::Status(record, stage) => self.continue_status(shared, link, record, stage, answer),
+            Stage::History(record) => self.answer_history(shared, &record, answer),
             Stage::Scan(scan) => self.continue_scan(scan, answer),
-            Stage::Summaries(scan) => self.answer_conversations(&scan, answer),
+            Stage::Summaries(scan) => self.answer_conversations(shared, &scan, answer),
         }
     }
 
-    fn take_step(&mut self, link: LinkId, request: RequestId, user: UserId, step: Result<Step, Refusal>) {
+    fn take_step(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkId,
+        request: RequestId,
+        user: UserId,
+        step: Result<Step, Refusal>,
+    ) {
         match step {
             Ok(Step::Ask(stage, question)) => {
-                self.questions.under_way += 1;
-                self.ask(Purpose::Question(link, stage), question);
+                shared.questions.under_way += 1;
+                self.ask(shared, Purpose::Question(link, stage), question);
             }
             Ok(Step::Answer(record)) => {
-                self.links.push(link, &record);
-                self.questions.finish(link, user);
+                shared.links.push(link, &record);
+                shared.questions.finish(link, user);
             }
             Ok(Step::Logged) => {}
             Err(refusal) => {
-                self.fail(link, request, &refusal);
-                self.questions.finish(link, user);
+                shared.fail_question(link, request, user, &refusal);
             }
         }
     }

@@ -11,7 +11,8 @@ use crate::fold::{Loaded, Lookup};
 use crate::membership::Conversation;
 use crate::node::condition::UNAVAILABLE;
 use crate::node::group::ReplyTo;
-use crate::node::{Answer, NamedMessage, Node, Question};
+use crate::node::partition::Partition;
+use crate::node::{Answer, NamedMessage, Question, Shared};
 use crate::sessions::LinkId;
 
 /// What is looked for.
@@ -32,9 +33,14 @@ pub(in crate::node) enum StatusStage {
     },
 }
 
-impl Node {
-    pub(super) fn begin_status(&mut self, link: LinkId, record: StatusRecord) -> Result<Step, Refusal> {
-        if !self.condition.takes_records() {
+impl Partition {
+    pub(super) fn begin_status(
+        &mut self,
+        shared: &mut Shared,
+        link: LinkId,
+        record: StatusRecord,
+    ) -> Result<Step, Refusal> {
+        if !self.takes_records(shared) {
             return Err(UNAVAILABLE);
         }
         match record.command.of {
@@ -61,13 +67,14 @@ impl Node {
 
     pub(super) fn continue_status(
         &mut self,
+        shared: &mut Shared,
         link: LinkId,
         record: StatusRecord,
         stage: StatusStage,
         answer: Answer,
     ) -> Result<Step, Refusal> {
         match (stage, answer) {
-            (StatusStage::Named, Answer::Named(named)) => self.log_named(link, &record, named),
+            (StatusStage::Named, Answer::Named(named)) => self.log_named(shared, link, &record, named),
             (StatusStage::State(conversation, seq), Answer::Loaded(Loaded::Conversation(_, read))) => {
                 let state = self.state_of(conversation, read);
                 self.find_place(link, record, state, conversation, seq)
@@ -86,7 +93,14 @@ impl Node {
                     .map(|row| &row.message)
                     .find(|message| message.sender != record.user || is_with_oneself);
                 if let Some(message) = found {
-                    return self.log_status(link, &record, conversation, message.seq, message.message_id);
+                    return self.log_status(
+                        shared,
+                        link,
+                        &record,
+                        conversation,
+                        message.seq,
+                        message.message_id,
+                    );
                 }
                 let before = match rows.last().map(|row| row.message.seq) {
                     Some(Seq(1)) => return Err(NOT_RECEIVED),
@@ -108,6 +122,7 @@ impl Node {
 
     fn log_named(
         &mut self,
+        shared: &mut Shared,
         link: LinkId,
         record: &StatusRecord,
         named: Vec<NamedMessage>,
@@ -117,7 +132,14 @@ impl Node {
             .filter_map(|named| Some((named.index, self.state_of(named.index.conversation, named.state)?)))
             .collect();
         let index = received(&candidates, record.user)?;
-        self.log_status(link, record, index.conversation, index.seq, index.message_id)
+        self.log_status(
+            shared,
+            link,
+            record,
+            index.conversation,
+            index.seq,
+            index.message_id,
+        )
     }
 
     fn find_place(
@@ -142,13 +164,14 @@ impl Node {
     /// Puts a status into the next group; `Done` follows when it is folded.
     fn log_status(
         &mut self,
+        shared: &mut Shared,
         link: LinkId,
         record: &StatusRecord,
         conversation: ConversationId,
         seq: Seq,
         message_id: MessageId,
     ) -> Result<Step, Refusal> {
-        if !self.condition.takes_records() {
+        if !self.takes_records(shared) {
             return Err(UNAVAILABLE);
         }
         let input = StatusInput {
@@ -159,7 +182,7 @@ impl Node {
             seq,
             message_id,
         };
-        let time = self.stamp();
+        let time = self.stamp(shared);
         let logged = LogRecord {
             time,
             input: Input::Status(input),

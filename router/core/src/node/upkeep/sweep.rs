@@ -4,6 +4,7 @@ use wire_base::ids::{ConversationId, MessageId, Offset, Seq, UserId};
 
 use crate::node::{Intention, Node, StoreFault};
 use crate::retention;
+use crate::topology::PartitionId;
 
 /// One step of deleting everything that records below an offset have made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,37 +43,38 @@ impl Node {
             Err(StoreFault::NoSpace) => (Some(step), SWEEP_CHECK_MS),
             // Nothing was changed: what cannot be read is not deleted, and keeps nobody from sending.
             Err(StoreFault::Damaged) => {
-                self.stats.store_errors += 1;
+                self.shared.stats.store_errors += 1;
                 (None, SWEEP_CHECK_MS)
             }
             Err(fault @ (StoreFault::Stopped { .. } | StoreFault::Failed)) => {
-                self.handle_store_fault(fault);
+                self.shared.handle_store_fault(fault);
                 (None, SWEEP_CHECK_MS)
             }
         };
         self.upkeep.sweep = sweep;
-        self.upkeep.sweep_due_ms = self.now.mono_ms + pause_ms;
+        self.upkeep.sweep_due_ms = self.shared.now.mono_ms + pause_ms;
     }
 
     /// Deletes a slice of what is past retention, or looks whether there is any.
     pub(super) fn sweep_when_due(&mut self) {
-        if self.upkeep.is_sweeping || self.upkeep.sweep_due_ms > self.now.mono_ms {
+        if self.upkeep.is_sweeping || self.upkeep.sweep_due_ms > self.shared.now.mono_ms {
             return;
         }
-        self.upkeep.sweep_due_ms = self.now.mono_ms + SWEEP_CHECK_MS;
-        if !self.condition.takes_records() {
+        self.upkeep.sweep_due_ms = self.shared.now.mono_ms + SWEEP_CHECK_MS;
+        if !self.shared.condition.takes_records() {
             return;
         }
         if let Some(step) = self.upkeep.sweep.or_else(|| self.begin_sweep()) {
-            self.stats.sweep_steps += 1;
+            self.shared.stats.sweep_steps += 1;
             self.upkeep.sweep = Some(step);
             self.upkeep.is_sweeping = true;
-            self.intentions.push_back(Intention::Prune(step));
+            self.shared.intentions.push_back(Intention::Prune(step));
         }
     }
 
     fn begin_sweep(&mut self) -> Option<Prune> {
-        let now = self.folds.stamp(self.now.unix);
+        let partition = self.partitions.get_mut(&PartitionId::One)?;
+        let now = partition.folds.stamp(self.shared.now.unix);
         let checkpoints = self.upkeep.checkpoints.make_contiguous();
         let expired = retention::expired(checkpoints, now, self.upkeep.config.retention_ms)?;
         let below = expired.offset;
@@ -83,7 +85,7 @@ impl Node {
         // is told rather than led past what is gone.
         let forgotten = retention::forgotten(checkpoints, below).unwrap_or(now);
         self.upkeep.forgotten = self.upkeep.forgotten.max(forgotten);
-        self.prune_floor = self.prune_floor.max(below);
+        partition.prune_floor = partition.prune_floor.max(below);
         Some(Prune {
             below,
             stage: PruneStage::Inboxes(None),

@@ -4,8 +4,9 @@
 
 use wire_base::ids::{Offset, UnixMs};
 
-use crate::node::{Intention, Node};
+use crate::node::{AppendId, Appended, Intention, Node, Offsets};
 use crate::time::Now;
+use crate::topology::PartitionId;
 
 /// How old a segment is, by two clocks.
 #[derive(Clone, Copy, Debug)]
@@ -44,26 +45,29 @@ impl Node {
         }
     }
 
-    /// Takes note of what the log holds: its bytes since the start, and whether a segment was begun with the record at
-    /// `first`, of this time.
-    pub(in crate::node) fn note_log(&mut self, bytes: u64, begun: Option<(Offset, UnixMs)>) {
-        self.upkeep.log_bytes = bytes;
-        if let Some((first, time)) = begun {
-            self.upkeep
-                .segments
-                .push_back(SegmentAge::new(first, time, self.now));
+    /// Takes note of what the one log holds after a group: its bytes since the start, and whether a segment was begun with it.
+    pub(in crate::node) fn note_log(&mut self, id: AppendId, appended: &Appended) {
+        let Some(partition) = self.partitions.get(&PartitionId::One) else {
+            return;
+        };
+        self.upkeep.log_bytes = appended.log_bytes;
+        if let (true, Offsets::From(first)) = (appended.is_new_segment, &appended.offsets)
+            && let Some(time) = partition.appending_time(id)
+        {
+            let begun = SegmentAge::new(*first, time, self.shared.now);
+            self.upkeep.segments.push_back(begun);
         }
     }
 
     pub(super) fn trim_when_due(&mut self) {
-        if self.upkeep.trim_due_ms <= self.now.mono_ms {
+        if self.upkeep.trim_due_ms <= self.shared.now.mono_ms {
             self.trim_log();
         }
     }
 
     /// Deletes what is past the retention of the log.
     pub(super) fn trim_log(&mut self) {
-        self.upkeep.trim_due_ms = self.now.mono_ms + TRIM_CHECK_MS;
+        self.upkeep.trim_due_ms = self.shared.now.mono_ms + TRIM_CHECK_MS;
         self.trim_log_to(self.upkeep.config.log_retention_ms);
     }
 
@@ -77,7 +81,7 @@ impl Node {
 
     /// Deletes segments that the store surely has and that are older than so long.
     fn trim_log_to(&mut self, kept_ms: u64) {
-        let (now, unpersisted) = (self.now, self.upkeep.unpersisted());
+        let (now, unpersisted) = (self.shared.now, self.upkeep.unpersisted());
         // What a segment holds is no younger than the first record of the next one.
         let may_end_at = |next: &&SegmentAge| next.is_older_than(kept_ms, now) && next.first <= unpersisted;
         let below = self.upkeep.segments.iter().skip(1).take_while(may_end_at).last();
@@ -85,7 +89,7 @@ impl Node {
             && !self.upkeep.is_trimming
         {
             self.upkeep.is_trimming = true;
-            self.intentions.push_back(Intention::TrimLog { below });
+            self.shared.intentions.push_back(Intention::TrimLog { below });
         }
     }
 }

@@ -1,0 +1,35 @@
+//! The end of a partition at this node: whoever waits is answered, and its share of the budgets goes back.
+
+use super::Shared;
+use super::condition::NOT_OWNED;
+use super::group::ReplyTo;
+use super::intention::Purpose;
+use super::partition::Partition;
+
+impl Partition {
+    /// Answers everybody who waits for something of it. What the log has of that is for the next owner.
+    pub(super) fn release(mut self, shared: &mut Shared) {
+        self.refuse_waiting(shared, &NOT_OWNED);
+        for reply_to in self.take_replies() {
+            shared.reply_unavailable(reply_to);
+        }
+        for purpose in shared.asks.take_all_of(self.id) {
+            match purpose {
+                Purpose::Lookup(_) => {}
+                Purpose::Page(_) => shared.pages_under_way -= 1,
+                Purpose::Question(link, stage) => shared.drop_question(link, &stage),
+            }
+        }
+        shared.unapplied_bytes -= self.pending.unapplied_bytes();
+    }
+
+    fn take_replies(&mut self) -> Vec<ReplyTo> {
+        let mut replies = self.pending.take_replies();
+        replies.extend(self.intake.take_replies());
+        let appending = self.appending.take().map(|appending| appending.entries);
+        let gathered = self.group.take_entries();
+        let entries = appending.into_iter().flatten().chain(gathered);
+        replies.extend(entries.map(|(_, reply_to)| reply_to));
+        replies
+    }
+}

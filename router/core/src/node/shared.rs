@@ -1,0 +1,95 @@
+//! What all partitions of a node use: links, clocks, budgets, and the way out.
+
+use std::collections::VecDeque;
+
+use wire_base::ids::UserId;
+use wire_link::{FailedRecord, FromRouter, RejectedRecord, RequestId};
+
+use super::NodeConfig;
+use super::condition::{Condition, UNAVAILABLE};
+use super::group::ReplyTo;
+use super::intention::{Asks, Intention, Notice};
+use super::links::Links;
+use super::questions::Questions;
+use super::stats::NodeStats;
+use crate::admission::Refusal;
+use crate::clock::Clock;
+use crate::sessions::LinkId;
+use crate::time::Now;
+use crate::topology::{PartitionId, Topology};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: NodeConfig,
+    pub(super) topology: Topology,
+    pub(super) links: Links,
+    pub(super) questions: Questions,
+    pub(super) condition: Condition,
+    /// A disk was asked whether it works again, and has not answered.
+    pub(super) is_retrying: bool,
+    pub(super) clock: Clock,
+    pub(super) asks: Asks,
+    pub(super) intentions: VecDeque<Intention>,
+    /// Bytes of rows that the store has not taken yet, of all partitions.
+    pub(super) unapplied_bytes: usize,
+    /// Pages of inboxes that are being read, of all partitions.
+    pub(super) pages_under_way: usize,
+    /// Groups given to logs so far.
+    pub(super) appends: u64,
+    /// Links that a partition has just filled: the sessions of the others must stop too.
+    pub(super) filled: Vec<LinkId>,
+    /// Partitions that cannot go on, to be released.
+    pub(super) given_up: Vec<PartitionId>,
+    pub(super) now: Now,
+    pub(super) stats: NodeStats,
+}
+
+impl Shared {
+    pub(super) fn notice(&mut self, notice: Notice) {
+        self.intentions.push_back(Intention::Note(notice));
+    }
+
+    /// Refuses a send.
+    pub(super) fn reject(&mut self, link: LinkId, request: RequestId, refusal: &Refusal) {
+        self.stats.count_rejected(refusal.code);
+        let record = RejectedRecord {
+            request,
+            code: refusal.code,
+            reason: refusal.reason.to_owned(),
+            retry_after_ms: refusal.retry_after_ms,
+        };
+        self.links.push(link, &FromRouter::Rejected(record));
+    }
+
+    /// Refuses a question or a status.
+    pub(super) fn fail(&mut self, link: LinkId, request: RequestId, refusal: &Refusal) {
+        let record = FailedRecord {
+            request,
+            code: refusal.code,
+            reason: refusal.reason.to_owned(),
+        };
+        self.links.push(link, &FromRouter::Failed(record));
+    }
+
+    /// Refuses a question that was begun, so that the user's next one has its turn.
+    pub(super) fn fail_question(
+        &mut self,
+        link: LinkId,
+        request: RequestId,
+        user: UserId,
+        refusal: &Refusal,
+    ) {
+        self.fail(link, request, refusal);
+        self.questions.finish(link, user);
+    }
+
+    /// Answers who waits for a record of which nobody will hear.
+    pub(super) fn reply_unavailable(&mut self, reply_to: ReplyTo) {
+        match reply_to {
+            ReplyTo::Send(link, request) => self.reject(link, request, &UNAVAILABLE),
+            ReplyTo::Status(link, request, user) => self.fail_question(link, request, user, &UNAVAILABLE),
+            ReplyTo::Nobody => {}
+        }
+    }
+}

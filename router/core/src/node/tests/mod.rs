@@ -1,0 +1,5 @@
+//! A node whose slots are taken and released, among others.
+
+mod logs;
+mod slots;
+mod world;

@@ -1,0 +1,456 @@
+//! Nodes over logs and a store that outlive them, driven by hand: what is held back waits until a test lets it go.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use router_records::log::{Input, LogRecord};
+use wire_base::ids::{ConnectionHandle, ConversationId, MessageId, Offset, SessionNumber, UnixMs};
+use wire_link::codec::{BatchWriter, decode_from_router};
+use wire_link::{
+    Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen, ToRouter,
+};
+
+use crate::admission::SendRateConfig;
+use crate::fold::FoldsConfig;
+use crate::fold::tests::store::MapStore;
+use crate::membership::Conversation;
+use crate::node::{
+    Answer, Appended, Ask, Flushed, Group, InboxPage, Intention, LogFault, NamedMessage, Node, NodeConfig,
+    Offsets, PartitionStart, Question, UpkeepConfig,
+};
+use crate::sessions::{LinkId, SessionsConfig};
+use crate::testing::{self, GENERATION, device, message_id_at, user};
+use crate::time::Now;
+use crate::topology::{PartitionId, Topology};
+
+pub(super) const TOPOLOGY: Topology = Topology::PartitionPerSlot {
+    conversation_slots: 8,
+    user_slots: 8,
+};
+pub(super) const GATEWAY: LinkId = LinkId { slot: 0, generation: 0 };
+const START_MS: u64 = 1_800_000_000_000;
+
+pub(super) struct World {
+    pub(super) logs: BTreeMap<PartitionId, Vec<LogRecord>>,
+    pub(super) store: MapStore,
+    pub(super) flushed: BTreeMap<PartitionId, Flushed>,
+    pub(super) nodes: Vec<OfNode>,
+    /// What is not carried out but kept in `held`, by node.
+    pub(super) holds: fn(&Intention) -> bool,
+    pub(super) held: VecDeque<(usize, Intention)>,
+    now: Now,
+}
+
+pub(super) struct OfNode {
+    pub(super) node: Node,
+    /// What the gateway got.
+    pub(super) got: Vec<FromRouter>,
+    /// Where each consumer is, and whether it has said where its log ended.
+    consumers: BTreeMap<PartitionId, (Offset, bool)>,
+    /// Its consumers stand still.
+    pub(super) is_deaf: bool,
+    pub(super) given_up: Vec<PartitionId>,
+}
+
+impl World {
+    pub(super) fn of_nodes(count: usize) -> Self {
+        let now = Now {
+            mono_ms: 1_000,
+            unix: UnixMs(START_MS),
+        };
+        let mut world = Self {
+            logs: BTreeMap::new(),
+            store: MapStore::default(),
+            flushed: BTreeMap::new(),
+            nodes: (0..count).map(|seed| OfNode::new(seed as u64, now)).collect(),
+            holds: |_| false,
+            held: VecDeque::new(),
+            now,
+        };
+        world.run();
+        world
+    }
+
+    /// Has a node take a slot, from what the store says of it.
+    pub(super) fn take(&mut self, node: usize, id: PartitionId) {
+        let flushed = self.flushed.get(&id);
+        let start = PartitionStart {
+            generation: GENERATION,
+            prune_floor: Offset(0),
+            flushed: flushed.map(|flushed| flushed.through),
+            observe_from: Offset(0),
+            log_time: UnixMs(0),
+        };
+        self.nodes[node].node.handle_slot_taken(id, start);
+    }
+
+    pub(super) fn take_all(&mut self, node: usize, ids: impl IntoIterator<Item = PartitionId>) {
+        ids.into_iter().for_each(|id| self.take(node, id));
+        self.run();
+    }
+
+    pub(super) fn release(&mut self, node: usize, id: PartitionId) {
+        self.nodes[node].node.handle_slot_released(id);
+        self.nodes[node].consumers.remove(&id);
+    }
+
+    pub(super) fn pass(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.unix.0 += ms;
+        self.run();
+    }
+
+    /// Says something over the gateway's link of a node, and runs.
+    pub(super) fn say(&mut self, node: usize, record: &ToRouter) {
+        self.nodes[node].say(std::slice::from_ref(record));
+        self.run();
+    }
+
+    /// Sends the message of that number from user to user.
+    pub(super) fn send(&mut self, node: usize, from: u64, to: u64, number: u64) {
+        self.say(node, &send(from, to, number));
+    }
+
+    pub(super) fn hello(&mut self, node: usize, of: u64) {
+        self.say(node, &hello(of));
+    }
+
+    /// Carries out everything there is to do until nothing is left but what is held.
+    pub(super) fn run(&mut self) {
+        for _ in 0..100 {
+            let mut has_done = false;
+            for at in 0..self.nodes.len() {
+                has_done |= self.step(at);
+            }
+            if !has_done {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    fn step(&mut self, at: usize) -> bool {
+        let mut has_done = self.consume(at);
+        let now = self.now;
+        let of = &mut self.nodes[at];
+        of.node.handle_now(now);
+        has_done |= of.node.advance();
+        while let Some(intention) = self.nodes[at].node.poll_intention() {
+            has_done = true;
+            if (self.holds)(&intention) {
+                self.held.push_back((at, intention));
+            } else {
+                self.carry_out(at, intention);
+            }
+        }
+        self.nodes[at].receive();
+        has_done
+    }
+
+    fn consume(&mut self, at: usize) -> bool {
+        let of = &mut self.nodes[at];
+        let mut has_done = false;
+        if of.is_deaf {
+            return false;
+        }
+        for (id, (next, has_ended)) in &mut of.consumers {
+            let log = self.logs.entry(*id).or_default();
+            let records = log[next.0 as usize..].to_vec();
+            if !records.is_empty() && of.node.wants_records(*id) {
+                let first = std::mem::replace(next, Offset(log.len() as u64));
+                of.node.handle_consumed(*id, first, records);
+                has_done = true;
+            }
+            if !std::mem::replace(has_ended, true) {
+                of.node.handle_caught_up(*id, Offset(log.len() as u64));
+                has_done = true;
+            }
+        }
+        has_done
+    }
+
+    /// Carries out an intention, successfully.
+    pub(super) fn carry_out(&mut self, at: usize, intention: Intention) {
+        match intention {
+            Intention::Append { id, group } => {
+                let offsets = self.append(id.to(), &group);
+                let appended = appended(Offsets::From(offsets));
+                self.nodes[at].node.handle_appended(id, Ok(appended));
+            }
+            Intention::Apply { rows, ticket } => {
+                self.store.apply(&rows);
+                if let Some(flushed) = ticket.flushed {
+                    self.flushed.insert(ticket.partition, flushed);
+                }
+                self.nodes[at].node.handle_applied(ticket);
+            }
+            Intention::Ask(Ask { id, question, .. }) => {
+                let answer = self.answer(&question);
+                self.nodes[at].node.handle_answer(id, Ok(answer));
+            }
+            Intention::Consume { partition, from } => {
+                let of = &mut self.nodes[at];
+                let has_ended = of.consumers.get(&partition).is_some_and(|(_, ended)| *ended);
+                of.consumers.insert(partition, (from, has_ended));
+            }
+            Intention::GivenUp(id) => {
+                self.nodes[at].consumers.remove(&id);
+                self.nodes[at].given_up.push(id);
+            }
+            Intention::Note(_) => {}
+            Intention::CloseLink(_)
+            | Intention::ProbeLog
+            | Intention::RetryStore
+            | Intention::Persist
+            | Intention::Prune(_)
+            | Intention::TrimLog { .. } => panic!("nobody asked for {intention:?}"),
+        }
+    }
+
+    /// Carries out what is held, and what comes of it.
+    pub(super) fn let_go(&mut self) {
+        self.holds = |_| false;
+        while let Some((at, intention)) = self.held.pop_front() {
+            self.carry_out(at, intention);
+        }
+        self.run();
+    }
+
+    /// Answers a held append with a failure that leaves open what became of it; nothing is in the log.
+    pub(super) fn fail_held_appends(&mut self) {
+        for (at, intention) in std::mem::take(&mut self.held) {
+            match intention {
+                Intention::Append { id, .. } => {
+                    self.nodes[at].node.handle_appended(id, Err(LogFault::Failed));
+                }
+                other => self.held.push_back((at, other)),
+            }
+        }
+        self.run();
+    }
+
+    /// Puts a group at the end of a log and returns where it begins.
+    pub(super) fn append(&mut self, to: PartitionId, group: &Group) -> Offset {
+        let log = self.logs.entry(to).or_default();
+        let first = Offset(log.len() as u64);
+        log.extend(records_of(group));
+        first
+    }
+
+    /// Puts a record of somebody else at the end of a log.
+    pub(super) fn append_foreign(&mut self, to: PartitionId, input: Input) {
+        let time = self.now.unix;
+        self.logs.entry(to).or_default().push(LogRecord { time, input });
+    }
+
+    fn answer(&self, question: &Question) -> Answer {
+        match question {
+            Question::Lookup(lookup) => Answer::Loaded(self.store.load(*lookup)),
+            Question::Inbox {
+                user, after, limit, ..
+            } => {
+                let rows = self.store.inbox.values();
+                let rows = rows.filter(|row| row.user == *user && row.position > *after);
+                let mut page = InboxPage::default();
+                for row in rows.take(*limit) {
+                    page.through = Some(row.position);
+                    let message = &self.store.messages[&(row.conversation, row.seq)].message;
+                    page.entries.push((row.position, message.clone()));
+                }
+                Answer::Inbox(page)
+            }
+            Question::Messages {
+                conversation,
+                before,
+                limit,
+                ..
+            } => {
+                let rows = self.store.messages_of(*conversation);
+                let rows = rows.filter(|row| before.is_none_or(|before| row.message.seq < before));
+                let mut rows: Vec<_> = rows.cloned().collect();
+                rows.reverse();
+                rows.truncate(*limit);
+                Answer::Messages(rows)
+            }
+            Question::Named { message_id, .. } => {
+                let found = self.store.index.values();
+                let named = found.filter(|row| row.message_id == *message_id);
+                let with_state = |row: &router_records::row::DedupeRow| NamedMessage {
+                    index: *row,
+                    state: self
+                        .store
+                        .conversations
+                        .get(&row.conversation)
+                        .copied()
+                        .map(Conversation::from),
+                };
+                Answer::Named(named.map(with_state).collect())
+            }
+            other => panic!("no test asks {other:?}"),
+        }
+    }
+
+    /// Returns what a node's gateway got since the last call.
+    pub(super) fn got(&mut self, node: usize) -> Vec<FromRouter> {
+        std::mem::take(&mut self.nodes[node].got)
+    }
+
+    /// Returns the seqs of the sends that a node's gateway was told of since the last call, by number of the message.
+    pub(super) fn sent(&mut self, node: usize) -> Vec<(u64, u64)> {
+        let got = self.got(node).into_iter();
+        got.filter_map(|record| match record {
+            FromRouter::Sent(sent) => Some((sent.request.0, sent.seq.0)),
+            _ => None,
+        })
+        .collect()
+    }
+}
+
+impl OfNode {
+    fn new(seed: u64, now: Now) -> Self {
+        let mut node = Node::of_slots(config(), FoldsConfig::default(), TOPOLOGY, seed, now);
+        node.handle_link_up(GATEWAY);
+        let mut of = Self {
+            node,
+            got: Vec::new(),
+            consumers: BTreeMap::new(),
+            is_deaf: false,
+            given_up: Vec::new(),
+        };
+        of.say(&[ToRouter::Hello(LinkHello {
+            version: LINK_VERSION,
+            kind: LinkKind::Gateway,
+            node: "test".into(),
+            epoch: 1,
+            worker: 0,
+        })]);
+        of
+    }
+
+    /// Says something without waiting for what comes of it.
+    pub(super) fn say(&mut self, records: &[ToRouter]) {
+        let mut batch = BatchWriter::new();
+        records.iter().for_each(|record| batch.push_to_router(record));
+        while !self.node.wants_batch(GATEWAY) {
+            self.node.advance();
+        }
+        self.node.handle_batch(GATEWAY, batch.take());
+    }
+
+    fn receive(&mut self) {
+        while let Some(batch) = self.node.poll_batch(GATEWAY) {
+            let records =
+                decode_from_router(batch).map(|record| record.expect("a node writes what can be read"));
+            self.got.extend(records);
+        }
+    }
+}
+
+pub(super) fn send(from: u64, to: u64, number: u64) -> ToRouter {
+    ToRouter::Send(SendRecord {
+        request: RequestId(number),
+        message_id: Some(id(number)),
+        draft: testing::send(from, to, id(number), &number.to_string()).draft,
+    })
+}
+
+pub(super) fn id(number: u64) -> MessageId {
+    message_id_at(START_MS, number)
+}
+
+pub(super) fn hello(of: u64) -> ToRouter {
+    ToRouter::SessionOpen(SessionOpen {
+        connection: connection(of),
+        user: user(of),
+        device: device(1),
+        session: None,
+        cursor: None,
+        forwarded: None,
+        window: 100,
+    })
+}
+
+pub(super) fn connection(of: u64) -> ConnectionHandle {
+    ConnectionHandle {
+        slot: of as u32,
+        generation: 1,
+    }
+}
+
+pub(super) fn direct(a: u64, b: u64) -> ConversationId {
+    ConversationId::direct(user(a), user(b))
+}
+
+pub(super) fn of_direct(a: u64, b: u64) -> PartitionId {
+    TOPOLOGY.of_conversation(direct(a, b))
+}
+
+pub(super) fn of_user(n: u64) -> PartitionId {
+    TOPOLOGY.of_user(user(n))
+}
+
+/// Returns every partition that messages between two users concern.
+pub(super) fn all_of(a: u64, b: u64) -> Vec<PartitionId> {
+    let mut ids = vec![of_direct(a, b), of_user(a), of_user(b)];
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// Returns the session of an answer to hello.
+pub(super) fn session_of(got: &[FromRouter]) -> Option<SessionNumber> {
+    got.iter().find_map(|record| match record {
+        FromRouter::SessionOpened(opened) => Some(opened.session),
+        _ => None,
+    })
+}
+
+/// Returns the seqs of what was delivered to a user's connection.
+pub(super) fn delivered(got: &[FromRouter], to: u64) -> Vec<u64> {
+    let deliveries = got.iter().filter_map(|record| match record {
+        FromRouter::Deliver(Deliver { message, to }) => Some((message.seq.0, to)),
+        _ => None,
+    });
+    let own = deliveries.filter(|(_, connections)| connections.iter().any(|(at, _)| *at == connection(to)));
+    own.map(|(seq, _)| seq).collect()
+}
+
+pub(super) fn records_of(group: &Group) -> impl Iterator<Item = LogRecord> {
+    let decode = |bytes: &[u8]| {
+        LogRecord::decode(Bytes::copy_from_slice(bytes)).expect("a node logs what can be read")
+    };
+    group.records().map(decode)
+}
+
+pub(super) fn appended(offsets: Offsets) -> Appended {
+    Appended {
+        offsets,
+        log_bytes: 0,
+        is_new_segment: false,
+    }
+}
+
+fn config() -> NodeConfig {
+    NodeConfig {
+        group_records_max: 64,
+        group_bytes_max: 1 << 20,
+        ack_linger_ms: 10,
+        link_backlog_bytes: 1 << 20,
+        link_records_per_step: 64,
+        pages_at_once: 8,
+        unapplied_bytes_max: 1 << 20,
+        send_rate: SendRateConfig {
+            per_s: 0,
+            ..SendRateConfig::default()
+        },
+        sessions: SessionsConfig::default(),
+        upkeep: UpkeepConfig {
+            retention_ms: 0,
+            log_retention_ms: 0,
+            dedupe_ms: 0,
+            persist_interval_ms: 0,
+            persist_bytes: 0,
+            sweep_rows_max: 0,
+        },
+    }
+}
