@@ -1,10 +1,13 @@
 //! What a fold intends: rows for the store, answers for senders, entries for readers, news for senders.
 
+use router_records::log::LogRecord;
 use router_records::row::Row;
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UnixMs, UserId};
 use wire_base::message::Message;
 use wire_base::status::Status;
+
+use crate::topology::PartitionId;
 
 /// The effects of some records, in their order. A driver gathers those of a group in one.
 ///
@@ -21,6 +24,8 @@ pub struct Effects {
     pub messages: Vec<NewMessage>,
     /// Watermarks that moved.
     pub updates: Vec<StatusUpdate>,
+    /// What they do to other partitions, by inputs of the logs of those.
+    pub elsewhere: Vec<Elsewhere>,
 }
 
 impl Effects {
@@ -30,7 +35,21 @@ impl Effects {
         self.outcomes.clear();
         self.messages.clear();
         self.updates.clear();
+        self.elsewhere.clear();
     }
+}
+
+/// An effect on another partition: a record of its log.
+///
+/// Order: those of one partition stand in its log in this order. They may stand there twice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elsewhere {
+    /// Whose log.
+    pub partition: PartitionId,
+    /// The record whose effect it is.
+    pub offset: Offset,
+    /// What is to be in the log: the same however often it is made.
+    pub record: LogRecord,
 }
 
 /// What became of a send.

@@ -1,10 +1,10 @@
-//! The folds of the embedded driver, where one log holds every kind of record: one call a record.
+//! The folds of a log: one call a record.
 //!
-//! A cluster's owner of conversations and its owner of users call the parts ([`ConversationFold`], [`InboxFold`],
-//! [`ReceiptFold`]) at different nodes instead.
+//! Where one log holds everything, so does one set of folds, and a message is in its inboxes by the same record. Where each
+//! slot has a log, a message, or the mark of an ack, becomes a record of another one ([`crate::fanout`]).
 
 use router_records::log::{AckInput, Input, LogRecord};
-use router_records::row::{DedupeRow, DeviceRow, ReceiptRow};
+use router_records::row::{DedupeRow, DeviceRow, LastSentRow, ReceiptRow};
 use wire_base::ids::{ConversationId, DeviceId, Offset, Position, UnixMs, UserId};
 use wire_base::message::Message;
 
@@ -12,10 +12,12 @@ use crate::admission::Refusal;
 use crate::conversation::{ConversationConfig, ConversationFold};
 use crate::dedupe::SendKey;
 use crate::effects::{Effects, NewMessage};
+use crate::fanout::{FanoutFold, Gap, fan_out, mark_elsewhere};
 use crate::inbox::{Admission, FIRST_INDEX, InboxConfig, InboxFold, NewEntry, ReaderFacts};
 use crate::membership::{Conversation, Membership};
 use crate::receipts::{Mark, ReceiptFold};
 use crate::time::{LogTime, Stamp};
+use crate::topology::Topology;
 
 /// What a fold needs from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,10 +30,16 @@ pub enum Lookup {
     Receipt(ConversationId, UserId),
     /// The devices of a user, and the newest entry of its inbox.
     User(UserId),
+    /// The newest message of a conversation in the inbox of a user.
+    LastSent(UserId, ConversationId),
+    /// Messages that an inbox lacks.
+    Gap(Gap),
+    /// What came into the inbox of a user by a record.
+    Entries(UserId, Offset),
 }
 
 /// The answer to a [`Lookup`]: what the store has, or that it has nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Loaded {
     /// See [`Lookup::Conversation`].
     Conversation(ConversationId, Option<Conversation>),
@@ -48,6 +56,12 @@ pub enum Loaded {
         /// The position of the newest inbox row.
         head: Option<Position>,
     },
+    /// See [`Lookup::LastSent`].
+    LastSent(UserId, ConversationId, Option<LastSentRow>),
+    /// See [`Lookup::Gap`]: all that are still kept, by seq.
+    Gap(Gap, Vec<Message>),
+    /// See [`Lookup::Entries`], by position.
+    Entries(UserId, Offset, Vec<(Position, Message)>),
 }
 
 /// Bounds of the folds' memory. They decide what is looked up, never what comes out.
@@ -59,6 +73,8 @@ pub struct FoldsConfig {
     pub inboxes: InboxConfig,
     /// Watermarks held, about 130 bytes each.
     pub receipts_max: usize,
+    /// Newest messages of conversations in inboxes held, about 120 bytes each; only where inboxes have logs of their own.
+    pub last_sent_max: usize,
 }
 
 impl Default for FoldsConfig {
@@ -67,6 +83,7 @@ impl Default for FoldsConfig {
             conversations: ConversationConfig::default(),
             inboxes: InboxConfig::default(),
             receipts_max: 128 << 10,
+            last_sent_max: 128 << 10,
         }
     }
 }
@@ -81,6 +98,9 @@ pub struct Folds {
     conversations: ConversationFold,
     inboxes: InboxFold,
     receipts: ReceiptFold,
+    fanouts: FanoutFold,
+    /// Which effects are those of other logs.
+    topology: Topology,
     log_time: LogTime,
 }
 
@@ -94,14 +114,17 @@ impl Folds {
             conversations: ConversationFold::new(config.conversations, evicted),
             inboxes: InboxFold::new(config.inboxes, generation),
             receipts: ReceiptFold::new(config.receipts_max),
+            fanouts: FanoutFold::new(config.last_sent_max),
+            topology: Topology::OnePartition,
             log_time: LogTime::default(),
         }
     }
 
     /// Returns the folds before a record in the middle of a log. `log_time` is log time at the record before it, which is
     /// known though that record is not read: no record up to there has a later time.
-    pub fn starting_at(config: FoldsConfig, generation: u32, log_time: UnixMs) -> Self {
+    pub fn starting_at(config: FoldsConfig, topology: Topology, generation: u32, log_time: UnixMs) -> Self {
         let mut folds = Self::new(config, generation, log_time);
+        folds.topology = topology;
         folds.log_time.advance(log_time);
         folds
     }
@@ -123,12 +146,12 @@ impl Folds {
         match &record.input {
             Input::Send(send) => self.conversations.missing(offset, send),
             Input::Ack(ack) => self.missing_user(ack.user).or_else(|| {
-                ack.delivered
-                    .iter()
-                    .find_map(|delivered| self.missing_mark(delivered.conversation, ack.user))
+                let mut own = ack.delivered.iter().filter(|_| self.is_one());
+                own.find_map(|delivered| self.missing_mark(delivered.conversation, ack.user))
             }),
             Input::Status(status) => self.missing_mark(status.conversation, status.user),
             Input::Device(device) => self.missing_user(device.user),
+            Input::Fanout(fanout) => self.fanouts.missing(offset, fanout),
         }
     }
 
@@ -139,6 +162,11 @@ impl Folds {
             Loaded::Dedupe(key, row) => self.conversations.handle_dedupe(key, row),
             Loaded::Receipt(conversation, user, row) => self.receipts.handle_loaded(conversation, user, row),
             Loaded::User { user, devices, head } => self.inboxes.handle_loaded(user, devices, head),
+            Loaded::LastSent(user, conversation, row) => {
+                self.fanouts.handle_last_sent(user, conversation, row);
+            }
+            Loaded::Gap(gap, messages) => self.fanouts.handle_gap(gap, messages),
+            Loaded::Entries(user, offset, entries) => self.fanouts.handle_entries(user, offset, entries),
         }
     }
 
@@ -154,12 +182,16 @@ impl Folds {
         match &record.input {
             Input::Send(send) => {
                 if let Some((message, membership)) = self.conversations.fold_send(stamp, send, effects) {
-                    self.fold_message(offset, message, &membership, effects);
+                    match self.is_one() {
+                        true => self.fold_message(offset, message, &membership, effects),
+                        false => fan_out(self.topology, stamp, message, &membership, effects),
+                    }
                 }
             }
             Input::Ack(ack) => self.fold_ack(stamp, ack, effects),
             Input::Status(status) => self.fold_mark(offset, &Mark::of_status(status), effects),
             Input::Device(device) => self.inboxes.fold_device(stamp, device, effects),
+            Input::Fanout(fanout) => self.fanouts.fold(offset, fanout, &mut self.inboxes, effects),
         }
     }
 
@@ -170,6 +202,7 @@ impl Folds {
         self.conversations.evict(self.log_time.get(), readable);
         self.inboxes.evict(readable);
         self.receipts.evict(readable);
+        self.fanouts.evict(readable);
     }
 
     /// Returns the time for a record that is about to be appended: the clock, but never before the newest record.
@@ -239,12 +272,19 @@ impl Folds {
     fn fold_ack(&mut self, stamp: Stamp, ack: &AckInput, effects: &mut Effects) {
         self.inboxes.fold_ack(stamp, ack, effects);
         for delivered in &ack.delivered {
-            self.fold_mark(
-                stamp.offset,
-                &Mark::of_delivered(ack.user, ack.device, delivered),
-                effects,
-            );
+            let mark = Mark::of_delivered(ack.user, ack.device, delivered);
+            match self.is_one() {
+                true => self.fold_mark(stamp.offset, &mark, effects),
+                false => effects
+                    .elsewhere
+                    .push(mark_elsewhere(self.topology, stamp, &mark)),
+            }
         }
+    }
+
+    /// Returns whether every effect is one of the same log.
+    fn is_one(&self) -> bool {
+        self.topology == Topology::OnePartition
     }
 
     fn fold_mark(&mut self, offset: Offset, mark: &Mark, effects: &mut Effects) {

@@ -152,22 +152,23 @@ impl InboxFold {
         entry: &NewEntry,
         effects: &mut Effects,
     ) -> Option<Position> {
+        let generation = self.generation;
         let user = self.users.write_or_default(entry.user, offset);
         let prev_seq = user.advance_sent(entry)?;
-        let position = Position {
-            generation: self.generation,
-            offset,
-            index: entry.index,
-        };
+        let entry = NewEntry { prev_seq, ..*entry };
+        Some(user.place(generation, offset, &entry, effects))
+    }
+
+    /// Gives an entry its position, of a message that the user surely does not have.
+    pub fn place_entry(&mut self, offset: Offset, entry: &NewEntry, effects: &mut Effects) -> Position {
+        let user = self.users.write_or_default(entry.user, offset);
+        user.place(self.generation, offset, entry, effects)
+    }
+
+    /// Takes note of an entry that has its row already.
+    pub fn note_entry(&mut self, offset: Offset, user: UserId, position: Position) {
+        let user = self.users.write_or_default(user, offset);
         user.head = user.head.max(position);
-        effects.rows.push(Row::Inbox(InboxRow {
-            user: entry.user,
-            position,
-            conversation: entry.conversation,
-            seq: entry.seq,
-            prev_seq,
-        }));
-        Some(position)
     }
 
     /// Moves the acked position of a device, at most to the head as of the record.
@@ -297,6 +298,29 @@ impl Device {
 }
 
 impl User {
+    fn place(
+        &mut self,
+        generation: u32,
+        offset: Offset,
+        entry: &NewEntry,
+        effects: &mut Effects,
+    ) -> Position {
+        let position = Position {
+            generation,
+            offset,
+            index: entry.index,
+        };
+        self.head = self.head.max(position);
+        effects.rows.push(Row::Inbox(InboxRow {
+            user: entry.user,
+            position,
+            conversation: entry.conversation,
+            seq: entry.seq,
+            prev_seq: entry.prev_seq,
+        }));
+        position
+    }
+
     /// Notes that the entry is sent and returns the seq before it; `None` when it was sent already.
     fn advance_sent(&mut self, entry: &NewEntry) -> Option<Seq> {
         let sent = self.sent.get_or_insert_default();

@@ -7,7 +7,8 @@
 //! Reading order:
 //! 1. [`admission`]: what is refused before it becomes an input.
 //! 2. [`fold`]: one log record at a time, as [`effects`]. Its parts: [`conversation`] gives seqs, [`dedupe`] spares
-//!    look-ups, [`membership`] knows who gets a message, [`inbox`] gives positions, [`receipts`] moves watermarks.
+//!    look-ups, [`membership`] knows who gets a message, [`inbox`] gives positions, [`receipts`] moves watermarks, [`fanout`]
+//!    is for what lies in another log.
 //! 3. [`sessions`]: devices reading inboxes, up to their windows.
 //! 4. [`clock`] and [`retention`]: what time it is, and how old things are, though a clock may be wrong.
 //!
@@ -30,6 +31,7 @@ pub mod conversation;
 pub mod dedupe;
 pub mod effects;
 mod fair_queue;
+pub mod fanout;
 pub mod fold;
 pub mod inbox;
 pub mod membership;

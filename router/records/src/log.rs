@@ -2,8 +2,10 @@
 
 mod layout;
 
-use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, SessionNumber, UnixMs, UserId};
-use wire_base::message::Draft;
+use wire_base::ids::{
+    ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs, UserId,
+};
+use wire_base::message::{Draft, Message};
 use wire_base::status::Status;
 
 /// One log record: when it was appended, and what happened.
@@ -24,8 +26,10 @@ pub enum Input {
     Ack(AckInput),
     /// A user has received or read everything up to a seq of a conversation.
     Status(StatusInput),
-    /// A device said hello for the first time.
+    /// A device said hello: for the first time, or where another node may own its user next.
     Device(DeviceInput),
+    /// A message took a seq in the log of its conversation, and goes to inboxes of this one.
+    Fanout(FanoutInput),
 }
 
 /// See [`Input::Send`]. Content, rate and id limits were checked before the log.
@@ -89,4 +93,24 @@ pub struct DeviceInput {
     pub device: DeviceId,
     /// Its first session.
     pub session: SessionNumber,
+}
+
+/// See [`Input::Fanout`]. The same message may come again, from another owner of its conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FanoutInput {
+    /// What readers get.
+    pub message: Message,
+    /// The record of the conversation's log that gave it its place.
+    pub origin: Offset,
+    /// Whose inboxes it goes to, all of this log.
+    pub recipients: Vec<Recipient>,
+}
+
+/// A user who gets a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Who.
+    pub user: UserId,
+    /// The seq of that conversation that the user was sent before it; 0 at first.
+    pub prev_seq: Seq,
 }

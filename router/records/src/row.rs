@@ -29,6 +29,8 @@ pub enum Row {
     Device(DeviceRow),
     /// See [`CheckpointRow`].
     Checkpoint(CheckpointRow),
+    /// See [`LastSentRow`].
+    LastSent(LastSentRow),
 }
 
 /// A message of a conversation. Key: (conversation, seq) of the message. Insert-only.
@@ -172,5 +174,19 @@ pub struct CheckpointRow {
     /// Key. No record before `offset` has a later log time.
     pub time: UnixMs,
     /// At most the one after the last record that the store has.
+    pub offset: Offset,
+}
+
+/// The newest message of a conversation that came into a user's inbox. Key: (user, conversation). Overwritten, only grows;
+/// written after the entry. Only where inboxes have logs of their own, into which an entry may come twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastSentRow {
+    /// Key.
+    pub user: UserId,
+    /// Key.
+    pub conversation: ConversationId,
+    /// Everything up to here is in the inbox, as far as it goes to that user.
+    pub seq: Seq,
+    /// The record that made the entry: one up to it has made its entries already, if any.
     pub offset: Offset,
 }

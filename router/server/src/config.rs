@@ -242,6 +242,7 @@ impl RouterConfig {
                 users_max: self.users_cached_max,
             },
             receipts_max: self.receipts_cached_max,
+            ..FoldsConfig::default()
         }
     }
 

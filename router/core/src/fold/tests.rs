@@ -37,6 +37,7 @@ const FORGETFUL: FoldsConfig = FoldsConfig {
         users_max: 0,
     },
     receipts_max: 0,
+    last_sent_max: 1,
 };
 
 /// A driver reduced to its essence: folds groups of records and applies their rows.

@@ -1,7 +1,9 @@
 //! Records on their way into the log, and who waits for each.
 
+use std::collections::BTreeMap;
+
 use router_records::log::{DeviceInput, Input, LogRecord};
-use wire_base::ids::{Offset, UnixMs, UserId};
+use wire_base::ids::{DeviceId, Offset, UnixMs, UserId};
 use wire_link::RequestId;
 
 use super::condition::LogFault;
@@ -44,7 +46,7 @@ impl Group {
         self.bytes.len()
     }
 
-    fn push(&mut self, record: &LogRecord) {
+    pub(super) fn push(&mut self, record: &LogRecord) {
         record.encode(&mut self.bytes);
         self.ends.push(self.bytes.len() as u32);
     }
@@ -126,7 +128,7 @@ pub(super) struct GroupBuilder {
     /// Number of this group; they are appended in this order.
     number: u64,
     /// Devices whose record found no room; they go first when there is room again.
-    unlogged_devices: Vec<DeviceInput>,
+    unlogged_devices: BTreeMap<(UserId, DeviceId), DeviceInput>,
     /// When acks are logged even if nothing else is, on the monotonic clock; `None` while none waits.
     acks_due_ms: Option<u64>,
 }
@@ -151,6 +153,14 @@ impl GroupBuilder {
         self.entries.push((record, reply_to));
     }
 
+    /// Keeps a device that was not logged, with its newest session.
+    fn keep_device(&mut self, device: DeviceInput) {
+        let key = (device.user, device.device);
+        let session = device.session;
+        let kept = self.unlogged_devices.entry(key).or_insert(device);
+        kept.session = kept.session.max(session);
+    }
+
     /// Takes out what was gathered: it is not appended.
     pub(super) fn take_entries(&mut self) -> Vec<Entry> {
         self.group = Group::default();
@@ -170,6 +180,9 @@ impl Partition {
         id: AppendId,
         outcome: Result<Appended, LogFault>,
     ) {
+        if id.to() != self.id {
+            return self.handle_appended_elsewhere(shared, id, &outcome);
+        }
         let Some(appending) = self.appending.take_if(|appending| appending.id == id) else {
             return;
         };
@@ -281,21 +294,22 @@ impl Partition {
             self.opens.handle_done(&record);
             match record.input {
                 Input::Ack(ack) => self.sessions.restore_ack(ack),
-                Input::Device(device) => self.group.unlogged_devices.push(device),
-                Input::Send(_) | Input::Status(_) => {}
+                Input::Device(device) => self.group.keep_device(device),
+                Input::Send(_) | Input::Status(_) | Input::Fanout(_) => {}
             }
         }
         self.admit_settled(shared);
     }
 
     fn add_unlogged_devices(&mut self, shared: &mut Shared) {
-        let count = self.group.unlogged_devices.len().min(UNLOGGED_AT_ONCE);
-        if count == 0 {
+        if self.group.unlogged_devices.is_empty() {
             return;
         }
         let time = self.stamp(shared);
-        let devices: Vec<_> = self.group.unlogged_devices.drain(..count).collect();
-        for device in devices {
+        for _ in 0..UNLOGGED_AT_ONCE {
+            let Some((_, device)) = self.group.unlogged_devices.pop_first() else {
+                return;
+            };
             let input = Input::Device(device);
             self.gather(LogRecord { time, input }, ReplyTo::Nobody);
         }

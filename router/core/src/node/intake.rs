@@ -28,14 +28,16 @@ pub(super) struct Intake {
     brought_records: usize,
     /// Digests of own records, oldest first, until the consumer brings its copies.
     unconfirmed: VecDeque<(Offset, u64)>,
-    /// The consumer was asked to go back to `next`, and has not.
-    is_asked_again: bool,
+    /// It is not known any more what the log holds.
+    is_broken: bool,
 }
 
 /// What came of a record that the consumer brought.
 enum Brought {
-    /// It is the next one to be folded.
-    Next(u64, Entry),
+    /// It is an own one, of the group of that number, and the next to be folded.
+    Own(u64, Entry),
+    /// It is one of others, and the next to be folded.
+    Foreign(Entry),
     /// It was folded already.
     Known,
     /// It is another one than was appended there.
@@ -52,7 +54,7 @@ impl Intake {
             brought: VecDeque::new(),
             brought_records: 0,
             unconfirmed: VecDeque::new(),
-            is_asked_again: false,
+            is_broken: false,
         }
     }
 
@@ -87,16 +89,16 @@ impl Intake {
             .collect()
     }
 
-    /// Takes what the consumer brought as the record at `offset`. `number` is that of a group that nobody waits for.
-    fn bring(&mut self, offset: Offset, record: LogRecord, number: u64) -> Brought {
+    /// Takes what the consumer brought as the record at `offset`.
+    fn bring(&mut self, offset: Offset, record: LogRecord) -> Brought {
         if offset < self.next {
             return self.confirm(offset, &record);
         }
         self.next = Offset(offset.0 + 1);
         match self.own.remove(&offset) {
-            Some((number, entry)) if entry.0 == record => Brought::Next(number, entry),
+            Some((number, entry)) if entry.0 == record => Brought::Own(number, entry),
             Some(_) => Brought::Other,
-            None => Brought::Next(number, (record, ReplyTo::Nobody)),
+            None => Brought::Foreign((record, ReplyTo::Nobody)),
         }
     }
 
@@ -126,8 +128,8 @@ impl Partition {
             ..
         } = appending;
         match offsets {
-            Offsets::From(first) if first == self.intake.next => {
-                self.intake.next.0 += entries.len() as u64;
+            Offsets::From(first) if first == self.intake.next || self.is_alone() => {
+                self.intake.next = Offset(first.0 + entries.len() as u64);
                 self.intake.expect_copies((first.0..).map(Offset).zip(digests));
                 self.pending.append(first, number, entries);
             }
@@ -163,22 +165,22 @@ impl Partition {
                 self.ask_again(shared);
                 continue;
             }
-            self.intake.is_asked_again = false;
             for (offset, record) in (first.0..).map(Offset).zip(records) {
                 self.take_brought(shared, offset, record);
                 self.take_own_next();
+                if self.intake.is_broken {
+                    return;
+                }
             }
         }
     }
 
     fn ask_again(&mut self, shared: &mut Shared) {
         shared.stats.gaps += 1;
-        if !std::mem::replace(&mut self.intake.is_asked_again, true) {
-            shared.intentions.push_back(Intention::Consume {
-                partition: self.id,
-                from: self.intake.next,
-            });
-        }
+        shared.intentions.push_back(Intention::Consume {
+            partition: self.id,
+            from: self.intake.next,
+        });
     }
 
     fn take_brought(&mut self, shared: &mut Shared, offset: Offset, record: LogRecord) {
@@ -187,9 +189,14 @@ impl Partition {
             self.intake.next = Offset(offset.0 + 1);
             return;
         }
-        let number = self.oldest_group_to_come();
-        match self.intake.bring(offset, record, number) {
-            Brought::Next(number, entry) => self.pending.append_one(offset, number, entry),
+        match self.intake.bring(offset, record) {
+            Brought::Own(number, entry) => self.pending.append_one(offset, number, entry),
+            Brought::Foreign(entry) => {
+                // Nobody here waits for it, so that it holds up no more than what comes behind it.
+                let number = self.oldest_group_to_come();
+                self.opens.handle_gathered(&entry.0);
+                self.pending.append_one(offset, number, entry);
+            }
             Brought::Known => {}
             Brought::Other => self.give_up_log(shared, offset),
         }
@@ -205,6 +212,7 @@ impl Partition {
 
     /// Gives up a partition whose log holds another record than was reported: what was folded may be wrong.
     fn give_up_log(&mut self, shared: &mut Shared, offset: Offset) {
+        self.intake.is_broken = true;
         shared.stats.mismatches += 1;
         let partition = self.id;
         shared.notice(Notice::LogDiffers { partition, offset });

@@ -12,6 +12,7 @@ use super::group::{AppendId, Group};
 use super::partition::Flushed;
 use super::questions::Stage;
 use super::upkeep::Prune;
+use crate::effects::StatusUpdate;
 use crate::fold::{Loaded, Lookup};
 use crate::membership::Conversation;
 use crate::sessions::{LinkId, PageRequest};
@@ -35,6 +36,19 @@ pub enum Intention {
         partition: PartitionId,
         /// The first record wanted.
         from: Offset,
+    },
+    /// Ask where a log ends now, durably. Answered by [`super::Node::handle_caught_up`].
+    FindEnd {
+        /// Which log.
+        partition: PartitionId,
+    },
+    /// Tell the node that owns a partition of users that a watermark moved: [`super::Node::handle_told`] there. Soon, or not at
+    /// all: whoever is not told reads it from the store.
+    TellOwner {
+        /// Whose users are to know.
+        partition: PartitionId,
+        /// What.
+        update: StatusUpdate,
     },
     /// A partition was released by the node itself, which cannot go on with it: to be taken again from what the store has.
     GivenUp(PartitionId),

@@ -17,6 +17,8 @@
 //!    into the order of the log among those of others.
 //! 3. `pending`: appended records wait for their look-ups, which overlap, and are folded in log order. Their rows leave as one
 //!    [`Intention::Apply`], and only then `publish` lets out answers and deliveries.
+//!    What a record does to partitions with logs of their own (a message to inboxes, an ack to a conversation) goes through
+//!    `outbox` into those logs, where it is a record like any other.
 //! 4. `opens` and `pages`: sessions, and the stored messages of those that are behind.
 //! 5. `questions`: status, history and conversations, each user's in order, none of them ahead of what came before it.
 //! 6. `condition` and `clock`: what the node does while a disk does not, or the wall clock cannot be believed.
@@ -26,10 +28,23 @@
 //! Order of facts about a slot of a cluster:
 //! - [`Node::handle_slot_taken`], with what the store said after every earlier [`Intention::Apply`] of this process for that
 //!   slot was written or thrown away. [`Intention::Consume`] follows.
-//! - [`Node::handle_consumed`], again and again, when [`Node::wants_records`] says so, ascending from where `Consume` said;
-//!   and once, at any time, [`Node::handle_caught_up`] with where the log ended, asked after the slot was taken.
-//! - [`Node::handle_appended`] once for each group, before or after the consumer brings its records.
+//! - [`Node::handle_consumed`], again and again, when [`Node::wants_records`] says so, ascending from where the newest
+//!   `Consume` said; and once, at any time, [`Node::handle_caught_up`] with where the log ended, asked after the slot was
+//!   taken; again after each [`Intention::FindEnd`].
+//! - [`Node::handle_appended`] once for each [`Intention::Append`], before or after the consumer brings its records: what the
+//!   consumer brings waits for the report of the own group under way.
 //! - [`Node::handle_slot_released`]. Answers to what was asked before it may still come, and change nothing.
+//!
+//! What a driver of a cluster has to keep to:
+//! - A group is in its log as a whole, in order and without gaps of its own; of one that failed, a part from its beginning may
+//!   be, also later. Groups of different [`AppendId::to`] and of different owners may overtake each other.
+//! - The `Apply`s of a partition are written and reported in their order; in each, a row is not written before those in front
+//!   of it, and [`ApplyTicket::flushed`] last. Rows carry the time stamp of [`ApplyTicket::through`]: where an owner that does
+//!   not know that it lost the slot writes late, the newer one stays.
+//! - A read sees every row of an `Apply` of the same partition up to [`Ask::after`], and every row that any node was reported as
+//!   written.
+//! - The store keeps [`Flushed`] of each partition for as long as dedupe goes back, so that the next owner finds where to begin
+//!   ([`PartitionStart`]).
 //!
 //! Invariants:
 //! - `Sent` leaves after the group was reported as appended and was folded, and after the `Apply` of its rows.
@@ -37,6 +52,8 @@
 //! - A record that was appended is folded, whatever fails; only what was never appended is answered as refused. (A cluster's
 //!   node answers what it cannot know of, and the next owner of the log folds it.)
 //! - A record is folded when every record before it is.
+//! - An effect on another partition leaves when the store has the rows of its record. The state of a conversation, and
+//!   [`Flushed`], are written when every effect up to there is in its log.
 //! - Every queue is bounded: by a named constant, by the configuration, or by the links there are.
 //!
 //! Deliberately absent: clocks, threads, files, sockets, log lines.
@@ -49,6 +66,7 @@ mod intention;
 mod links;
 mod message_ids;
 mod opens;
+mod outbox;
 mod pages;
 mod partition;
 mod peers;
@@ -62,6 +80,7 @@ mod stats;
 mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use router_records::log::LogRecord;
@@ -84,12 +103,13 @@ use self::intake::Intake;
 use self::intention::Asks;
 use self::links::Links;
 use self::message_ids::MessageIds;
-use self::partition::Partition;
+use self::partition::{CatchUp, Partition};
 use self::questions::Questions;
 use self::shared::Shared;
 use self::upkeep::Upkeep;
 use crate::admission::{SendRate, SendRateConfig};
 use crate::clock::Clock;
+use crate::effects::StatusUpdate;
 use crate::fold::{Folds, FoldsConfig};
 use crate::sessions::{LinkId, Sessions, SessionsConfig};
 use crate::time::Now;
@@ -147,6 +167,8 @@ pub struct NodeStart {
 pub struct Node {
     shared: Shared,
     partitions: BTreeMap<PartitionId, Partition>,
+    /// Whose turn it is to read pages.
+    first_to_read: PartitionId,
     /// What a partition's folds are made with.
     folds: FoldsConfig,
     /// How often a partition was taken.
@@ -187,7 +209,7 @@ impl Node {
             Intake::new(unflushed, unflushed),
             &of_partition,
         );
-        partition.is_caught_up = true;
+        (partition.is_caught_up, partition.catch_up) = (true, CatchUp::Done);
         Self {
             partitions: BTreeMap::from([(PartitionId::One, partition)]),
             ..Self::without_partitions(
@@ -237,12 +259,14 @@ impl Node {
                 pages_under_way: 0,
                 appends: 0,
                 filled: Vec::new(),
+                told: VecDeque::new(),
                 given_up: Vec::new(),
                 now,
                 stats: NodeStats::default(),
                 config,
             },
             partitions: BTreeMap::new(),
+            first_to_read: PartitionId::One,
             folds,
             tenures: 0,
             send_rate: SendRate::new(config.send_rate),
@@ -275,7 +299,7 @@ impl Node {
             return;
         }
         self.tenures += 1;
-        let folds = Folds::starting_at(self.folds, start.generation, start.log_time);
+        let folds = Folds::starting_at(self.folds, self.shared.topology, start.generation, start.log_time);
         let mut sessions = Sessions::new(self.shared.config.sessions, start.generation);
         self.shared
             .links
@@ -299,6 +323,11 @@ impl Node {
         }
     }
 
+    /// Returns whether a slot was taken and not released since.
+    pub fn owns(&self, id: PartitionId) -> bool {
+        self.partitions.contains_key(&id)
+    }
+
     /// Returns whether records of a log are to be brought now.
     pub fn wants_records(&self, id: PartitionId) -> bool {
         self.partitions
@@ -317,7 +346,7 @@ impl Node {
         }
     }
 
-    /// Learns where a log ended (the offset of its next record), asked after the slot was taken.
+    /// Learns where a log ended (the offset of its next record), asked after the slot was taken or after [`Intention::FindEnd`].
     pub fn handle_caught_up(&mut self, id: PartitionId, end: Offset) {
         if let Some(partition) = self.partitions.get_mut(&id) {
             partition.handle_caught_up(&mut self.shared, end);
@@ -333,6 +362,15 @@ impl Node {
         }
         if let Some(partition) = self.partitions.get_mut(&id.from()) {
             partition.handle_appended(&mut self.shared, id, outcome);
+        }
+    }
+
+    /// Learns that a watermark moved in a conversation of another node: what its [`Intention::TellOwner`] said. Who does not own
+    /// the partition any more passes nothing on: such news may be lost.
+    pub fn handle_told(&mut self, id: PartitionId, update: &StatusUpdate) {
+        match self.partitions.get_mut(&id) {
+            Some(partition) => partition.tell(&mut self.shared, update),
+            None => self.shared.stats.not_owned += 1,
         }
     }
 
@@ -355,8 +393,7 @@ impl Node {
         let owned = self.partitions.get_mut(&ticket.partition);
         // What was released has given its share back.
         if let Some(partition) = owned.filter(|partition| partition.tenure == ticket.tenure) {
-            self.shared.unapplied_bytes -= ticket.bytes;
-            partition.handle_applied(ticket);
+            partition.handle_applied(&mut self.shared, ticket);
         }
     }
 
@@ -390,6 +427,7 @@ impl Node {
     /// Does everything that the facts so far allow, each part within its bounds. Returns whether there is more that waits for
     /// nobody: then call it again at once.
     pub fn advance(&mut self) -> bool {
+        self.settle_partitions();
         self.settle_links();
         self.retry_condition();
         if self.has_begun {
@@ -401,11 +439,11 @@ impl Node {
             partition.form_group(&mut self.shared);
             partition.fold_pending(&mut self.shared);
         }
-        for partition in self.partitions.values_mut() {
-            partition.pump_pages(&mut self.shared);
-        }
+        self.settle_partitions();
+        self.pump_pages();
         self.serve_questions();
         for partition in self.partitions.values_mut() {
+            partition.pump_outbox(&mut self.shared);
             partition.form_group(&mut self.shared); // A status that was just looked up goes with what was just received.
         }
         self.settle_partitions();
@@ -544,6 +582,19 @@ impl Node {
         }
     }
 
+    /// Asks for pages of sessions that are behind, partitions in turn: there are only so many at once for all of them.
+    fn pump_pages(&mut self) {
+        let first = self.first_to_read;
+        for (_, partition) in self.partitions.range_mut(first..) {
+            partition.pump_pages(&mut self.shared);
+        }
+        for (_, partition) in self.partitions.range_mut(..first) {
+            partition.pump_pages(&mut self.shared);
+        }
+        let mut next = self.partitions.range((Bound::Excluded(first), Bound::Unbounded));
+        self.first_to_read = next.next().map_or(PartitionId::One, |(id, _)| *id);
+    }
+
     /// Does what a partition cannot do by itself: what it found out about a link is news for the others, and one that cannot
     /// go on is released.
     fn settle_partitions(&mut self) {
@@ -551,6 +602,15 @@ impl Node {
             // It may be gone by now, and another one in its place.
             if self.shared.links.is_full(link) {
                 self.stop_sessions(link);
+            }
+        }
+        while let Some((id, update)) = self.shared.told.pop_front() {
+            match self.partitions.get_mut(&id) {
+                Some(partition) => partition.tell(&mut self.shared, &update),
+                None => self.shared.intentions.push_back(Intention::TellOwner {
+                    partition: id,
+                    update,
+                }),
             }
         }
         while let Some(id) = self.shared.given_up.pop() {

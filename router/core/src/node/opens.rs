@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use router_records::log::{DeviceInput, Input, LogRecord};
-use wire_base::ids::UserId;
+use wire_base::ids::{Position, UserId};
 use wire_link::{AckRecord, FromRouter, SessionOpen, SessionRef, SessionRefused, Synced};
 
 use super::Shared;
@@ -29,6 +29,8 @@ pub(super) struct Opens {
 struct Waiting {
     link: LinkId,
     open: SessionOpen,
+    /// Which end of the log it waits for.
+    after_end: u32,
     /// The newest ack of a session that was announced again: its gateway does not wait for the answer.
     ack: Option<AckRecord>,
 }
@@ -53,6 +55,12 @@ impl Opens {
                 }
             }
         }
+    }
+
+    /// Returns the last end of the log that somebody waits for.
+    pub(super) fn wait_for_end(&self) -> u32 {
+        let waiting = self.waiting.values().flatten();
+        waiting.map(|waiting| waiting.after_end).max().unwrap_or(0)
     }
 
     /// Drops what a link waits for.
@@ -95,7 +103,7 @@ fn reader_of(record: &LogRecord) -> Option<UserId> {
     match &record.input {
         Input::Ack(ack) => Some(ack.user),
         Input::Device(device) => Some(device.user),
-        Input::Send(_) | Input::Status(_) => None,
+        Input::Send(_) | Input::Status(_) | Input::Fanout(_) => None,
     }
 }
 
@@ -105,12 +113,15 @@ impl Partition {
         let is_missing = self.folds.missing_user(open.user);
         let is_settled = !self.opens.unfolded.contains_key(&open.user);
         let is_first = !self.opens.waiting.contains_key(&open.user);
-        if self.is_caught_up && is_missing.is_none() && is_settled && is_first {
+        let is_ahead = self.is_ahead(&open);
+        let after_end = if is_ahead { self.find_end(shared) } else { 0 };
+        if self.is_caught_up && !is_ahead && is_missing.is_none() && is_settled && is_first {
             return self.admit(shared, link, &open);
         }
         let waiting = Waiting {
             link,
             open,
+            after_end,
             ack: None,
         };
         self.opens
@@ -121,6 +132,18 @@ impl Partition {
         if let Some(lookup) = is_missing {
             self.look_up(shared, lookup);
         }
+    }
+
+    /// Returns whether somebody has a position that is not folded here, though it may be in the log: another owner gave it.
+    fn is_ahead(&self, open: &SessionOpen) -> bool {
+        let is_unknown = |position: Position| {
+            position.generation == self.generation && position.offset >= self.intake.next()
+        };
+        !self.is_alone()
+            && [open.cursor, open.forwarded]
+                .into_iter()
+                .flatten()
+                .any(is_unknown)
     }
 
     /// Opens what waited until the partition was caught up.
@@ -161,7 +184,9 @@ impl Partition {
 
     /// Opens what waited for a user that memory has now, unless something of it is still to be folded.
     pub(super) fn handle_user_loaded(&mut self, shared: &mut Shared, user: UserId) {
-        if !self.is_caught_up || self.opens.unfolded.contains_key(&user) {
+        let mut waiting = self.opens.waiting.get(&user).into_iter().flatten();
+        let is_ahead = waiting.any(|waiting| waiting.after_end > self.ends_reached());
+        if !self.is_caught_up || is_ahead || self.opens.unfolded.contains_key(&user) {
             return;
         }
         for waiting in self.opens.waiting.remove(&user).unwrap_or_default() {
@@ -204,7 +229,9 @@ impl Partition {
                 replaced,
                 synced,
             } => {
-                if admission == Admission::New {
+                // Where another node may be the next owner, it must not give a lower number, whatever its clock says.
+                let is_news = !self.is_alone() && open.session.is_none();
+                if admission == Admission::New || is_news {
                     let time = self.stamp(shared);
                     let input = Input::Device(DeviceInput {
                         user,

@@ -3,13 +3,14 @@
 use router_records::log::LogRecord;
 use wire_base::ids::{Offset, Position, UnixMs};
 
-use super::Shared;
 use super::condition::RETRY_MS;
 use super::group::{Appending, GroupBuilder};
 use super::intake::Intake;
 use super::opens::Opens;
+use super::outbox::Outbox;
 use super::pages::Pages;
 use super::pending::Pending;
+use super::{Intention, Shared};
 use crate::fold::Folds;
 use crate::sessions::Sessions;
 use crate::topology::PartitionId;
@@ -39,6 +40,17 @@ pub struct Flushed {
     pub log_time: UnixMs,
 }
 
+/// How far the log has to be folded before hellos that wait for that go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CatchUp {
+    /// None does.
+    Done,
+    /// Up to its end, which is asked for.
+    Asked,
+    /// Up to here.
+    To(Offset),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Partition {
@@ -53,12 +65,14 @@ pub(super) struct Partition {
     pub(super) appending: Option<Appending>,
     pub(super) intake: Intake,
     pub(super) pending: Pending,
+    pub(super) outbox: Outbox,
     pub(super) opens: Opens,
     pub(super) pages: Pages,
     /// Everything that the log had when it was taken is folded.
     pub(super) is_caught_up: bool,
-    /// How far it has to be folded for that; `None` while nobody knows.
-    pub(super) catch_up_to: Option<Offset>,
+    pub(super) catch_up: CatchUp,
+    /// How often it was asked where the log ends.
+    ends_asked: u32,
     /// The log took no group of it; it is tried again then, on the monotonic clock.
     pub(super) paused_until_ms: Option<u64>,
     /// The newest time given to a record, appended or not.
@@ -85,10 +99,12 @@ impl Partition {
             appending: None,
             intake,
             pending: Pending::new(start.flushed),
+            outbox: Outbox::default(),
             opens: Opens::default(),
             pages: Pages::default(),
             is_caught_up: false,
-            catch_up_to: None,
+            catch_up: CatchUp::Asked,
+            ends_asked: 1,
             paused_until_ms: None,
             stamped: folds.stamp(UnixMs(0)),
             folds,
@@ -129,19 +145,47 @@ impl Partition {
         }
     }
 
-    /// Learns how far the log went when it was taken.
+    /// Learns where the log ended.
     pub(super) fn handle_caught_up(&mut self, shared: &mut Shared, end: Offset) {
-        self.catch_up_to.get_or_insert(end);
+        if self.catch_up == CatchUp::Asked {
+            self.catch_up = CatchUp::To(end);
+        }
         self.serve_when_caught_up(shared);
     }
 
-    /// Begins to serve once everything that the log had is folded: now a position beyond a head is one that never was.
+    /// Goes on once everything that the log had is folded: now a position beyond a head is one that never was.
     pub(super) fn serve_when_caught_up(&mut self, shared: &mut Shared) {
-        let is_read = self.catch_up_to.is_some_and(|end| self.intake.next() >= end);
-        if !self.is_caught_up && is_read && self.pending.is_empty() {
+        let CatchUp::To(end) = self.catch_up else { return };
+        if self.intake.next() >= end && self.pending.is_empty() {
+            self.catch_up = CatchUp::Done;
             self.is_caught_up = true;
+            if self.opens.wait_for_end() > self.ends_asked {
+                self.ask_for_end(shared);
+            }
             self.admit_waiting(shared);
         }
+    }
+
+    /// Asks where the log ends: somebody has a position that is not known here yet. Returns the number of the answer that will
+    /// tell: one that was asked for from now on.
+    pub(super) fn find_end(&mut self, shared: &mut Shared) -> u32 {
+        if self.catch_up != CatchUp::Done {
+            return self.ends_asked + 1;
+        }
+        self.ask_for_end(shared);
+        self.ends_asked
+    }
+
+    /// Returns the number of the newest end up to which everything is folded.
+    pub(super) fn ends_reached(&self) -> u32 {
+        self.ends_asked - u32::from(self.catch_up != CatchUp::Done)
+    }
+
+    fn ask_for_end(&mut self, shared: &mut Shared) {
+        self.ends_asked += 1;
+        self.catch_up = CatchUp::Asked;
+        let partition = self.id;
+        shared.intentions.push_back(Intention::FindEnd { partition });
     }
 
     /// Takes records that the log has from offset `first` on.
@@ -154,11 +198,15 @@ impl Partition {
     pub(super) fn due_ms(&self, shared: &Shared) -> Option<u64> {
         let acks = self.group.acks_due_ms().filter(|_| self.can_form_group(shared));
         let paused = self.paused_until_ms.filter(|until| *until > shared.now.mono_ms);
-        [acks, self.pages.due_ms(), paused].into_iter().flatten().min()
+        let dues = [acks, self.pages.due_ms(), paused, self.outbox.due_ms()];
+        dues.into_iter().flatten().min()
     }
 
     /// Returns whether nothing of it is under way; its questions are counted apart.
     pub(super) fn is_quiet(&self) -> bool {
-        self.appending.is_none() && self.intake.is_empty() && self.pending.is_empty()
+        self.appending.is_none()
+            && self.intake.is_empty()
+            && self.pending.is_empty()
+            && self.outbox.is_empty()
     }
 }

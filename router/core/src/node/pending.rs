@@ -137,8 +137,9 @@ impl Partition {
     }
 
     /// Learns that the store has taken rows.
-    pub(super) fn handle_applied(&mut self, ticket: ApplyTicket) {
-        self.pending.unapplied_bytes -= ticket.bytes;
+    pub(super) fn handle_applied(&mut self, shared: &mut Shared, ticket: ApplyTicket) {
+        self.discharge(shared, ticket.bytes);
+        self.note_written(ticket.through);
         self.pending.applied = self
             .pending
             .applied
@@ -185,7 +186,10 @@ impl Partition {
                     break 'ahead;
                 }
                 ahead -= 1;
-                missing.extend(self.folds.missing(offset, record));
+                let lookup = self.folds.missing(offset, record);
+                // What an inbox lacks before a message is known when everything before that is folded.
+                let is_known = |lookup: &Lookup| missing.is_empty() || !matches!(lookup, Lookup::Gap(_));
+                missing.extend(lookup.filter(is_known));
             }
         }
         for lookup in missing {
@@ -254,22 +258,48 @@ impl Partition {
         self.publish(shared);
     }
 
-    /// Gives the store rows, which with those before them hold everything up to `through`.
-    pub(super) fn apply(&mut self, shared: &mut Shared, rows: Vec<Row>, through: Offset) {
+    /// Gives the store rows, which with those before them hold everything up to `through`, but for what is held back.
+    pub(super) fn apply(&mut self, shared: &mut Shared, mut rows: Vec<Row>, through: Offset) {
+        let log_time = self.folds.log_time();
+        let mut flushed = Some(Flushed { through, log_time });
+        if !self.is_alone() {
+            let elsewhere = std::mem::take(&mut self.pending.effects.elsewhere);
+            flushed = self.hold_back(shared, &mut rows, Flushed { through, log_time }, elsewhere);
+        }
+        self.write(shared, rows, through, flushed);
+    }
+
+    /// Gives the store rows, and what is done with them.
+    pub(super) fn write(
+        &mut self,
+        shared: &mut Shared,
+        rows: Vec<Row>,
+        through: Offset,
+        flushed: Option<Flushed>,
+    ) {
         let bytes = rows.iter().map(row_bytes).sum();
-        shared.unapplied_bytes += bytes;
-        self.pending.unapplied_bytes += bytes;
+        self.charge(shared, bytes);
         let ticket = ApplyTicket {
             partition: self.id,
             tenure: self.tenure,
             through,
-            flushed: Some(Flushed {
-                through,
-                log_time: self.folds.log_time(),
-            }),
+            flushed,
             bytes,
         };
         shared.intentions.push_back(Intention::Apply { rows, ticket });
+    }
+
+    /// Takes note of bytes that wait for the store, or for the logs of others.
+    pub(super) fn charge(&mut self, shared: &mut Shared, bytes: usize) {
+        shared.unapplied_bytes += bytes;
+        self.pending.unapplied_bytes += bytes;
+    }
+
+    /// Takes note that they wait no longer.
+    pub(super) fn discharge(&mut self, shared: &mut Shared, bytes: usize) {
+        // A driver that reports rows twice is wrong, and nothing worse comes of it.
+        shared.unapplied_bytes = shared.unapplied_bytes.saturating_sub(bytes);
+        self.pending.unapplied_bytes = self.pending.unapplied_bytes.saturating_sub(bytes);
     }
 
     /// Cuts memory back to its bounds, but for what the store cannot answer yet, or an old answer might replace.
@@ -283,7 +313,7 @@ impl Partition {
 }
 
 /// Returns about what a row takes while it waits.
-fn row_bytes(row: &Row) -> usize {
+pub(super) fn row_bytes(row: &Row) -> usize {
     let body = match row {
         Row::Message(row) => row.message.body.len(),
         _ => 0,

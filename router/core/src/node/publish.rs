@@ -1,5 +1,7 @@
 //! What leaves once records are folded: answers, deliveries, status updates.
 
+use std::collections::BTreeMap;
+
 use wire_link::{Deliver, FromRouter, RequestId, SentRecord, StatusUpdateRecord};
 
 use super::Shared;
@@ -10,13 +12,16 @@ use super::partition::Partition;
 use crate::admission::Refusal;
 use crate::effects::{NewMessage, SendOutcome, StatusUpdate};
 use crate::sessions::{Entry, LinkId};
+use crate::topology::PartitionId;
 
 impl Partition {
     /// Lets out what was folded in this step.
     pub(super) fn publish(&mut self, shared: &mut Shared) {
         let mut effects = std::mem::take(&mut self.pending.effects);
         let mut replies = std::mem::take(&mut self.pending.replies);
-        shared.stats.sends += effects.messages.len() as u64;
+        if !matches!(self.id, PartitionId::User(_)) {
+            shared.stats.sends += effects.messages.len() as u64;
+        }
         let mut outcomes = effects.outcomes.iter().peekable();
         for (offset, reply_to) in replies.drain(..) {
             let outcome = outcomes
@@ -28,7 +33,7 @@ impl Partition {
             self.publish_message(shared, message);
         }
         for update in effects.updates.drain(..) {
-            self.publish_update(shared, &update);
+            self.publish_update(shared, update);
         }
         effects.clear();
         self.pending.effects = effects; // For its memory.
@@ -118,7 +123,30 @@ impl Partition {
         }
     }
 
-    fn publish_update(&mut self, shared: &mut Shared, update: &StatusUpdate) {
+    /// Tells everybody who is to know that a watermark moved, wherever its sessions are.
+    fn publish_update(&mut self, shared: &mut Shared, update: StatusUpdate) {
+        if self.is_alone() {
+            return self.tell(shared, &update);
+        }
+        let topology = shared.topology;
+        let mut told: BTreeMap<PartitionId, StatusUpdate> = BTreeMap::new();
+        let part = |except| StatusUpdate {
+            told: Vec::new(),
+            except,
+            ..update
+        };
+        if update.except.is_some() {
+            told.insert(topology.of_user(update.user), part(update.except));
+        }
+        for user in &update.told {
+            let of_log = told.entry(topology.of_user(*user)).or_insert_with(|| part(None));
+            of_log.told.push(*user);
+        }
+        shared.told.extend(told);
+    }
+
+    /// Tells the sessions that are here.
+    pub(super) fn tell(&mut self, shared: &mut Shared, update: &StatusUpdate) {
         let mut connections: Vec<_> = update
             .told
             .iter()

@@ -1,10 +1,10 @@
 //! The end of a partition at this node: whoever waits is answered, and its share of the budgets goes back.
 
-use super::Shared;
 use super::condition::NOT_OWNED;
 use super::group::ReplyTo;
 use super::intention::Purpose;
 use super::partition::Partition;
+use super::{Intention, Shared};
 
 impl Partition {
     /// Answers everybody who waits for something of it. What the log has of that is for the next owner.
@@ -20,12 +20,19 @@ impl Partition {
                 Purpose::Question(link, stage) => shared.drop_question(link, &stage),
             }
         }
+        // Nobody is to read for it any more. What it has given to logs and to the store may still be written.
+        shared.intentions.retain(|intention| match intention {
+            Intention::Consume { partition, .. } | Intention::FindEnd { partition } => *partition != self.id,
+            Intention::Ask(ask) => ask.partition != self.id,
+            _ => true,
+        });
         shared.unapplied_bytes -= self.pending.unapplied_bytes();
     }
 
     fn take_replies(&mut self) -> Vec<ReplyTo> {
         let mut replies = self.pending.take_replies();
         replies.extend(self.intake.take_replies());
+        replies.extend(self.outbox.take_replies());
         let appending = self.appending.take().map(|appending| appending.entries);
         let gathered = self.group.take_entries();
         let entries = appending.into_iter().flatten().chain(gathered);

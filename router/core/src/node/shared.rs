@@ -14,6 +14,7 @@ use super::questions::Questions;
 use super::stats::NodeStats;
 use crate::admission::Refusal;
 use crate::clock::Clock;
+use crate::effects::StatusUpdate;
 use crate::sessions::LinkId;
 use crate::time::Now;
 use crate::topology::{PartitionId, Topology};
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) appends: u64,
     /// Links that a partition has just filled: the sessions of the others must stop too.
     pub(super) filled: Vec<LinkId>,
+    /// Watermarks that moved, for the sessions of partitions.
+    pub(super) told: VecDeque<(PartitionId, StatusUpdate)>,
     /// Partitions that cannot go on, to be released.
     pub(super) given_up: Vec<PartitionId>,
     pub(super) now: Now,

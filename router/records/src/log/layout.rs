@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{AckInput, Delivered, DeviceInput, Input, LogRecord, SendInput, StatusInput};
+use super::{
+    AckInput, Delivered, DeviceInput, FanoutInput, Input, LogRecord, Recipient, SendInput, StatusInput,
+};
 use wire_base::codec::{DecodeError, Fault, Layout, Reader, layout};
 use wire_base::ids::UnixMs;
 
@@ -14,6 +16,7 @@ impl LogRecord {
             Input::Ack(_) => KIND_ACK,
             Input::Status(_) => KIND_STATUS,
             Input::Device(_) => KIND_DEVICE,
+            Input::Fanout(_) => KIND_FANOUT,
         };
         out.extend_from_slice(&[kind, VERSION]);
         self.time.write(out);
@@ -22,6 +25,7 @@ impl LogRecord {
             Input::Ack(input) => input.write(out),
             Input::Status(input) => input.write(out),
             Input::Device(input) => input.write(out),
+            Input::Fanout(input) => input.write(out),
         }
     }
 
@@ -41,6 +45,7 @@ impl LogRecord {
             KIND_ACK => Input::Ack(input.field("ack")?),
             KIND_STATUS => Input::Status(input.field("status")?),
             KIND_DEVICE => Input::Device(input.field("device")?),
+            KIND_FANOUT => Input::Fanout(input.field("fanout")?),
             unknown => return Err(DecodeError::new("record kind", Fault::UnknownKind(unknown))),
         };
         input.finish("record")?;
@@ -82,11 +87,18 @@ layout!(DeviceInput {
     device,
     session
 });
+layout!(FanoutInput {
+    message,
+    origin,
+    recipients
+});
+layout!(Recipient { user, prev_seq });
 
 const KIND_SEND: u8 = 1;
 const KIND_ACK: u8 = 2;
 const KIND_STATUS: u8 = 3;
 const KIND_DEVICE: u8 = 4;
+const KIND_FANOUT: u8 = 5;
 /// Raised when the fields of any kind change.
 const VERSION: u8 = 2;
 

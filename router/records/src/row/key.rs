@@ -22,6 +22,8 @@ pub const TABLE_INBOX: u8 = 6;
 pub const TABLE_DEVICE: u8 = 7;
 /// First key byte of [`super::CheckpointRow`].
 pub const TABLE_CHECKPOINT: u8 = 8;
+/// First key byte of [`super::LastSentRow`].
+pub const TABLE_LAST_SENT: u8 = 9;
 
 /// Returns the key of a message.
 pub fn message(conversation: ConversationId, seq: Seq) -> [u8; 25] {
@@ -105,6 +107,15 @@ pub fn checkpoint(time: UnixMs) -> [u8; 9] {
 /// Returns what the keys of the checkpoints start with; they follow in order of time.
 pub fn checkpoint_prefix() -> [u8; 1] {
     [TABLE_CHECKPOINT]
+}
+
+/// Returns the key of the newest message of a conversation in a user's inbox.
+pub fn last_sent(user: UserId, conversation: ConversationId) -> [u8; 25] {
+    join([
+        &[TABLE_LAST_SENT],
+        &user.get().to_be_bytes(),
+        conversation.get().as_bytes(),
+    ])
 }
 
 /// Returns the least key above every key that starts with `prefix`: the open end of its range.

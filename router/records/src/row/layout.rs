@@ -1,8 +1,8 @@
 //! Byte layout of rows: the key of [`key`], and a value of a layout version and the fields that are not in the key.
 
 use super::{
-    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, Pair, ReceiptRow,
-    Row, UserConversationRow, key,
+    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, LastSentRow, Members, MessageRow, Pair,
+    ReceiptRow, Row, UserConversationRow, key,
 };
 use wire_base::body::BodyHash;
 use wire_base::codec::{DecodeError, Fault, Layout, Reader, layout};
@@ -49,6 +49,10 @@ impl Row {
                 write!(value, row.offset);
                 key::checkpoint(row.time).to_vec()
             }
+            Self::LastSent(row) => {
+                write!(value, row.seq, row.offset);
+                key::last_sent(row.user, row.conversation).to_vec()
+            }
         };
         (key, value)
     }
@@ -73,6 +77,7 @@ impl Row {
             key::TABLE_INBOX => Self::Inbox(inbox(&mut key, &mut value)?),
             key::TABLE_DEVICE => Self::Device(device(&mut key, &mut value)?),
             key::TABLE_CHECKPOINT => Self::Checkpoint(checkpoint(&mut key, &mut value)?),
+            key::TABLE_LAST_SENT => Self::LastSent(last_sent(&mut key, &mut value)?),
             unknown => return Err(DecodeError::new("table", Fault::UnknownKind(unknown))),
         };
         key.0.finish("row key")?;
@@ -165,6 +170,15 @@ fn device(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<DeviceRow, Decode
 fn checkpoint(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<CheckpointRow, DecodeError> {
     Ok(CheckpointRow {
         time: UnixMs(key.u64("time")?),
+        offset: value.field("offset")?,
+    })
+}
+
+fn last_sent(key: &mut Key<'_>, value: &mut Reader<'_>) -> Result<LastSentRow, DecodeError> {
+    Ok(LastSentRow {
+        user: key.user()?,
+        conversation: key.conversation()?,
+        seq: value.field("seq")?,
         offset: value.field("offset")?,
     })
 }

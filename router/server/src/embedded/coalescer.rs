@@ -49,9 +49,12 @@ fn key(row: &Row) -> Option<Key> {
         Row::Conversation(row) => Some(Key::Conversation(row.conversation)),
         Row::Receipt(row) => Some(Key::Receipt(row.conversation, row.user)),
         Row::Device(row) => Some(Key::Device(row.user, row.device)),
-        Row::Message(_) | Row::Dedupe(_) | Row::UserConversation(_) | Row::Inbox(_) | Row::Checkpoint(_) => {
-            None
-        }
+        Row::Message(_)
+        | Row::Dedupe(_)
+        | Row::UserConversation(_)
+        | Row::Inbox(_)
+        | Row::Checkpoint(_)
+        | Row::LastSent(_) => None,
     }
 }
 

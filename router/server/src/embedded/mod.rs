@@ -189,7 +189,10 @@ impl<B: Disks> Router<B> {
                 Intention::TrimLog { below } => self.disks.submit_log(LogJob::Trim { below }),
                 Intention::CloseLink(link) => self.links.close(link),
                 Intention::Note(notice) => self.note(&notice),
-                Intention::Consume { .. } | Intention::GivenUp(_) => {
+                Intention::Consume { .. }
+                | Intention::FindEnd { .. }
+                | Intention::GivenUp(_)
+                | Intention::TellOwner { .. } => {
                     unreachable!("nobody else writes to the one log, and nobody else owns it")
                 }
             }

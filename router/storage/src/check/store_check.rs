@@ -198,7 +198,11 @@ impl StoreCheck {
                     row.conversation
                 ));
             }
-            Row::Conversation(_) | Row::Receipt(_) | Row::UserConversation(_) | Row::Device(_) => {}
+            Row::Conversation(_)
+            | Row::Receipt(_)
+            | Row::UserConversation(_)
+            | Row::Device(_)
+            | Row::LastSent(_) => {}
             // It names the record after the last one it is of.
             Row::Checkpoint(row) => self.is_flushed("checkpoint", Offset(row.offset.0.saturating_sub(1))),
         }
@@ -261,6 +265,7 @@ fn table_of(row: &Row) -> &'static str {
         Row::Inbox(_) => "inbox entries",
         Row::Device(_) => "devices",
         Row::Checkpoint(_) => "checkpoints",
+        Row::LastSent(_) => "newest entries",
     }
 }
 

@@ -71,6 +71,7 @@ impl Model {
                 session: input.session,
                 last_seen: self.time,
             }),
+            Input::Fanout(_) => unreachable!("one log holds everything"),
         }
     }
 

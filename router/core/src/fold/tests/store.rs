@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use router_records::row::{
-    ConversationRow, DedupeRow, DeviceRow, InboxRow, MessageRow, ReceiptRow, Row, UserConversationRow,
+    ConversationRow, DedupeRow, DeviceRow, InboxRow, LastSentRow, MessageRow, ReceiptRow, Row,
+    UserConversationRow,
 };
 use wire_base::ids::{ConversationId, DeviceId, Position, Seq, UserId};
 
@@ -20,6 +21,7 @@ pub(crate) struct MapStore {
     pub(crate) user_conversations: BTreeMap<(UserId, ConversationId), UserConversationRow>,
     pub(crate) inbox: BTreeMap<(UserId, Position), InboxRow>,
     pub(crate) devices: BTreeMap<(UserId, DeviceId), DeviceRow>,
+    pub(crate) last_sent: BTreeMap<(UserId, ConversationId), LastSentRow>,
 }
 
 impl MapStore {
@@ -61,6 +63,9 @@ impl MapStore {
                 Row::Device(row) => {
                     self.devices.insert((row.user, row.device), row);
                 }
+                Row::LastSent(row) => {
+                    self.last_sent.insert((row.user, row.conversation), row);
+                }
                 Row::Checkpoint(_) => unreachable!("folds write none"),
             }
         }
@@ -77,6 +82,25 @@ impl MapStore {
                 user,
                 self.receipts.get(&(conversation, user)).copied(),
             ),
+            Lookup::LastSent(user, conversation) => {
+                let row = self.last_sent.get(&(user, conversation));
+                Loaded::LastSent(user, conversation, row.copied())
+            }
+            Lookup::Gap(gap) => {
+                let rows = self.messages_of(gap.conversation).map(|row| &row.message);
+                let rows = rows.filter(|message| gap.after < message.seq && message.seq <= gap.through);
+                Loaded::Gap(gap, rows.cloned().collect())
+            }
+            Lookup::Entries(user, offset) => {
+                let rows = self.inbox.values();
+                let rows = rows.filter(|row| row.user == user && row.position.offset == offset);
+                let message = |row: &InboxRow| self.messages[&(row.conversation, row.seq)].message.clone();
+                Loaded::Entries(
+                    user,
+                    offset,
+                    rows.map(|row| (row.position, message(row))).collect(),
+                )
+            }
             Lookup::User(user) => Loaded::User {
                 user,
                 devices: self
@@ -112,5 +136,6 @@ pub(crate) fn kind(row: &Row) -> &'static str {
         Row::Inbox(_) => "inbox",
         Row::Device(_) => "device",
         Row::Checkpoint(_) => "checkpoint",
+        Row::LastSent(_) => "last_sent",
     }
 }

@@ -127,11 +127,15 @@ impl Partition {
         record: &StatusRecord,
         named: Vec<NamedMessage>,
     ) -> Result<Step, Refusal> {
+        let found = named.len();
         let candidates: Vec<_> = named
             .into_iter()
             .filter_map(|named| Some((named.index, self.state_of(named.index.conversation, named.state)?)))
             .collect();
-        let index = received(&candidates, record.user)?;
+        // Where inboxes have logs of their own, the state is written behind the message.
+        let is_early = candidates.len() < found;
+        let received = received(&candidates, record.user);
+        let index = received.map_err(|refusal| if is_early { UNREADABLE } else { refusal })?;
         self.log_status(
             shared,
             link,
@@ -187,7 +191,11 @@ impl Partition {
             time,
             input: Input::Status(input),
         };
-        self.gather(logged, ReplyTo::Status(link, record.request, record.user));
+        let reply_to = ReplyTo::Status(link, record.request, record.user);
+        match shared.topology.of_conversation(conversation) {
+            own if own == self.id => self.gather(logged, reply_to),
+            other => self.send_elsewhere(shared, other, logged, reply_to),
+        }
         Ok(Step::Logged)
     }
 }

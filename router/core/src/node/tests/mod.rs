@@ -1,5 +1,7 @@
 //! A node whose slots are taken and released, among others.
 
+mod chance;
+mod elsewhere;
 mod logs;
 mod slots;
 mod world;

@@ -1,10 +1,12 @@
 //! Who owns a slot serves it, nobody else, and not before everything that its log has is folded.
 
 use wire_base::code::Code;
-use wire_link::FromRouter;
+use wire_base::ids::{Offset, Position};
+use wire_link::{FromRouter, SessionOpen, ToRouter};
 
 use super::world::*;
 use crate::node::Intention;
+use crate::testing::user;
 
 #[test]
 fn what_belongs_to_a_slot_of_another_node_is_refused_at_once() {
@@ -112,4 +114,44 @@ fn a_hello_that_waits_is_refused_when_its_slot_goes() {
     world.release(0, of_user(1));
     world.run();
     assert!(matches!(&world.got(0)[..], [FromRouter::SessionRefused(_)]));
+}
+
+#[test]
+fn a_position_that_another_owner_gave_is_waited_for_and_one_that_nobody_gave_is_not() {
+    let mut world = World::of_nodes(2);
+    world.take_all(0, all_of(1, 2));
+    world.take_all(1, [of_user(2)]);
+    world.nodes[1].is_deaf = true;
+    world.send(0, 1, 2, 1);
+    let newest = world
+        .store
+        .inbox
+        .keys()
+        .filter(|key| key.0 == user(2))
+        .map(|key| key.1);
+    let known = newest.max().unwrap();
+    let ToRouter::SessionOpen(open) = hello(2) else {
+        unreachable!("it is a hello");
+    };
+    let with = |position| {
+        ToRouter::SessionOpen(SessionOpen {
+            cursor: Some(position),
+            ..open
+        })
+    };
+    world.say(1, &with(known));
+    assert!(world.got(1).is_empty());
+    world.nodes[1].is_deaf = false;
+    world.run();
+    let resync = |got: Vec<FromRouter>| match &got[0] {
+        FromRouter::SessionOpened(opened) => opened.resync.is_some(),
+        other => panic!("{other:?}"),
+    };
+    assert!(!resync(world.got(1)));
+    let invented = Position {
+        offset: Offset(1_000),
+        ..known
+    };
+    world.say(1, &with(invented));
+    assert!(resync(world.got(1)));
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use router_records::log::{Input, LogRecord};
-use wire_base::ids::{ConnectionHandle, ConversationId, MessageId, Offset, SessionNumber, UnixMs};
+use router_records::row::Row;
+use wire_base::ids::{ConnectionHandle, ConversationId, MessageId, Offset, Position, SessionNumber, UnixMs};
 use wire_link::codec::{BatchWriter, decode_from_router};
 use wire_link::{
-    Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen, ToRouter,
+    AckRecord, Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
+    ToRouter,
 };
 
 use crate::admission::SendRateConfig;
@@ -15,8 +17,8 @@ use crate::fold::FoldsConfig;
 use crate::fold::tests::store::MapStore;
 use crate::membership::Conversation;
 use crate::node::{
-    Answer, Appended, Ask, Flushed, Group, InboxPage, Intention, LogFault, NamedMessage, Node, NodeConfig,
-    Offsets, PartitionStart, Question, UpkeepConfig,
+    Answer, Appended, ApplyTicket, Ask, Flushed, Group, InboxPage, Intention, LogFault, NamedMessage, Node,
+    NodeConfig, Offsets, PartitionStart, Question, UpkeepConfig,
 };
 use crate::sessions::{LinkId, SessionsConfig};
 use crate::testing::{self, GENERATION, device, message_id_at, user};
@@ -34,11 +36,13 @@ pub(super) struct World {
     pub(super) logs: BTreeMap<PartitionId, Vec<LogRecord>>,
     pub(super) store: MapStore,
     pub(super) flushed: BTreeMap<PartitionId, Flushed>,
+    /// By which record each row was written, by its key.
+    written: BTreeMap<Vec<u8>, Offset>,
     pub(super) nodes: Vec<OfNode>,
     /// What is not carried out but kept in `held`, by node.
     pub(super) holds: fn(&Intention) -> bool,
     pub(super) held: VecDeque<(usize, Intention)>,
-    now: Now,
+    pub(super) now: Now,
 }
 
 pub(super) struct OfNode {
@@ -46,10 +50,12 @@ pub(super) struct OfNode {
     /// What the gateway got.
     pub(super) got: Vec<FromRouter>,
     /// Where each consumer is, and whether it has said where its log ended.
-    consumers: BTreeMap<PartitionId, (Offset, bool)>,
+    pub(super) consumers: BTreeMap<PartitionId, (Offset, bool)>,
     /// Its consumers stand still.
     pub(super) is_deaf: bool,
     pub(super) given_up: Vec<PartitionId>,
+    /// How far its wall clock is behind.
+    behind_ms: u64,
 }
 
 impl World {
@@ -62,7 +68,8 @@ impl World {
             logs: BTreeMap::new(),
             store: MapStore::default(),
             flushed: BTreeMap::new(),
-            nodes: (0..count).map(|seed| OfNode::new(seed as u64, now)).collect(),
+            written: BTreeMap::new(),
+            nodes: (0..count).map(|seed| OfNode::new(seed as u64, now, 0)).collect(),
             holds: |_| false,
             held: VecDeque::new(),
             now,
@@ -82,6 +89,20 @@ impl World {
             log_time: UnixMs(0),
         };
         self.nodes[node].node.handle_slot_taken(id, start);
+    }
+
+    /// Has a node take a slot that was done up to the newest flush, without reading what lies before it.
+    pub(super) fn take_from_flushed(&mut self, node: usize, id: PartitionId) {
+        let flushed = self.flushed[&id];
+        let start = PartitionStart {
+            generation: GENERATION,
+            prune_floor: Offset(0),
+            flushed: Some(flushed.through),
+            observe_from: Offset(flushed.through.0 + 1),
+            log_time: flushed.log_time,
+        };
+        self.nodes[node].node.handle_slot_taken(id, start);
+        self.run();
     }
 
     pub(super) fn take_all(&mut self, node: usize, ids: impl IntoIterator<Item = PartitionId>) {
@@ -131,8 +152,9 @@ impl World {
 
     fn step(&mut self, at: usize) -> bool {
         let mut has_done = self.consume(at);
-        let now = self.now;
         let of = &mut self.nodes[at];
+        let mut now = self.now;
+        now.unix.0 -= of.behind_ms;
         of.node.handle_now(now);
         has_done |= of.node.advance();
         while let Some(intention) = self.nodes[at].node.poll_intention() {
@@ -178,10 +200,7 @@ impl World {
                 self.nodes[at].node.handle_appended(id, Ok(appended));
             }
             Intention::Apply { rows, ticket } => {
-                self.store.apply(&rows);
-                if let Some(flushed) = ticket.flushed {
-                    self.flushed.insert(ticket.partition, flushed);
-                }
+                self.write(&rows, &ticket);
                 self.nodes[at].node.handle_applied(ticket);
             }
             Intention::Ask(Ask { id, question, .. }) => {
@@ -196,6 +215,16 @@ impl World {
             Intention::GivenUp(id) => {
                 self.nodes[at].consumers.remove(&id);
                 self.nodes[at].given_up.push(id);
+            }
+            Intention::FindEnd { partition } => {
+                let end = Offset(self.logs[&partition].len() as u64);
+                self.nodes[at].node.handle_caught_up(partition, end);
+            }
+            Intention::TellOwner { partition, update } => {
+                let owns = |of: &&mut OfNode| of.consumers.contains_key(&partition);
+                if let Some(owner) = self.nodes.iter_mut().find(owns) {
+                    owner.node.handle_told(partition, &update);
+                }
             }
             Intention::Note(_) => {}
             Intention::CloseLink(_)
@@ -243,7 +272,24 @@ impl World {
         self.logs.entry(to).or_default().push(LogRecord { time, input });
     }
 
-    fn answer(&self, question: &Question) -> Answer {
+    /// Writes rows as of the record that they came with: what a later one wrote stays.
+    pub(super) fn write(&mut self, rows: &[Row], ticket: &ApplyTicket) {
+        for row in rows {
+            let of = self.written.entry(row.encode().0).or_default();
+            if *of <= ticket.through {
+                *of = ticket.through;
+                self.store.apply(std::slice::from_ref(row));
+            }
+        }
+        if let Some(flushed) = ticket.flushed {
+            let of = self.flushed.entry(ticket.partition).or_insert(flushed);
+            if of.through < flushed.through {
+                *of = flushed;
+            }
+        }
+    }
+
+    pub(super) fn answer(&self, question: &Question) -> Answer {
         match question {
             Question::Lookup(lookup) => Answer::Loaded(self.store.load(*lookup)),
             Question::Inbox {
@@ -307,7 +353,9 @@ impl World {
 }
 
 impl OfNode {
-    fn new(seed: u64, now: Now) -> Self {
+    /// `behind_ms`: how far its wall clock is behind.
+    pub(super) fn new(seed: u64, mut now: Now, behind_ms: u64) -> Self {
+        now.unix.0 -= behind_ms;
         let mut node = Node::of_slots(config(), FoldsConfig::default(), TOPOLOGY, seed, now);
         node.handle_link_up(GATEWAY);
         let mut of = Self {
@@ -316,6 +364,7 @@ impl OfNode {
             consumers: BTreeMap::new(),
             is_deaf: false,
             given_up: Vec::new(),
+            behind_ms,
         };
         of.say(&[ToRouter::Hello(LinkHello {
             version: LINK_VERSION,
@@ -337,7 +386,7 @@ impl OfNode {
         self.node.handle_batch(GATEWAY, batch.take());
     }
 
-    fn receive(&mut self) {
+    pub(super) fn receive(&mut self) {
         while let Some(batch) = self.node.poll_batch(GATEWAY) {
             let records =
                 decode_from_router(batch).map(|record| record.expect("a node writes what can be read"));
@@ -367,6 +416,15 @@ pub(super) fn hello(of: u64) -> ToRouter {
         cursor: None,
         forwarded: None,
         window: 100,
+    })
+}
+
+pub(super) fn ack(of: u64, session: SessionNumber, position: Position) -> ToRouter {
+    ToRouter::Ack(AckRecord {
+        user: user(of),
+        device: device(1),
+        session,
+        position,
     })
 }
 

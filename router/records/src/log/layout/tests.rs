@@ -50,11 +50,19 @@ fn record() -> impl Strategy<Value = LogRecord> {
         device,
         session,
     });
+    let recipient = (user(), seq()).prop_map(|(user, prev_seq)| Recipient { user, prev_seq });
+    let fanout =
+        (message(), offset(), vec(recipient, 0..4)).prop_map(|(message, origin, recipients)| FanoutInput {
+            message,
+            origin,
+            recipients,
+        });
     let input = prop_oneof![
         send.prop_map(Input::Send),
         ack.prop_map(Input::Ack),
         status.prop_map(Input::Status),
         device.prop_map(Input::Device),
+        fanout.prop_map(Input::Fanout),
     ];
     (time(), input).prop_map(|(time, input)| LogRecord { time, input })
 }
@@ -94,7 +102,7 @@ fn a_record_of_another_version_or_kind_is_refused_not_skipped() {
         LogRecord::decode(bytes.into()).unwrap_err().to_string()
     };
     assert_eq!(refused(|bytes| bytes[0] = 0), "record kind: unknown kind 0");
-    assert_eq!(refused(|bytes| bytes[0] = 5), "record kind: unknown kind 5");
+    assert_eq!(refused(|bytes| bytes[0] = 6), "record kind: unknown kind 6");
     assert_eq!(
         refused(|bytes| bytes[1] = 1),
         "record version: unknown layout version 1"

@@ -78,6 +78,7 @@ fn every_table_has_a_byte_of_its_own() {
         TABLE_INBOX,
         TABLE_DEVICE,
         TABLE_CHECKPOINT,
+        TABLE_LAST_SENT,
     ];
-    assert_eq!(tables, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(tables, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }

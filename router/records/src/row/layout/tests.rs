@@ -76,7 +76,17 @@ fn row() -> impl Strategy<Value = Row> {
         },
     );
     let checkpoint = (time(), offset()).prop_map(|(time, offset)| CheckpointRow { time, offset });
+    let last_sent =
+        (user(), conversations(), seq(), offset()).prop_map(|(user, conversation, seq, offset)| {
+            LastSentRow {
+                user,
+                conversation,
+                seq,
+                offset,
+            }
+        });
     prop_oneof![
+        last_sent.prop_map(Row::LastSent),
         message.prop_map(Row::Message),
         dedupe.prop_map(Row::Dedupe),
         conversation.prop_map(Row::Conversation),
@@ -112,7 +122,7 @@ fn what_no_row_holds_is_refused_by_field() {
     assert_eq!(refused(&key, &[]), "row version: cut short");
     assert_eq!(refused(&key, &[1]), "row version: unknown layout version 1");
     assert_eq!(refused(&[0; 9], &value), "table: unknown kind 0");
-    assert_eq!(refused(&[9; 9], &value), "table: unknown kind 9");
+    assert_eq!(refused(&[10; 9], &value), "table: unknown kind 10");
     assert_eq!(refused(&key[..8], &value), "time: cut short");
     assert_eq!(refused(&key, &value[..8]), "offset: cut short");
     assert_eq!(
