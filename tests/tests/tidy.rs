@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("wire-client", &["wire-base"]),
     ("wire-link", &["wire-base", "wire-client"]),
     ("wire-auth", &["wire-base"]),
-    ("runtime", &[]),
+    ("runtime", &["wire-base"]),
     ("bounded-http", &[]),
     (
         "gateway-core",

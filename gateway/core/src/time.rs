@@ -1,17 +1,6 @@
-//! Time as a fact. The driver reads the clock once per tick and passes [`Now`] with everything it reports.
+//! The moment of a fact, and past moments in 4 bytes.
 
-use wire_base::ids::UnixMs;
-
-/// The moment at which a fact is handled.
-///
-/// Order: neither field of a later call is smaller for `mono_ms`; `unix` may step, as wall clocks do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// Milliseconds on a clock that never steps back: every deadline is counted on it.
-    pub mono_ms: u64,
-    /// Wall clock: only for tokens and for `server_time_ms`.
-    pub unix: UnixMs,
-}
+pub use wire_base::time::Now;
 
 /// A past moment in 4 bytes: the low half of `mono_ms`.
 ///
@@ -38,6 +27,8 @@ impl Stamp {
 
 #[cfg(test)]
 mod tests {
+    use wire_base::ids::UnixMs;
+
     use super::*;
 
     const fn at(mono_ms: u64) -> Now {

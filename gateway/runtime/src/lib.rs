@@ -35,7 +35,7 @@ pub mod uring;
 pub mod waker;
 pub mod worker;
 
-pub use clock::{Clock, Now};
+pub use clock::Clock;
 pub use engine::{AnyReactor, Engine, EngineChoice, OpenError, Report, UnknownEngine, open};
 pub use listen::ListenerBuilder;
 pub use mailbox::{Mailbox, MailboxSender, mailbox};

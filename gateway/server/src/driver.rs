@@ -13,7 +13,7 @@ use std::time::Duration;
 use gateway_core::{Application, Hub, Now, Output, Reading, RouterId, Routes};
 use runtime::{Clock, Event, Mailbox, Reactor, SocketId, Waker};
 use wire_auth::Verifier;
-use wire_base::ids::{ConnectionHandle, UnixMs};
+use wire_base::ids::ConnectionHandle;
 use wire_link::{LinkId, LinkPort};
 
 use crate::links::{Links, Received, Sent};
@@ -106,7 +106,7 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
             self.carry_out();
             let timeout = self.timeout();
             self.reactor.wait(timeout)?;
-            let now = self.now();
+            let now = self.clock.now();
             let woken = self.take_events(now);
             if woken && self.take_control(now).is_break() {
                 return Ok(());
@@ -122,14 +122,6 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
                 self.carry_out();
                 return self.reactor.wait(Some(Duration::ZERO));
             }
-        }
-    }
-
-    fn now(&self) -> Now {
-        let now = self.clock.now();
-        Now {
-            mono_ms: now.mono_ms,
-            unix: UnixMs(now.unix_ms),
         }
     }
 
@@ -299,7 +291,7 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
                 }
                 Output::Link { link, batch } => self.send_to_router(link, batch),
                 Output::CloseLink(link) => {
-                    let now = self.now();
+                    let now = self.clock.now();
                     self.lose_link(link, now);
                 }
             }
@@ -318,7 +310,7 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
             Sent::Taken => {}
             Sent::Refused(batch) => self.hub.handle_link_refused(link, batch),
             Sent::Over => {
-                let now = self.now();
+                let now = self.clock.now();
                 self.lose_link(link, now);
             }
         }

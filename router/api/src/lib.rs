@@ -16,7 +16,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -25,7 +25,6 @@ use axum::routing::{get, post};
 use bounded_http::Bounds;
 use bounded_http::body::{Bodies, HeldBody};
 use tokio::sync::watch;
-use wire_base::ids::UnixMs;
 use wire_base::limits::FRAME_BYTES_MAX;
 use wire_link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, LinkPort, RequestId, ToRouter};
 
@@ -223,10 +222,9 @@ impl Api {
     /// Returns who calls.
     fn caller(&self, request: &Request) -> Result<Caller, Problem> {
         // The driver of this crate is where the clock is read; a clock before 1970 accepts no token.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.auth
             .borrow()
-            .caller(request.headers(), UnixMs(now.as_millis() as u64))
+            .caller(request.headers(), SystemTime::now().into())
     }
 
     /// Returns the whole body of a request.

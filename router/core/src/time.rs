@@ -1,15 +1,7 @@
 //! Time as facts: what the driver read once for a tick, and the log's own time.
 
 use wire_base::ids::{Offset, UnixMs};
-
-/// The clocks of a tick, read by the driver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// Milliseconds of a clock that never goes back; for rates and deadlines.
-    pub mono_ms: u64,
-    /// Wall clock; for ids and time stamps.
-    pub unix: UnixMs,
-}
+pub use wire_base::time::Now;
 
 /// Where and when a record stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

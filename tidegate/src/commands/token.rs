@@ -1,6 +1,6 @@
 //! `tidegate token`: a development token.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use anyhow::Result;
 use wire_auth::{Claims, issue_hs256};
@@ -21,7 +21,7 @@ pub(super) fn run(args: &TokenArgs) -> Result<()> {
         ),
     };
     let secret = auth::secret(&args.jwt_hs256_secret_file)?;
-    let now = UnixMs(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64);
+    let now = UnixMs::from(SystemTime::now());
     let expires = UnixMs(now.0.saturating_add(u64::from(args.seconds) * 1_000));
     let claims = Claims {
         user,

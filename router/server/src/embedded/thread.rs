@@ -4,12 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use router_core::time::Now;
 use router_storage::log::Log;
 use router_storage::store::Store;
-use wire_base::ids::UnixMs;
 
 use super::{Disks, Inline, Router};
 
@@ -21,10 +20,9 @@ pub struct RouterThread {
 
 /// Reads both clocks. `started` is where the monotonic one counts from.
 pub fn clocks(started: Instant) -> Now {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Now {
         mono_ms: started.elapsed().as_millis() as u64,
-        unix: UnixMs(unix.as_millis() as u64),
+        unix: SystemTime::now().into(),
     }
 }
 
