@@ -37,7 +37,6 @@ mod population;
 mod report;
 mod run;
 mod schedule;
-mod seed;
 mod settings;
 mod snapshot;
 mod target;

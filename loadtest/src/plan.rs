@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::seed::Seeded;
+use wire_base::random::Random;
 
 /// How partners are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -51,7 +51,7 @@ impl Plan {
     /// Returns the plan of `clients` (at least 2).
     pub(crate) fn new(clients: u32, pairing: Pairing, seed: u64) -> Self {
         let mut pairs = match pairing {
-            Pairing::Random => couples(clients, &mut Seeded::new(seed, PURPOSE_PAIRS)),
+            Pairing::Random => couples(clients, &mut Random::for_purpose(seed, PURPOSE_PAIRS)),
             Pairing::Ring => (0..clients)
                 .map(|sender| Pair {
                     sender,
@@ -115,8 +115,8 @@ pub(crate) fn block(clients: u32, workers: u32, worker: u32) -> Range<u32> {
     edge(worker)..edge(worker + 1)
 }
 
-fn couples(clients: u32, seeded: &mut Seeded) -> Vec<Pair> {
-    let order = seeded.permutation(clients);
+fn couples(clients: u32, random: &mut Random) -> Vec<Pair> {
+    let order = random.permutation(clients);
     let circle_from = if clients % 2 == 1 {
         order.len() - 3.min(order.len())
     } else {

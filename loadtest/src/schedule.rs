@@ -7,8 +7,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use wire_base::random::Random;
+
 use crate::clock::Ns;
-use crate::seed::Seeded;
 use crate::units::Rate;
 
 /// A send that is due.
@@ -39,7 +40,7 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// Returns the part of `own` pairs in the schedule of `pairs` pairs over `length`.
     pub(crate) fn new(pairs: u32, own: &Range<u32>, rate: Rate, length: Duration, seed: u64) -> Self {
-        let order = Seeded::new(seed, PURPOSE_TURNS).permutation(pairs);
+        let order = Random::for_purpose(seed, PURPOSE_TURNS).permutation(pairs);
         let turns = (0..).zip(order).filter(|(_, pair)| own.contains(pair)).collect();
         let total = rate.events_within(length.as_nanos() as u64);
         let mut schedule = Self {

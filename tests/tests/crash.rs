@@ -12,6 +12,7 @@ use tidegate_tests::{Client, Server, ServerOptions, host};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
+use wire_base::random::Random;
 
 const PAIRS: u64 = 12;
 
@@ -50,7 +51,7 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed_at_random_momen
     let rounds: u32 = variable("CRASH_ROUNDS", 10)?;
     let seed: u64 = variable("CRASH_SEED", std::process::id().into())?;
     println!("{rounds} rounds; repeat with CRASH_SEED={seed} CRASH_ROUNDS={rounds}");
-    let mut random = Random(seed);
+    let mut random = Random::seeded(seed);
     let directory = tempfile::tempdir()?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let mut engines = host::engines().iter().cycle();
@@ -64,7 +65,7 @@ async fn nothing_acknowledged_is_lost_when_the_process_is_killed_at_random_momen
         let tasks: Vec<_> = (1..=PAIRS)
             .map(|pair| tokio::spawn(chatter(server.listen, pair, Arc::clone(&ledger))))
             .collect();
-        tokio::time::sleep(Duration::from_millis(150 + random.next() % 1_200)).await;
+        tokio::time::sleep(Duration::from_millis(150 + random.below(1_200))).await;
         let deadline = Instant::now() + PATIENCE;
         while ledger.lock().expect("no panic holds it").acknowledged() == before {
             if Instant::now() > deadline {
@@ -260,18 +261,5 @@ fn variable<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
         Ok(text) => text
             .parse()
             .map_err(|_| anyhow::anyhow!("{name}={text} is not a number")),
-    }
-}
-
-/// splitmix64: small, seeded, enough for choosing moments.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }

@@ -1,6 +1,7 @@
 //! Spread without a clock and without hidden state: the same seed and connection give the same jitter.
 
 use wire_base::ids::ConnectionHandle;
+use wire_base::random::mix;
 
 /// Source of jitter of one hub.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +16,7 @@ impl Jitter {
     }
 
     /// Returns a number below `bound` for a connection, the same as long as it lives; 0 for a bound of 0.
-    pub(crate) const fn of(self, connection: ConnectionHandle, bound: u64) -> u64 {
+    pub(crate) fn of(self, connection: ConnectionHandle, bound: u64) -> u64 {
         if bound == 0 {
             return 0;
         }
@@ -24,24 +25,9 @@ impl Jitter {
     }
 }
 
-/// Returns the output of splitmix64 for a state.
-///
-/// Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators" (2014).
-const fn mix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn splitmix64_gives_its_published_first_value() {
-        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
-    }
 
     #[test]
     fn jitter_is_repeatable_and_covers_its_range() {

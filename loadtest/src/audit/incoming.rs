@@ -1,9 +1,9 @@
 //! The receiver's half of a pair's ledger: which numbers arrived, under which seqs, in which order.
 
 use wire_base::ids::Seq;
+use wire_base::random::mix;
 
 use super::outgoing::placed;
-use crate::seed::mix;
 
 /// Deliveries of one pair, in 56 bytes while all goes well.
 ///

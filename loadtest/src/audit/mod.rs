@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use wire_base::ids::{ConversationId, Seq, UserId};
+use wire_base::random::mix;
 
 use incoming::{Delivery, Incoming};
 pub(crate) use outgoing::Outgoing;
 
 use crate::identity::{Identity, NotAnIdentity};
 use crate::plan::{Pair, Plan};
-use crate::seed::mix;
 
 /// What the checker found. All but the first four and the last three are defects of the target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -1,8 +1,7 @@
 //! The sender's half of a pair's ledger: what was sent, and what became of it.
 
 use wire_base::ids::Seq;
-
-use crate::seed::mix;
+use wire_base::random::mix;
 
 /// Sends of one pair, in 32 bytes however many there are.
 ///

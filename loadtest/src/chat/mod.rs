@@ -16,11 +16,11 @@ use crate::plan::{Pairing, Plan, block};
 use crate::report::{Asked, Report};
 use crate::run::{Crew, conduct};
 use crate::schedule::Schedule;
-use crate::seed::mix;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::units::Rate;
 use wire_base::limits::CONTENT_CHARS_MAX;
+use wire_base::random::mix;
 
 /// What a chat run does.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use wire_base::body::{Body, Content};
 use wire_base::code::Code;
 use wire_base::message::Target;
+use wire_base::random::Random;
 use wire_client::json::{encode_request, parse_events};
 use wire_client::{Command, Event, Rejected, Request, Send, SendBody, Sent, ShownMessage};
 
@@ -23,7 +24,6 @@ use crate::measure::Series;
 use crate::plan::Plan;
 use crate::population::{Message, Next, Population};
 use crate::schedule::{Due, Schedule};
-use crate::seed::Seeded;
 use crate::traffic::Traffic;
 
 /// What all workers of a chat run have in common.
@@ -51,7 +51,7 @@ pub(super) struct Chat {
     phase: Phase,
     /// Sends to repeat: (time, client, request).
     retries: BinaryHeap<Reverse<(Ns, u32, u32)>>,
-    seeded: Seeded,
+    random: Random,
     /// Of the message being written.
     content: Vec<u8>,
     live_at_end: Vec<bool>,
@@ -112,7 +112,7 @@ impl Population for Chat {
             (doubled / 2, doubled)
         });
         session.losses_in_a_row += 1;
-        let wait_ms = u64::from(after_ms) + self.seeded.below(u64::from(jitter_ms) + 1);
+        let wait_ms = u64::from(after_ms) + self.random.below(u64::from(jitter_ms) + 1);
         Next::ReconnectAt(now + Duration::from_millis(wait_ms))
     }
 
@@ -173,7 +173,7 @@ impl Chat {
             ledger,
             phase: Phase::Ramp,
             retries: BinaryHeap::new(),
-            seeded: Seeded::new(seed, PURPOSE_RECONNECT + u64::from(clients.start)),
+            random: Random::for_purpose(seed, PURPOSE_RECONNECT + u64::from(clients.start)),
             content: Vec::new(),
             live_at_end: Vec::new(),
         }

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use uuid::Uuid;
 use wire_base::ids::{MessageId, Position, UnixMs};
+use wire_base::random::mix;
 
 use crate::clock::Ns;
 use crate::identity::Identity;
-use crate::seed::mix;
 
 /// What a client keeps.
 #[derive(Debug, Default)]

@@ -225,8 +225,8 @@ impl<R: Reactor, P: Population> Worker<R, P> {
     fn start_upgrade(&mut self, client: u32) {
         let now = self.now();
         let mut nonce = [0; 16];
-        nonce[..8].copy_from_slice(&self.clients.shared.seeded.next().to_ne_bytes());
-        nonce[8..].copy_from_slice(&self.clients.shared.seeded.next().to_ne_bytes());
+        nonce[..8].copy_from_slice(&self.clients.shared.random.next().to_ne_bytes());
+        nonce[8..].copy_from_slice(&self.clients.shared.random.next().to_ne_bytes());
         let link = &mut self.clients.entries[client as usize].link;
         self.clients
             .shared

@@ -1,13 +1,13 @@
 //! One simulated client as the driver keeps it, and what a mode may do with it.
 
 use runtime::{SendBuf, SocketId};
+use wire_base::random::Random;
 use wire_ws::upgrade::{HeadBuffer, Key};
 use wire_ws::{Opcode, Reader, encode_close, encode_frame};
 
 use crate::clock::Ns;
 use crate::funnel::{Ending, Funnel, Stage};
 use crate::measure::Recorder;
-use crate::seed::Seeded;
 use crate::traffic::Traffic;
 
 /// The clients of one worker, by their index within it.
@@ -86,7 +86,14 @@ pub(super) struct Shared {
     /// Empty buffers that were used before.
     pub(super) spare: Vec<Vec<u8>>,
     scratch: Vec<u8>,
-    pub(super) seeded: Seeded,
+    pub(super) random: Random,
+}
+
+impl Shared {
+    /// Returns a masking key for a frame.
+    fn mask(&mut self) -> [u8; 4] {
+        (self.random.next() as u32).to_ne_bytes()
+    }
 }
 
 impl<S: Default> Clients<S> {
@@ -105,7 +112,7 @@ impl<S: Default> Clients<S> {
             dirty: Vec::new(),
             spare: Vec::new(),
             scratch: Vec::new(),
-            seeded: Seeded::new(seed, PURPOSE_MASKS + u64::from(first)),
+            random: Random::for_purpose(seed, PURPOSE_MASKS + u64::from(first)),
         };
         Self {
             entries,
@@ -225,13 +232,13 @@ impl<S> Peer<'_, S> {
     }
 
     pub(super) fn pong(&mut self, payload: &[u8]) {
-        let mask = self.shared.seeded.mask();
+        let mask = self.shared.mask();
         encode_frame(self.outgoing(), Opcode::Pong, payload, Some(mask));
         self.shared.traffic.pings += 1;
     }
 
     pub(super) fn close(&mut self, code: u16) {
-        let mask = self.shared.seeded.mask();
+        let mask = self.shared.mask();
         encode_close(self.outgoing(), code, "", Some(mask));
     }
 
@@ -241,7 +248,7 @@ impl<S> Peer<'_, S> {
     }
 
     fn send(&mut self, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) {
-        let mask = self.shared.seeded.mask();
+        let mask = self.shared.mask();
         let mut scratch = std::mem::take(&mut self.shared.scratch);
         scratch.clear();
         write(&mut scratch);

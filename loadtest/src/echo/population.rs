@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use wire_base::random::Random;
+
 use super::payload;
 use crate::audit::Audit;
 use crate::clock::{Clock, Ns};
@@ -13,7 +15,6 @@ use crate::funnel::Ending;
 use crate::measure::Series;
 use crate::population::{Message, Next, Population};
 use crate::schedule::Schedule;
-use crate::seed::Seeded;
 use crate::traffic::Traffic;
 
 /// What all workers of an echo run have in common.
@@ -45,7 +46,7 @@ impl Drive {
     /// Returns the closed loop of `writes` writes over a block of clients, which begin in a seeded order.
     pub(super) fn closed(clients: &Range<u32>, writes: u32, seed: u64) -> Self {
         let count = clients.len() as u32;
-        let order = Seeded::new(seed, PURPOSE_ORDER + u64::from(clients.start)).permutation(count);
+        let order = Random::for_purpose(seed, PURPOSE_ORDER + u64::from(clients.start)).permutation(count);
         let rounds = writes.div_ceil(count.max(1)).max(1);
         let ready = (0..rounds).flat_map(|_| order.iter().copied()).collect();
         Self::Closed { ready, free: writes }

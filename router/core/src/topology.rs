@@ -1,8 +1,8 @@
 //! Which log holds what: one for everything, or one for each slot.
 
 use wire_base::ids::{ConversationId, UserId};
-use wire_base::slots::Slot;
 use wire_base::message::{Draft, Target};
+use wire_base::slots::Slot;
 
 /// How conversations and users are spread over logs. Fixed when the logs are created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

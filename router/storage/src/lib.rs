@@ -16,7 +16,6 @@
 pub mod check;
 pub mod disk;
 pub mod log;
-mod rng;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod store;

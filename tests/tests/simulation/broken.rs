@@ -33,8 +33,10 @@ fn assert_is_found(defect: Defect, as_one_of: &[Invariant]) {
 
 #[test]
 fn a_disk_that_lies_about_its_syncs_is_found() {
-    assert_is_found(Defect::SyncLies, &[Invariant::Durable]);
-    assert_is_found(Defect::DirectorySyncLies, &[Invariant::Durable]);
+    // A send that was lost is new when it is repeated.
+    let lost = [Invariant::Durable, Invariant::Once];
+    assert_is_found(Defect::SyncLies, &lost);
+    assert_is_found(Defect::DirectorySyncLies, &lost);
 }
 
 #[test]

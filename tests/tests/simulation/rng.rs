@@ -1,33 +1,29 @@
 //! The random numbers of a run: one seed decides everything.
 
-/// SplitMix64.
-///
-/// Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
+use wire_base::random::Random;
+
+/// The dice of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub(crate) struct Rng(Random);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Random::seeded(seed))
     }
 
     /// Returns the next number.
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     /// Returns a number from `range`, which is not empty.
     pub(crate) fn within(&mut self, range: std::ops::Range<u64>) -> u64 {
-        range.start + self.next() % (range.end - range.start)
+        range.start + self.0.below(range.end - range.start)
     }
 
     /// Returns an index below `count`, which is not 0.
     pub(crate) fn below(&mut self, count: usize) -> usize {
-        self.within(0..count as u64) as usize
+        self.0.index(count)
     }
 
     /// Returns true so many times in a hundred.

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use wire_base::random::Random;
+
 use super::{Disk, DiskError, DiskFile};
-use crate::rng::Rng;
 use crate::sim::Crashed;
 
 /// A simulated directory; clones share it, so that a test injects faults while the log owns its own handle.
@@ -39,7 +40,7 @@ impl SimDisk {
     /// Returns an empty directory.
     pub fn seeded(seed: u64) -> Self {
         let machine = Machine {
-            rng: Rng::new(seed),
+            random: Random::seeded(seed),
             boot: 0,
             is_down: false,
             is_locked: false,
@@ -138,7 +139,7 @@ impl SimDisk {
 
 #[derive(Debug)]
 struct Machine {
-    rng: Rng,
+    random: Random,
     /// Counts crashes and restarts: a handle of an earlier boot is dead.
     boot: u64,
     is_down: bool,
@@ -208,7 +209,7 @@ impl Machine {
         self.keep_some_names();
         self.pending_names.clear();
         for inode in &mut self.inodes {
-            inode.keep_some(&mut self.rng);
+            inode.keep_some(&mut self.random);
             inode.current.clone_from(&inode.durable);
         }
         self.names.clone_from(&self.durable_names);
@@ -217,7 +218,7 @@ impl Machine {
     /// Makes any of the pending changes of names durable.
     fn keep_some_names(&mut self) {
         for change in &self.pending_names {
-            if self.rng.coin() {
+            if self.random.coin() {
                 apply_name_change(&mut self.durable_names, change);
             }
         }
@@ -364,14 +365,14 @@ impl Inode {
     }
 
     /// Makes any part of the unsynced state durable and calls the rest clean.
-    fn keep_some(&mut self, rng: &mut Rng) {
+    fn keep_some(&mut self, random: &mut Random) {
         let lengths = std::mem::take(&mut self.lengths);
-        let choice = rng.below(lengths.len() + 1);
+        let choice = random.index(lengths.len() + 1);
         if let Some(length) = lengths.get(choice) {
             self.durable.resize(*length, 0);
         }
         for (index, versions) in std::mem::take(&mut self.dirty) {
-            let choice = rng.below(versions.len() + 1);
+            let choice = random.index(versions.len() + 1);
             if let Some(version) = versions.get(choice) {
                 put_sector(&mut self.durable, index, version);
             }
@@ -536,7 +537,7 @@ impl DiskFile for SimFile {
                 return Ok(());
             }
             if machine.fails_now() {
-                machine.inodes[self.inode].keep_some(&mut machine.rng);
+                machine.inodes[self.inode].keep_some(&mut machine.random);
                 return Err(sync_failure("sync", &self.name));
             }
             machine.inodes[self.inode].sync();

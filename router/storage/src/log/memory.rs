@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use router_records::log::LogRecord;
 use wire_base::ids::Offset;
+use wire_base::random::Random;
 
 use super::error::{AppendError, ReadError, TruncateError};
 use super::group::Group;
 use super::port::{Log, LogStats, ReadRecord, Section};
-use crate::rng::Rng;
 use crate::sim::Crashed;
 
 /// A log in memory that forgets, at a crash, any suffix of the groups that were not acknowledged.
@@ -24,7 +24,7 @@ pub struct MemoryLog {
 
 #[derive(Debug)]
 struct Memory {
-    rng: Rng,
+    random: Random,
     /// Oldest first; a section begins at every [`SECTION_GROUPS`]-th group.
     groups: VecDeque<Vec<Bytes>>,
     /// How many groups were deleted; a multiple of [`SECTION_GROUPS`].
@@ -45,7 +45,7 @@ impl MemoryLog {
     /// Returns an empty log.
     pub fn seeded(seed: u64) -> Self {
         let memory = Memory {
-            rng: Rng::new(seed),
+            random: Random::seeded(seed),
             groups: VecDeque::new(),
             deleted_groups: 0,
             first: Offset(0),
@@ -66,7 +66,7 @@ impl MemoryLog {
     /// Power fails and returns: any suffix of the groups that were not acknowledged is gone. What is left then is durable.
     pub fn crash(&self) {
         let mut memory = self.memory();
-        while memory.next() > memory.acknowledged && memory.rng.coin() {
+        while memory.next() > memory.acknowledged && memory.random.coin() {
             memory.groups.pop_back();
         }
         memory.boot_again();
@@ -141,7 +141,7 @@ impl Memory {
         }
         let first = self.next();
         let fails = std::mem::take(&mut self.fails_next_sync);
-        if !(fails || goes_down) || self.rng.coin() {
+        if !(fails || goes_down) || self.random.coin() {
             self.groups
                 .push_back(group.records().map(Bytes::copy_from_slice).collect());
         }

@@ -1,6 +1,7 @@
 //! The log itself: appending groups and deleting segments.
 
 use wire_base::ids::{Offset, UnixMs};
+use wire_base::random::mix;
 
 use super::error::{AppendError, OpenError, ReadError, TruncateError};
 use super::format::{Contents, FOOTER_BYTES, SegmentFooter, SegmentHeader, segment_name};
@@ -10,7 +11,6 @@ use super::port::{Log, LogStats, ReadRecord, Section};
 use super::read::Records;
 use super::recover::Recovery;
 use crate::disk::{Disk, DiskError, DiskFile};
-use crate::rng::Rng;
 
 /// How a log is kept.
 #[derive(Clone, Debug)]
@@ -339,7 +339,7 @@ pub(super) fn create_segment<D: Disk>(
 }
 
 pub(super) fn new_segment_header(config: &LogConfig, first: Offset) -> SegmentHeader {
-    let salt = Rng::new(config.salt_seed ^ first.0.rotate_left(32)).next();
+    let salt = mix(config.salt_seed ^ first.0.rotate_left(32));
     SegmentHeader {
         generation: config.generation,
         fold_version: config.fold_version,

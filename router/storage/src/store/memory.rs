@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use wire_base::random::Random;
+
 use super::kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
-use crate::rng::Rng;
 
 /// An ordered map in memory that forgets, at a crash, any suffix of the batches since its last persist.
 ///
@@ -30,7 +31,7 @@ impl MemoryKv {
     /// Returns an empty map.
     pub fn seeded(seed: u64) -> Self {
         let memory = Memory {
-            rng: Rng::new(seed),
+            random: Random::seeded(seed),
             rows: BTreeMap::new(),
             unpersisted: VecDeque::new(),
             is_down: false,
@@ -48,7 +49,7 @@ impl MemoryKv {
     pub fn crash(&self) {
         let mut memory = self.memory();
         let batches = memory.unpersisted.len();
-        let lost = memory.rng.below(batches + 1);
+        let lost = memory.random.index(batches + 1);
         for _ in 0..lost {
             memory.undo_newest();
         }
@@ -101,7 +102,7 @@ impl MemoryKv {
 
 #[derive(Debug)]
 struct Memory {
-    rng: Rng,
+    random: Random,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Per batch since the last persist, oldest first: what its keys held before.
     unpersisted: VecDeque<Vec<Before>>,
@@ -188,7 +189,7 @@ impl Kv for MemoryKv {
             return Err(KvError::Crashed);
         }
         if let Some(fault) = memory.apply_fault {
-            if memory.rng.coin() {
+            if memory.random.coin() {
                 memory.make(batch);
             }
             return Err(fault.into());

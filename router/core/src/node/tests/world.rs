@@ -29,7 +29,10 @@ pub(super) const TOPOLOGY: Topology = Topology::PartitionPerSlot {
     conversation_slots: 8,
     user_slots: 8,
 };
-pub(super) const GATEWAY: LinkId = LinkId { slot: 0, generation: 0 };
+pub(super) const GATEWAY: LinkId = LinkId {
+    slot: 0,
+    generation: 0,
+};
 const START_MS: u64 = 1_800_000_000_000;
 
 pub(super) struct World {

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use wire_base::random::Random;
+
 use super::*;
-use crate::rng::Rng;
 
 const BATCHES: u64 = 40;
 const PERSISTED: u64 = 12;
@@ -43,13 +44,13 @@ fn power_failure_leaves_a_prefix_of_whole_batches() {
     for seed in 0..60 {
         let path = folder.path().join(format!("copy-{seed}"));
         copy_directory(&original, &path);
-        let mut rng = Rng::new(seed);
+        let mut random = Random::seeded(seed);
         let mut torn = journal[..end].to_vec();
         // The first sectors are likelier to have been written back, so that every prefix is met.
-        let healthy = persisted_bytes + rng.below(end - persisted_bytes);
+        let healthy = persisted_bytes + random.index(end - persisted_bytes);
         for sector in persisted_bytes / 512..end.div_ceil(512) {
             let start = (sector * 512).max(persisted_bytes);
-            let is_lost = start >= healthy && rng.coin();
+            let is_lost = start >= healthy && random.coin();
             if is_lost {
                 torn[start..((sector + 1) * 512).min(end)].fill(0);
             }
