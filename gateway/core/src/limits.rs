@@ -20,8 +20,8 @@ pub const PROGRESS_MS_MAX: u64 = 30_000;
 pub const CLOSE_MS_MAX: u64 = 5_000;
 /// From a command to the router's answer; then it is answered `unavailable`.
 pub const ANSWER_MS_MAX: u64 = 15_000;
-/// How long a token is honoured after it expired; `wire_auth` gives the same leeway at the start.
-pub const TOKEN_LEEWAY_MS: u64 = 5_000;
+/// How long a token is honoured after it expired, at hello and in a session.
+pub use wire_auth::TOKEN_LEEWAY_MS;
 
 /// Default silence of a client after which it is pinged.
 pub const PING_INTERVAL_MS: u32 = 25_000;

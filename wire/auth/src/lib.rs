@@ -3,6 +3,12 @@
 //! The algorithm is fixed by configuration; a token that names another is refused before its signature is looked at. The
 //! signature is checked before a single claim is read, and time comes in as a fact. Keys and signatures are the library's
 //! part (`jsonwebtoken`); form, claims and time are decided here, so that every refusal has its own reason.
+//!
+//! Why not its `decode` with a `Validation`, as of version 10.4: it reads the system's clock, in whole seconds; it does not look
+//! at `crit`, which RFC 7515 section 4.1.11 tells to refuse; it refuses a header with a field of its own that is no string, which
+//! section 4 tells to ignore and some issuers write; it takes a list of issuers; and it tells an unknown `alg` from a broken
+//! header by no more than a text. An HS256 token takes 2.0 us here and 3.6 us there (`examples/verify_cost.rs`); with the other
+//! algorithms the signature is nearly all of it, the same both ways.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,6 +34,9 @@ pub struct Verifier {
     issuer: Option<String>,
     audience: Option<String>,
 }
+
+/// How far the clocks of issuer and server may differ, in ms: `exp` is honoured so much longer, `nbf` so much earlier.
+pub const TOKEN_LEEWAY_MS: u64 = 5_000;
 
 /// How tokens are signed (RFC 7518, RFC 8037). Configuration writes the name of the RFC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,11 +177,11 @@ impl Verifier {
             .map_err(|_| TokenError::Malformed("the claims are not a JSON object"))?;
         let expires =
             time(&claims, "exp", "exp is not a number")?.ok_or(TokenError::Malformed("exp is missing"))?;
-        if now.0 >= expires.0.saturating_add(LEEWAY_MS) {
+        if now.0 >= expires.0.saturating_add(TOKEN_LEEWAY_MS) {
             return Err(TokenError::Expired);
         }
         if time(&claims, "nbf", "nbf is not a number")?
-            .is_some_and(|from| now.0.saturating_add(LEEWAY_MS) < from.0)
+            .is_some_and(|from| now.0.saturating_add(TOKEN_LEEWAY_MS) < from.0)
         {
             return Err(TokenError::NotYetValid);
         }
@@ -385,8 +394,6 @@ fn names<'a>(claim: Option<&'a Value>, name: &str, split: impl Fn(&'a str) -> Ve
     }
 }
 
-/// How far the clocks of issuer and server may differ.
-const LEEWAY_MS: u64 = 5_000;
 const RSA_KEY_BITS_MIN: usize = 2_048;
 const ED25519_KEY_BYTES: usize = 32;
 

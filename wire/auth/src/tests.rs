@@ -384,6 +384,31 @@ fn form_is_checked_before_anything_else() {
     assert_eq!(malformed(&"a".repeat(TOKEN_BYTES_MAX)), "it has not three parts");
 }
 
+/// RFC 7515 section 4: what is not understood and not in `crit` is ignored, whatever its type.
+#[test]
+fn a_header_may_have_fields_of_its_issuer() {
+    let claims = json!({ "sub": "7", "exp": NOW_S + 60 });
+    for own in [
+        json!({ "exp": NOW_S, "client": 7 }),
+        json!({ "typ": 7, "kid": [] }),
+        json!({ "x": { "y": null } }),
+    ] {
+        let mut header = json!({ "alg": "HS256" });
+        header
+            .as_object_mut()
+            .unwrap()
+            .extend(own.as_object().unwrap().clone());
+        let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let message = format!("{}.{}", encoded(&header), encoded(&claims));
+        let key = EncodingKey::from_secret(SECRET);
+        let algorithm = jsonwebtoken::Algorithm::HS256;
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, algorithm).unwrap();
+        let token = format!("{message}.{signature}");
+        let verified = verifier(Algorithm::Hs256).verify(&token, NOW);
+        assert_eq!(verified.map(|claims| claims.user), Ok(user(7)), "{own}");
+    }
+}
+
 #[test]
 fn keys_are_checked_when_they_are_configured() {
     let key = |algorithm, pem: &[u8]| Verifier::public_key_pem(algorithm, pem).map(drop);
