@@ -1,45 +1,46 @@
-//! `GET /conversations` and `GET /conversations/{id}/messages`: the objects are the WebSocket's own.
+//! `GET /conversations` and `GET /conversations/{conversation_id}/messages`: the objects are the WebSocket's own.
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use wire_base::ids::{Seq, UserId};
-use wire_base::limits::PAGE_TOKEN_BYTES_MAX;
+use utoipa::IntoParams;
+use wire_base::ids::{ConversationId, Seq, UserId};
+use wire_base::limits::PAGE_LIMIT_DEFAULT;
 use wire_client::{Event, Format};
 use wire_link::{ConversationsRecord, FromRouter, HistoryRecord, ToRouter};
 
 use super::Api;
 use super::auth::Caller;
-use super::fields::{bad, conversation_id, limit, path_id, read_query, required, user_id_text};
+use super::extract::{PathOf, QueryOf};
+use super::fields::{required, text};
+use super::openapi::ReadProblems;
 use super::problem::Problem;
+use super::schema;
 
 /// Answers with a page of a user's conversations, newest activity first.
+#[utoipa::path(
+    get,
+    path = "/conversations",
+    operation_id = "conversations",
+    params(ConversationsQuery),
+    responses((status = 200, description = "A page.", body = schema::ConversationsPage), ReadProblems),
+)]
 pub(super) async fn conversations(
     State(api): State<Arc<Api>>,
-    request: Request,
+    caller: Caller,
+    QueryOf(query): QueryOf<ConversationsQuery>,
 ) -> Result<Response, Problem> {
-    let caller = api.caller(&request)?;
-    let query: ConversationsQuery = read_query(&request)?;
-    let user = reader(caller, query.user_id.as_deref())?;
-    let limit = limit(query.limit.as_deref())?;
-    let before = query.before;
-    if before
-        .as_ref()
-        .is_some_and(|before| before.len() > PAGE_TOKEN_BYTES_MAX)
-    {
-        return Err(bad("before: must be the next of an earlier page"));
-    }
+    let user = reader(caller, query.user_id)?;
     let answer = api
         .read(|request| {
             ToRouter::Conversations(ConversationsRecord {
                 request,
                 user,
-                limit,
-                before,
+                limit: query.limit.unwrap_or(PAGE_LIMIT_DEFAULT),
+                before: query.before,
             })
         })
         .await?;
@@ -52,28 +53,28 @@ pub(super) async fn conversations(
 }
 
 /// Answers with a page of a conversation, newest first.
+#[utoipa::path(
+    get,
+    path = "/conversations/{conversation_id}/messages",
+    operation_id = "history",
+    params(HistoryPath, HistoryQuery),
+    responses((status = 200, description = "A page.", body = schema::HistoryPage), ReadProblems),
+)]
 pub(super) async fn history(
     State(api): State<Arc<Api>>,
-    id: Result<Path<String>, PathRejection>,
-    request: Request,
+    caller: Caller,
+    PathOf(path): PathOf<HistoryPath>,
+    QueryOf(query): QueryOf<HistoryQuery>,
 ) -> Result<Response, Problem> {
-    let caller = api.caller(&request)?;
-    let query: HistoryQuery = read_query(&request)?;
-    let user = reader(caller, query.user_id.as_deref())?;
-    let conversation = conversation_id("the conversation id in the path", &path_id(id)?)?;
-    let limit = limit(query.limit.as_deref())?;
-    let before = query
-        .before_seq
-        .map(|text| seq("before_seq", &text))
-        .transpose()?;
+    let user = reader(caller, query.user_id)?;
     let answer = api
         .read(|request| {
             ToRouter::History(HistoryRecord {
                 request,
                 user,
-                conversation,
-                before,
-                limit,
+                conversation: path.conversation_id,
+                before: query.before_seq,
+                limit: query.limit.unwrap_or(PAGE_LIMIT_DEFAULT),
             })
         })
         .await?;
@@ -85,31 +86,51 @@ pub(super) async fn history(
     }
 }
 
-#[derive(Deserialize)]
-struct ConversationsQuery {
-    user_id: Option<String>,
-    limit: Option<String>,
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConversationsQuery {
+    /// Whose conversations; by default the subject of the token.
+    #[serde(default, deserialize_with = "text::user_id")]
+    #[param(inline, required = false, value_type = schema::UserId)]
+    user_id: Option<UserId>,
+    #[serde(default, deserialize_with = "text::limit")]
+    #[param(inline, required = false, value_type = schema::Limit)]
+    limit: Option<u32>,
+    /// The `next` of an earlier page.
+    #[serde(default, deserialize_with = "text::page_token")]
+    #[param(inline, required = false, value_type = schema::PageToken)]
     before: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct HistoryQuery {
-    user_id: Option<String>,
-    limit: Option<String>,
-    before_seq: Option<String>,
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct HistoryPath {
+    /// The conversation.
+    #[serde(deserialize_with = "text::conversation_id")]
+    #[param(inline, value_type = schema::ConversationId)]
+    conversation_id: ConversationId,
 }
 
-fn reader(caller: Caller, user_id: Option<&str>) -> Result<UserId, Problem> {
-    match user_id_text("user_id", user_id)? {
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HistoryQuery {
+    /// Who reads, a member of the conversation; by default the subject of the token.
+    #[serde(default, deserialize_with = "text::user_id")]
+    #[param(inline, required = false, value_type = schema::UserId)]
+    user_id: Option<UserId>,
+    #[serde(default, deserialize_with = "text::limit")]
+    #[param(inline, required = false, value_type = schema::Limit)]
+    limit: Option<u32>,
+    /// The lowest `seq` of the page before; by default the page begins with the newest message.
+    #[serde(default, deserialize_with = "text::seq")]
+    #[param(inline, required = false, value_type = schema::Seq)]
+    before_seq: Option<Seq>,
+}
+
+fn reader(caller: Caller, user_id: Option<UserId>) -> Result<UserId, Problem> {
+    match user_id {
         Some(user) => caller.acting_as(user, "user_id"),
         None => required("user_id", caller.own()),
-    }
-}
-
-fn seq(name: &str, text: &str) -> Result<Seq, Problem> {
-    match text.parse() {
-        Ok(seq @ 1..=SEQ_MAX) => Ok(Seq(seq)),
-        _ => Err(bad(format!("{name}: must be a whole number from 1 to {SEQ_MAX}"))),
     }
 }
 
@@ -119,6 +140,3 @@ fn shown_as<'a>(entries: usize, page: impl Fn(usize) -> Event<'a>) -> Response {
     Format::Json.encode_page(entries, page, &mut body);
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
-
-/// The largest number that every JSON reader holds exactly, as on the WebSocket.
-const SEQ_MAX: u64 = (1 << 53) - 1;

@@ -1,40 +1,135 @@
-//! Reads the fields of a request one by one, so that a bad one is named.
+//! Fields of requests: each is read to its type, and says what it must be where it is not.
+//!
+//! The functions are for `deserialize_with`: those of `json` for bodies, those of `text` for queries and paths, whose values
+//! are all text. Which field is at fault, the extractors add.
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, Request};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
-use wire_base::ids::{ConversationId, MessageId, UserId};
-use wire_base::limits::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
+use wire_base::ids::UserId;
+use wire_base::limits::{PAGE_LIMIT_MAX, PAGE_TOKEN_BYTES_MAX};
 
 use super::problem::{Kind, Problem};
 
-/// Returns a path's id as text.
-pub(super) fn path_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
-    id.map(|Path(id)| id)
-        .map_err(|_| bad("the id in the path: must be UTF-8"))
+/// Fields of a JSON body. `null` is an absent field.
+pub(super) mod json {
+    use serde::de::DeserializeOwned;
+    use serde_json::value::RawValue;
+    use wire_base::ids::MessageId;
+    use wire_base::status::Status;
+
+    use super::*;
+
+    /// Reads a user id.
+    pub(in super::super) fn user_id<'de, D: Deserializer<'de>>(input: D) -> Result<Option<UserId>, D::Error> {
+        field(input, &must_be_user(), UserId::new)
+    }
+
+    /// Reads a string.
+    pub(in super::super) fn string<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
+        field(input, "must be a string", Some)
+    }
+
+    /// Reads a message id.
+    pub(in super::super) fn message_id<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Option<MessageId>, D::Error> {
+        field(input, MUST_BE_UUID, |text: String| {
+            uuid(&text).and_then(MessageId::new)
+        })
+    }
+
+    /// Reads what was done with a message.
+    pub(in super::super) fn status<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Status>, D::Error> {
+        field(input, r#"must be "delivered" or "read""#, |name: String| {
+            Status::from_name(&name)
+        })
+    }
+
+    /// The value is taken raw first, so that what is no value of its type (a lone surrogate too) is the field's fault and not
+    /// the document's.
+    fn field<'de, D: Deserializer<'de>, V: DeserializeOwned, T>(
+        input: D,
+        must: &str,
+        check: impl FnOnce(V) -> Option<T>,
+    ) -> Result<Option<T>, D::Error> {
+        let Some(raw) = Option::<&RawValue>::deserialize(input)? else {
+            return Ok(None);
+        };
+        let value = serde_json::from_str(raw.get()).ok().and_then(check);
+        value.map(Some).ok_or_else(|| D::Error::custom(must))
+    }
 }
 
-/// Returns the fields of a JSON object.
-pub(super) fn read_form<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    // The library would also fill the fields, in their order, from an array.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(bad("the body: must be a JSON object"));
-    }
-    serde_json::from_slice(body).map_err(|error| bad(format!("the body: must be a JSON object: {error}")))
-}
+/// Fields of a query string, and names in a path.
+pub(super) mod text {
+    use wire_base::ids::{ConversationId, MessageId, Seq};
 
-/// Returns the fields of the query string.
-pub(super) fn read_query<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
-    match Query::try_from_uri(request.uri()) {
-        Ok(Query(fields)) => Ok(fields),
-        Err(error) => Err(bad(format!(
-            "the query string is not one of this path: {}",
-            error.body_text()
-        ))),
+    use super::*;
+
+    /// Reads a user id.
+    pub(in super::super) fn user_id<'de, D: Deserializer<'de>>(input: D) -> Result<Option<UserId>, D::Error> {
+        field(input, &must_be_user(), |text| UserId::new(text.parse().ok()?)).map(Some)
     }
+
+    /// Reads how many entries a page may have.
+    pub(in super::super) fn limit<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u32>, D::Error> {
+        let must = format!("must be 1 to {PAGE_LIMIT_MAX}");
+        field(input, &must, |text| {
+            text.parse()
+                .ok()
+                .filter(|limit| (1..=PAGE_LIMIT_MAX).contains(limit))
+        })
+        .map(Some)
+    }
+
+    /// Reads where a page of conversations goes on. What it means, the router knows.
+    pub(in super::super) fn page_token<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Option<String>, D::Error> {
+        field(input, "must be the next of an earlier page", |text| {
+            (text.len() <= PAGE_TOKEN_BYTES_MAX).then(|| text.to_owned())
+        })
+        .map(Some)
+    }
+
+    /// Reads a place in a conversation.
+    pub(in super::super) fn seq<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Seq>, D::Error> {
+        let must = format!("must be a whole number from 1 to {SEQ_MAX}");
+        field(input, &must, |text| {
+            text.parse()
+                .ok()
+                .filter(|seq| (1..=SEQ_MAX).contains(seq))
+                .map(Seq)
+        })
+        .map(Some)
+    }
+
+    /// Reads a message id.
+    pub(in super::super) fn message_id<'de, D: Deserializer<'de>>(input: D) -> Result<MessageId, D::Error> {
+        field(input, MUST_BE_UUID, |text| uuid(text).and_then(MessageId::new))
+    }
+
+    /// Reads a conversation id.
+    pub(in super::super) fn conversation_id<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<ConversationId, D::Error> {
+        field(input, MUST_BE_UUID, |text| {
+            uuid(text).and_then(ConversationId::new)
+        })
+    }
+
+    fn field<'de, D: Deserializer<'de>, T>(
+        input: D,
+        must: &str,
+        check: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, D::Error> {
+        let text = String::deserialize(input)?;
+        check(&text).ok_or_else(|| D::Error::custom(must))
+    }
+
+    /// The largest number that every JSON reader holds exactly, as on the WebSocket.
+    const SEQ_MAX: u64 = (1 << 53) - 1;
 }
 
 /// Returns a field that must be there.
@@ -42,84 +137,68 @@ pub(super) fn required<T>(name: &str, value: Option<T>) -> Result<T, Problem> {
     value.ok_or_else(|| bad(format!("{name}: missing")))
 }
 
-/// Returns a user id of a JSON body.
-pub(super) fn user_id(name: &str, raw: Option<&RawValue>) -> Result<Option<UserId>, Problem> {
-    let Some(raw) = raw else { return Ok(None) };
-    let value = serde_json::from_str::<u64>(raw.get()).ok().and_then(UserId::new);
-    value.map(Some).ok_or_else(|| bad_user(name))
-}
-
-/// Returns a user id of a query string.
-pub(super) fn user_id_text(name: &str, text: Option<&str>) -> Result<Option<UserId>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    let value = text.parse::<u64>().ok().and_then(UserId::new);
-    value.map(Some).ok_or_else(|| bad_user(name))
-}
-
-/// Returns a string of a JSON body.
-pub(super) fn string(name: &str, raw: Option<&RawValue>) -> Result<Option<String>, Problem> {
-    let Some(raw) = raw else { return Ok(None) };
-    serde_json::from_str(raw.get())
-        .map(Some)
-        .map_err(|_| bad(format!("{name}: must be a string")))
-}
-
-/// Returns a message id.
-pub(super) fn message_id(name: &str, text: &str) -> Result<MessageId, Problem> {
-    uuid(name, text).and_then(|uuid| MessageId::new(uuid).ok_or_else(|| bad_uuid(name)))
-}
-
-/// Returns a conversation id.
-pub(super) fn conversation_id(name: &str, text: &str) -> Result<ConversationId, Problem> {
-    uuid(name, text).and_then(|uuid| ConversationId::new(uuid).ok_or_else(|| bad_uuid(name)))
-}
-
-/// Returns the `limit` of a page.
-pub(super) fn limit(text: Option<&str>) -> Result<u32, Problem> {
-    let Some(text) = text else {
-        return Ok(PAGE_LIMIT_DEFAULT);
-    };
-    match text.parse() {
-        Ok(limit @ 1..=PAGE_LIMIT_MAX) => Ok(limit),
-        _ => Err(bad(format!("limit: must be 1 to {PAGE_LIMIT_MAX}"))),
-    }
-}
-
 /// Returns a problem of the request's own making.
 pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Kind::BadRequest, detail)
 }
 
-fn uuid(name: &str, text: &str) -> Result<Uuid, Problem> {
-    // One form, as on the WebSocket: the library alone would also take three others.
-    if text.len() != HYPHENATED_BYTES {
-        return Err(bad_uuid(name));
-    }
-    Uuid::try_parse(text).map_err(|_| bad_uuid(name))
+/// One form, as on the WebSocket: the library alone would also take three others.
+fn uuid(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text)
+        .ok()
+        .filter(|_| text.len() == HYPHENATED_BYTES)
 }
 
-fn bad_uuid(name: &str) -> Problem {
-    bad(format!("{name}: must be a hyphenated UUID other than nil"))
+fn must_be_user() -> String {
+    format!("must be a whole number from 1 to {}", UserId::MAX)
 }
 
-fn bad_user(name: &str) -> Problem {
-    bad(format!(
-        "{name}: must be a whole number from 1 to {}",
-        UserId::MAX
-    ))
-}
-
+const MUST_BE_UUID: &str = "must be a hyphenated UUID other than nil";
 /// Length of a UUID with its hyphens.
 const HYPHENATED_BYTES: usize = 36;
 
 #[cfg(test)]
 mod tests {
+    use serde::de::DeserializeOwned;
+    use wire_base::ids::{MessageId, Seq};
+
+    use super::super::extract::read_form;
     use super::*;
+
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(default, deserialize_with = "json::user_id")]
+        sender_id: Option<UserId>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Query {
+        #[serde(default, deserialize_with = "text::limit")]
+        limit: Option<u32>,
+        #[serde(default, deserialize_with = "text::seq")]
+        before_seq: Option<Seq>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Name {
+        #[serde(deserialize_with = "text::message_id")]
+        id: MessageId,
+    }
+
+    fn query<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+        let uri = format!("/?{text}").parse().unwrap();
+        axum::extract::Query::try_from_uri(&uri)
+            .map(|query| query.0)
+            .map_err(|error| std::error::Error::source(&error).unwrap().to_string())
+    }
 
     #[test]
     fn a_user_id_is_a_number_that_json_readers_hold_exactly() {
-        let read = |text: &str| user_id("sender_id", Some(&RawValue::from_string(text.into()).unwrap()));
+        let read = |text: &str| {
+            read_form(format!(r#"{{"sender_id":{text}}}"#).as_bytes()).map(|body: Body| body.sender_id)
+        };
         assert_eq!(read("7"), Ok(UserId::new(7)));
+        assert_eq!(read("null"), Ok(None));
         for bad_text in [
             "0",
             "-1",
@@ -129,37 +208,49 @@ mod tests {
             "18446744073709551616",
             "[7]",
         ] {
-            assert_eq!(read(bad_text).unwrap_err(), bad_user("sender_id"), "{bad_text}");
+            assert_eq!(
+                read(bad_text).unwrap_err(),
+                bad("sender_id: must be a whole number from 1 to 9007199254740991"),
+                "{bad_text}"
+            );
         }
-        assert_eq!(user_id("sender_id", None), Ok(None));
+        assert_eq!(read_form(b"{}").map(|body: Body| body.sender_id), Ok(None));
     }
 
     #[test]
     fn a_uuid_has_one_form() {
-        assert!(message_id("id", "0190163d-8694-739b-aea5-966c26f8ad91").is_ok());
+        let read = |text: &str| query(&format!("id={text}")).map(|name: Name| name.id);
+        assert!(read("0190163d-8694-739b-aea5-966c26f8ad91").is_ok());
         for bad_text in [
             "",
             "7",
             "0190163d8694739baea5966c26f8ad91",
-            "{0190163d-8694-739b-aea5-966c26f8ad91}",
+            "%7B0190163d-8694-739b-aea5-966c26f8ad91%7D",
             "00000000-0000-0000-0000-000000000000",
             "0190163d-8694-739b-aea5-966c26f8ad9g",
         ] {
-            assert_eq!(message_id("id", bad_text), Err(bad_uuid("id")), "{bad_text}");
+            assert_eq!(read(bad_text), Err(format!("id: {MUST_BE_UUID}")), "{bad_text}");
         }
     }
 
     #[test]
-    fn limit_is_one_to_a_hundred_and_fifty_where_not_said() {
-        assert_eq!(limit(None), Ok(50));
-        assert_eq!(limit(Some("1")), Ok(1));
-        assert_eq!(limit(Some("100")), Ok(100));
+    fn limit_is_one_to_a_hundred_and_a_place_a_seq() {
+        let limit = |text: &str| query(text).map(|query: Query| query.limit);
+        assert_eq!(limit(""), Ok(None));
+        assert_eq!(limit("limit=1&other=x"), Ok(Some(1)));
+        assert_eq!(limit("limit=100"), Ok(Some(100)));
         for bad_text in ["0", "101", "-1", "", "ten"] {
-            assert_eq!(
-                limit(Some(bad_text)).unwrap_err(),
-                bad("limit: must be 1 to 100"),
+            let error = limit(&format!("limit={bad_text}")).unwrap_err();
+            assert_eq!(error, "limit: must be 1 to 100", "{bad_text}");
+        }
+        let seq = |text: &str| query(&format!("before_seq={text}")).map(|query: Query| query.before_seq);
+        assert_eq!(seq("9007199254740991"), Ok(Some(Seq((1 << 53) - 1))));
+        for bad_text in ["0", "9007199254740992", "x"] {
+            assert!(
+                seq(bad_text).unwrap_err().starts_with("before_seq: must be"),
                 "{bad_text}"
             );
         }
+        assert!(limit("limit=1&limit=2").unwrap_err().contains("limit"));
     }
 }

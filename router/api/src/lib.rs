@@ -7,10 +7,13 @@
 mod auth;
 mod budget;
 mod conversations;
+mod extract;
 mod fields;
 mod link;
 mod messages;
+mod openapi;
 mod problem;
+mod schema;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,11 +22,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use bounded_http::Bounds;
-use bounded_http::body::{Bodies, HeldBody};
+use bounded_http::body::Bodies;
 use tokio::sync::watch;
 use wire_base::limits::FRAME_BYTES_MAX;
 use wire_link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, LinkPort, RequestId, ToRouter};
@@ -183,11 +186,8 @@ async fn run(
 }
 
 fn routes(api: Arc<Api>) -> axum::Router {
-    axum::Router::new()
-        .route("/messages/send", post(messages::send))
-        .route("/messages/{id}/status", post(messages::status))
-        .route("/conversations", get(conversations::conversations))
-        .route("/conversations/{id}/messages", get(conversations::history))
+    let (routes, _) = openapi::calls().split_for_parts();
+    routes
         .fallback(|request: Request| async move {
             Problem::new(
                 Kind::NotFound,
@@ -220,16 +220,9 @@ struct Api {
 
 impl Api {
     /// Returns who calls.
-    fn caller(&self, request: &Request) -> Result<Caller, Problem> {
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
         // The driver of this crate is where the clock is read; a clock before 1970 accepts no token.
-        self.auth
-            .borrow()
-            .caller(request.headers(), SystemTime::now().into())
-    }
-
-    /// Returns the whole body of a request.
-    async fn body(&self, request: Request) -> Result<HeldBody, Problem> {
-        Ok(self.bodies.read(request).await?)
+        self.auth.borrow().caller(headers, SystemTime::now().into())
     }
 
     /// Asks the router to store something.

@@ -1,42 +1,44 @@
-//! `POST /messages/send` and `POST /messages/{id}/status`.
+//! `POST /messages/send` and `POST /messages/{message_id}/status`.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 use wire_base::body::{Body, BodyError, Content, EncodedBody};
-use wire_base::ids::DeviceId;
+use wire_base::ids::{DeviceId, MessageId, UserId};
 use wire_base::message::{Draft, Target};
-use wire_base::status::Status;
-use wire_base::status::{StatusCommand, StatusOf};
+use wire_base::status::{Status, StatusCommand, StatusOf};
 use wire_link::{FromRouter, SendRecord, StatusRecord, ToRouter};
 
 use super::Api;
-use super::fields::{bad, message_id, path_id, read_form, required, string, user_id};
+use super::auth::Caller;
+use super::extract::{BodyOf, PathOf};
+use super::fields::{bad, json, required, text};
+use super::openapi::{SendProblems, StatusProblems};
 use super::problem::{Kind, Problem};
+use super::schema;
 
 /// Stores a message and answers with its place, once it is durable.
-pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
-    let caller = api.caller(&request)?;
-    let bytes = api.body(request).await?;
-    let form: SendForm<'_> = read_form(&bytes)?;
-    let sender = caller.acting_as(
-        required("sender_id", user_id("sender_id", form.sender_id)?)?,
-        "sender_id",
-    )?;
-    let receiver = required("receiver_id", user_id("receiver_id", form.receiver_id)?)?;
-    let message_id = string("message_id", form.message_id)?
-        .map(|text| message_id("message_id", &text))
-        .transpose()?;
+#[utoipa::path(
+    post,
+    path = "/messages/send",
+    operation_id = "send",
+    request_body = SendForm,
+    responses((status = 200, description = "The message is durable.", body = SentAnswer), SendProblems),
+)]
+pub(super) async fn send(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    BodyOf(form): BodyOf<SendForm>,
+) -> Result<Json<SentAnswer>, Problem> {
+    let sender = caller.acting_as(required("sender_id", form.sender_id)?, "sender_id")?;
+    let receiver = required("receiver_id", form.receiver_id)?;
+    let message_id = form.message_id;
     let body = form.body()?.encode()?;
-    drop(bytes); // Its room is for others while the router works.
     let answer = api.write(|request| {
         ToRouter::Send(SendRecord {
             request,
@@ -57,26 +59,31 @@ pub(super) async fn send(State(api): State<Arc<Api>>, request: Request) -> Resul
             timestamp: sent.timestamp.0,
             duplicate: sent.duplicate,
             status: "sent",
-        })
-        .into_response()),
+        })),
         other => Err(api.unexpected(&other)),
     }
 }
 
-/// Marks a message the user received as delivered or read.
+/// Marks a message that the user received, and all before it in its conversation, as delivered or read.
+#[utoipa::path(
+    post,
+    path = "/messages/{message_id}/status",
+    operation_id = "status",
+    params(StatusPath),
+    request_body = StatusForm,
+    responses((status = 200, description = "The status is durable.", body = StatusAnswer), StatusProblems),
+)]
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
-    id: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let caller = api.caller(&request)?;
-    let bytes = api.body(request).await?;
-    let form: StatusForm<'_> = read_form(&bytes)?;
-    let user = caller.acting_as(required("user_id", user_id("user_id", form.user_id)?)?, "user_id")?;
-    let status = Status::from_name(&required("status", string("status", form.status)?)?)
-        .ok_or_else(|| bad("status: must be \"delivered\" or \"read\""))?;
-    let of = StatusOf::Message(message_id("the message id in the path", &path_id(id)?)?);
-    let command = StatusCommand { status, of };
+    caller: Caller,
+    PathOf(path): PathOf<StatusPath>,
+    BodyOf(form): BodyOf<StatusForm>,
+) -> Result<Json<StatusAnswer>, Problem> {
+    let user = caller.acting_as(required("user_id", form.user_id)?, "user_id")?;
+    let command = StatusCommand {
+        status: required("status", form.status)?,
+        of: StatusOf::Message(path.message_id),
+    };
     let answer = api.write(|request| {
         ToRouter::Status(StatusRecord {
             request,
@@ -86,7 +93,7 @@ pub(super) async fn status(
         })
     });
     match answer.await {
-        Ok(FromRouter::Done(_)) => Ok(Json(json!({ "status": "ok" })).into_response()),
+        Ok(FromRouter::Done(_)) => Ok(Json(StatusAnswer { status: "ok" })),
         Ok(other) => Err(api.unexpected(&other)),
         // The path names the message, so one that this user never received is one that is not there.
         Err(problem) if problem.kind() == Kind::Forbidden => Err(Problem::new(
@@ -97,39 +104,76 @@ pub(super) async fn status(
     }
 }
 
-#[derive(Deserialize)]
-struct SendForm<'a> {
-    #[serde(borrow, default)]
-    sender_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    receiver_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    ciphertext: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    media_url: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    message_id: Option<&'a RawValue>,
+/// A message to be sent: exactly one of `content` and `ciphertext`. Unknown fields are ignored.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct SendForm {
+    /// Must be the subject of the token, unless it is a service's.
+    #[serde(default, deserialize_with = "json::user_id")]
+    #[schema(value_type = schema::UserId)]
+    sender_id: Option<UserId>,
+    /// Any valid id may be written to.
+    #[serde(default, deserialize_with = "json::user_id")]
+    #[schema(value_type = schema::UserId)]
+    receiver_id: Option<UserId>,
+    #[serde(default, deserialize_with = "json::string")]
+    #[schema(value_type = Option<schema::Content>)]
+    content: Option<String>,
+    #[serde(default, deserialize_with = "json::string")]
+    #[schema(value_type = Option<schema::Ciphertext>)]
+    ciphertext: Option<String>,
+    #[serde(default, deserialize_with = "json::string")]
+    #[schema(value_type = Option<schema::MediaUrl>)]
+    media_url: Option<String>,
+    #[serde(default, deserialize_with = "json::string")]
+    #[schema(value_type = Option<schema::Kind>)]
+    kind: Option<String>,
+    /// The idempotency key; without one a repeated send is another message.
+    #[serde(default, deserialize_with = "json::message_id")]
+    #[schema(value_type = Option<schema::MessageId>)]
+    message_id: Option<MessageId>,
 }
 
-#[derive(Deserialize)]
-struct StatusForm<'a> {
-    #[serde(borrow, default)]
-    user_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    status: Option<&'a RawValue>,
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct StatusPath {
+    /// The message.
+    #[serde(deserialize_with = "text::message_id")]
+    #[param(inline, value_type = schema::MessageId)]
+    message_id: MessageId,
 }
 
-#[derive(Serialize)]
-struct SentAnswer {
+/// What a user did with a message.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct StatusForm {
+    /// Who received it; must be the subject of the token, unless it is a service's.
+    #[serde(default, deserialize_with = "json::user_id")]
+    #[schema(value_type = schema::UserId)]
+    user_id: Option<UserId>,
+    #[serde(default, deserialize_with = "json::status")]
+    #[schema(value_type = schema::Status)]
+    status: Option<Status>,
+}
+
+/// The place of a message.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SentAnswer {
+    #[schema(value_type = schema::MessageId)]
     message_id: String,
+    #[schema(value_type = schema::ConversationId)]
     conversation_id: String,
+    #[schema(value_type = schema::Seq)]
     seq: u64,
+    #[schema(value_type = schema::UnixMs)]
     timestamp: u64,
+    /// The message was sent before, with this outcome.
     duplicate: bool,
+    #[schema(pattern = "^sent$")]
+    status: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct StatusAnswer {
+    #[schema(pattern = "^ok$")]
     status: &'static str,
 }
 
@@ -145,12 +189,9 @@ enum ContentForm {
     Ciphertext(Vec<u8>),
 }
 
-impl SendForm<'_> {
-    fn body(&self) -> Result<BodyForm, Problem> {
-        let content = match (
-            string("content", self.content)?,
-            string("ciphertext", self.ciphertext)?,
-        ) {
+impl SendForm {
+    fn body(self) -> Result<BodyForm, Problem> {
+        let content = match (self.content, self.ciphertext) {
             (Some(text), None) => ContentForm::Text(text),
             (None, Some(text)) => ContentForm::Ciphertext(
                 STANDARD
@@ -160,12 +201,10 @@ impl SendForm<'_> {
             (None, None) => return Err(bad("content: missing")),
             (Some(_), Some(_)) => return Err(bad("content and ciphertext exclude each other")),
         };
-        let media_url = string("media_url", self.media_url)?;
-        let kind = string("kind", self.kind)?;
         Ok(BodyForm {
             content,
-            media_url,
-            kind,
+            media_url: self.media_url,
+            kind: self.kind,
         })
     }
 }
@@ -191,10 +230,11 @@ impl BodyForm {
 
 #[cfg(test)]
 mod tests {
+    use super::super::extract::read_form;
     use super::*;
 
     fn body(json: &str) -> Result<EncodedBody, Problem> {
-        let form: SendForm<'_> = read_form(json.as_bytes())?;
+        let form: SendForm = read_form(json.as_bytes())?;
         form.body()?.encode()
     }
 

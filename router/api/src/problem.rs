@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bounded_http::body::{self, BodyError};
 use serde::Serialize;
+use utoipa::ToSchema;
 use wire_base::code::Code;
 
 use super::REQUEST_BYTES_MAX;
@@ -85,6 +86,16 @@ impl Problem {
 }
 
 impl Kind {
+    /// Returns the last part of the type.
+    pub(super) fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// Returns the status of its responses.
+    pub(super) fn status(self) -> StatusCode {
+        self.words().2
+    }
+
     /// Returns the last part of the type, the title and the status.
     fn words(self) -> (&'static str, &'static str, StatusCode) {
         match self {
@@ -137,11 +148,18 @@ impl From<BodyError> for Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// A problem document (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Document<'a> {
+    /// What clients may match on.
+    #[schema(pattern = "^urn:tidegate:problem:[a-z-]+$")]
     r#type: String,
     title: &'a str,
+    /// The status of the response.
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
+    /// A sentence for people that names the field or the cause.
     detail: &'a str,
 }
 

@@ -11,7 +11,7 @@ use crate::with_options;
 
 #[tokio::test]
 async fn what_the_readme_shows_is_what_a_client_sees() -> Result<()> {
-    run("README.md", 4, 3).await
+    run("README.md", 4, 4).await
 }
 
 #[tokio::test]
