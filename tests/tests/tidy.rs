@@ -7,7 +7,7 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// The arrows of the design: every crate, and the crates of this workspace it uses. All downward.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("wire-base", &[]),
     ("wire-ws", &["wire-base"]),
     ("wire-client", &["wire-base"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("wire-auth", &["wire-base"]),
     ("runtime", &["wire-base"]),
     ("bounded-http", &[]),
+    ("exposition", &[]),
     (
         "gateway-core",
         &["wire-auth", "wire-base", "wire-client", "wire-link", "wire-ws"],
@@ -23,6 +24,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "gateway-server",
         &[
             "bounded-http",
+            "exposition",
             "gateway-core",
             "runtime",
             "wire-auth",
@@ -36,6 +38,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     (
         "router-server",
         &[
+            "exposition",
             "router-core",
             "router-records",
             "router-storage",
@@ -60,6 +63,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     (
         "tidegate",
         &[
+            "exposition",
             "gateway-core",
             "gateway-server",
             "loadtest",

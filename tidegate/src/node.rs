@@ -7,16 +7,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use exposition::{Sample, Value};
 use gateway_core::{Auth, HubConfig, Sessions, SessionsConfig};
-use gateway_server::admin::{self, Admin, Metrics, Readiness};
+use gateway_server::admin::{self, Admin, Readiness};
 use gateway_server::descriptors::DescriptorBudget;
-use gateway_server::exposition::{Sample, Value};
 use gateway_server::gateway::{Gateway, Plan};
 use gateway_server::{listen, process};
 use router_api::{self as api, ApiConfig, ApiServer};
 use router_server::embedded::{self, RouterThread};
 use router_server::health::Health;
-use router_server::metrics;
 use wire_link::pipe::pipe;
 
 use crate::auth;
@@ -132,7 +131,7 @@ impl Node {
         let shown = Admin {
             metrics: vec![
                 gateway.metrics(),
-                router_samples(router_metrics),
+                Arc::new(move || router_metrics.samples()),
                 process::metrics(descriptors.limit()),
                 Arc::new(|| vec![build_info()]),
             ],
@@ -281,23 +280,6 @@ fn build_info() -> Sample {
         ],
         value: Value::Gauge(1.0),
     }
-}
-
-/// The router's samples in the admin listener's words: the two crates share no types, only shapes.
-fn router_samples(metrics: metrics::Metrics) -> Metrics {
-    Arc::new(move || {
-        let translate = |sample: metrics::Sample| Sample {
-            name: sample.name,
-            help: sample.help,
-            labels: sample.labels,
-            value: match sample.value {
-                metrics::Value::Counter(count) => Value::Counter(count),
-                metrics::Value::Gauge(value) => Value::Gauge(value),
-                metrics::Value::Histogram { sum, count, buckets } => Value::Histogram { sum, count, buckets },
-            },
-        };
-        metrics.samples().into_iter().map(translate).collect()
-    })
 }
 
 fn host_name() -> String {

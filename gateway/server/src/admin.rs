@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use bounded_http::Bounds;
 
-use crate::exposition::{self, Sample};
+use exposition::Sample;
 
 /// Gives its samples when asked.
 pub type Metrics = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;

@@ -3,7 +3,7 @@
 //! Reading order: [`config`] (every setting), [`driver`] (completion, Hub, submission: the loop of one worker),
 //! `transport` (what sockets did not take), [`gateway`] (starts the workers and stops them), [`listen`] (their ports),
 //! [`descriptors`] (how many sockets they may hold), [`admin`] (health and metrics), [`process`] (the metrics of any
-//! process) and [`exposition`] (their text).
+//! process).
 //!
 //! Deliberately absent: any decision about a connection. Those are the Hub's.
 
@@ -11,7 +11,6 @@ pub mod admin;
 pub mod config;
 pub mod descriptors;
 pub mod driver;
-pub mod exposition;
 pub mod gateway;
 mod links;
 pub mod listen;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::param::{clock_ticks_per_second, page_size};
 
 use crate::admin::Metrics;
-use crate::exposition::{Sample, Value};
+use exposition::{Sample, Value};
 
 /// Returns the source of the metrics of this process; `descriptors_max` is its limit, where it has one.
 pub fn metrics(descriptors_max: Option<u64>) -> Metrics {

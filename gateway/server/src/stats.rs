@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use gateway_core::stats::{Kind, Metric, Stats};
 use runtime::ReactorStats;
 
-use crate::exposition::{Sample, Value};
+use exposition::{Sample, Value};
 
 /// What one worker last published.
 pub struct Published {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use exposition::Value;
 use router_server::config::RouterConfig;
 use router_server::embedded::{clocks, open_data_dir};
-use router_server::metrics::Value;
 use wire_base::body::{Body, Content, EncodedBody};
 use wire_base::ids::{ConnectionHandle, DeviceId, MessageId, SessionNumber, UserId};
 use wire_base::message::{Draft, Target};
@@ -85,11 +85,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         count("router_groups_total"),
         count("router_acks_total"),
     );
-    if let Value::Histogram { sum, count, .. } = &counts["router_commit_seconds"] {
-        println!(
-            "{:.2} ms a commit; {answered} sends answered",
-            sum / *count as f64 * 1e3
-        );
+    println!("{answered} sends answered");
+    for line in exposition::openmetrics(metrics.samples())?.lines() {
+        if line.starts_with("router_commit_seconds_sum") || line.starts_with("router_commit_seconds_count") {
+            println!("{line}");
+        }
     }
     Ok(())
 }

@@ -4,39 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use exposition::{Histogram, Sample, Value};
 use router_core::node::NodeStats;
 use wire_base::code::Code;
-
-/// One value of one series at the moment of a scrape.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// Metric name with its unit; counters end in `_total`.
-    pub name: &'static str,
-    /// One sentence.
-    pub help: &'static str,
-    /// Label names and values; few and closed.
-    pub labels: Vec<(&'static str, String)>,
-    /// The value, and with it the kind of the metric.
-    pub value: Value,
-}
-
-/// What kind of metric a [`Sample`] belongs to, and how much it is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Only grows.
-    Counter(u64),
-    /// Goes up and down.
-    Gauge(f64),
-    /// Counts per upper bound.
-    Histogram {
-        /// Sum of the observations.
-        sum: f64,
-        /// Their number.
-        count: u64,
-        /// Upper bound, and the observations at or below it and above the one before; the last bound is infinite.
-        buckets: Vec<(f64, u64)>,
-    },
-}
 
 /// A handle on the counters; clones see the same.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +21,7 @@ macro_rules! table {
             /// Sends refused, by code.
             pub(crate) rejected: [Cell; Code::ALL.len()],
             /// How long a group took from its first byte to the end of its sync.
-            pub(crate) commit: Histogram,
+            pub(crate) commit: CommitSeconds,
         }
 
         impl Counters {
@@ -147,7 +117,7 @@ impl Metrics {
             name: "router_commit_seconds",
             help: "Time from the first byte of a group to the end of its sync.",
             labels: Vec::new(),
-            value: counters.commit.value(),
+            value: Value::Histogram(counters.commit.0.clone()),
         };
         counters.plain().chain(rejected).chain([commit]).collect()
     }
@@ -214,35 +184,25 @@ impl Cell {
     }
 }
 
-/// Durations in fixed buckets.
-#[derive(Debug, Default)]
-pub(crate) struct Histogram {
-    buckets: [Cell; BOUNDS_US.len() + 1],
-    sum_us: Cell,
+/// How long commits take.
+#[derive(Debug)]
+pub(crate) struct CommitSeconds(Histogram);
+
+impl CommitSeconds {
+    pub(crate) fn observe(&self, took: Duration) {
+        self.0.observe(took.as_secs_f64());
+    }
 }
 
-impl Histogram {
-    pub(crate) fn observe(&self, duration: Duration) {
-        let us = duration.as_micros() as u64;
-        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
-        self.buckets[bucket].add(1);
-        self.sum_us.add(us);
-    }
-
-    fn value(&self) -> Value {
-        let bounds = BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
-        let buckets: Vec<_> = bounds.zip(self.buckets.iter().map(Cell::get)).collect();
-        Value::Histogram {
-            sum: self.sum_us.get() as f64 / 1e6,
-            count: buckets.iter().map(|(_, count)| count).sum(),
-            buckets,
-        }
+impl Default for CommitSeconds {
+    fn default() -> Self {
+        Self(Histogram::new(COMMIT_BOUNDS_S))
     }
 }
 
 /// From a write cache that answers at once to a disk in trouble.
-const BOUNDS_US: [u64; 14] = [
-    50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
+const COMMIT_BOUNDS_S: [f64; 14] = [
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0,
 ];
 
 #[cfg(test)]
@@ -283,24 +243,13 @@ mod tests {
             .into_iter()
             .map(|s| ((s.name, s.labels.clone()), s.value))
             .collect();
-        assert_eq!(samples[&("router_sends_total", vec![])], Value::Counter(5));
-        let label = |code: &str| ("router_rejected_total", vec![("code", code.to_owned())]);
-        assert_eq!(samples[&label("conflict")], Value::Counter(1));
-        assert_eq!(samples[&label("busy")], Value::Counter(0));
-    }
-
-    #[test]
-    fn a_duration_falls_into_the_first_bucket_that_holds_it() {
-        let histogram = Histogram::default();
-        for us in [1, 50, 51, 2_000_000] {
-            histogram.observe(Duration::from_micros(us));
-        }
-        let Value::Histogram { sum, count, buckets } = histogram.value() else {
-            panic!()
+        let counter = |key| match samples[&key] {
+            Value::Counter(count) => count,
+            ref other => panic!("{other:?}"),
         };
-        assert_eq!((sum, count), (2.000102, 4));
-        assert_eq!(buckets[0], (0.000_05, 2));
-        assert_eq!(buckets[1], (0.000_1, 1));
-        assert_eq!(buckets[BOUNDS_US.len()], (f64::INFINITY, 1));
+        assert_eq!(counter(("router_sends_total", vec![])), 5);
+        let label = |code: &str| ("router_rejected_total", vec![("code", code.to_owned())]);
+        assert_eq!(counter(label("conflict")), 1);
+        assert_eq!(counter(label("busy")), 0);
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use exposition::Value;
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::{Disks, Fatal, Inline, Router, StartError, StartReport};
 use router_server::health::Readiness;
-use router_server::metrics::Value;
 use router_storage::disk::{DiskError, SimDisk};
 use router_storage::log::{OpenError, ReadError, SegmentedLog};
 use router_storage::store::{KvStore, MemoryKv, StoreError};
@@ -238,7 +238,7 @@ impl Machine {
         match sample.value {
             Value::Counter(count) => count,
             Value::Gauge(value) => value as u64,
-            Value::Histogram { count, .. } => count,
+            Value::Seconds(_) | Value::Histogram(_) => panic!("{name} is no single whole number"),
         }
     }
 

@@ -1,11 +1,12 @@
 //! A router with scripted gateways: records go in as encoded batches, and come out decoded.
 
+use exposition::Value;
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::{
     Disks, Done, Fatal, Inline, LogJob, Progress, Router, StartError, StartReport, StoreJob,
 };
-use router_server::metrics::{Metrics, Value};
+use router_server::metrics::Metrics;
 use router_storage::disk::SimDisk;
 use router_storage::log::SegmentedLog;
 use router_storage::store::{KvStore, MemoryKv};
@@ -193,7 +194,7 @@ impl World {
         match sample.value {
             Value::Counter(count) => count,
             Value::Gauge(value) => value as u64,
-            Value::Histogram { count, .. } => count,
+            Value::Seconds(_) | Value::Histogram(_) => panic!("{name} is no single whole number"),
         }
     }
 

@@ -1,4 +1,7 @@
-//! How samples are written for a scrape: OpenMetrics, and the older Prometheus text.
+//! Samples of metrics, which gateway, router and process all give, and how they are written for a scrape: OpenMetrics, and the
+//! older Prometheus text.
+//!
+//! Deliberately absent: counters, which stand with what they count, and the listener.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+pub use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// One value of one series at the moment of a scrape.
@@ -32,21 +36,14 @@ pub enum Value {
     Seconds(f64),
     /// Goes up and down.
     Gauge(f64),
-    /// Counts per upper bound (not cumulative; the last bound is infinite).
-    Histogram {
-        /// Sum of the observations.
-        sum: f64,
-        /// Their number.
-        count: u64,
-        /// Upper bound and observations at or below it and above the one before.
-        buckets: Vec<(f64, u64)>,
-    },
+    /// Observations, counted by upper bound.
+    Histogram(Histogram),
 }
 
 /// Returns samples as OpenMetrics text.
 ///
 /// Errors: a value that the format has no words for.
-pub(crate) fn openmetrics(samples: Vec<Sample>) -> Result<String, fmt::Error> {
+pub fn openmetrics(samples: Vec<Sample>) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(samples)));
     let mut body = String::new();
@@ -56,7 +53,7 @@ pub(crate) fn openmetrics(samples: Vec<Sample>) -> Result<String, fmt::Error> {
 
 /// Turns OpenMetrics text into the older Prometheus text: there the descriptions of a counter carry its whole name, and
 /// nothing marks the end.
-pub(crate) fn classic(openmetrics: &str) -> String {
+pub fn classic(openmetrics: &str) -> String {
     let mut text = String::with_capacity(openmetrics.len() + 1024);
     let mut help = None;
     for line in openmetrics.lines() {
@@ -93,7 +90,7 @@ impl Collector for Scrape {
             let kind = match samples[0].value {
                 Value::Counter(_) | Value::Seconds(_) => MetricType::Counter,
                 Value::Gauge(_) => MetricType::Gauge,
-                Value::Histogram { .. } => MetricType::Histogram,
+                Value::Histogram(_) => MetricType::Histogram,
             };
             // The library appends `_total` to counters itself.
             let name = if matches!(kind, MetricType::Counter) {
@@ -103,14 +100,12 @@ impl Collector for Scrape {
             };
             let mut family = encoder.encode_descriptor(name, samples[0].help, None, kind)?;
             for sample in samples {
-                let mut series = family.encode_family(&sample.labels)?;
+                let series = family.encode_family(&sample.labels)?;
                 match &sample.value {
                     Value::Counter(count) => ConstCounter::new(*count).encode(series)?,
                     Value::Seconds(seconds) => ConstCounter::new(*seconds).encode(series)?,
                     Value::Gauge(value) => ConstGauge::new(*value).encode(series)?,
-                    Value::Histogram { sum, count, buckets } => {
-                        series.encode_histogram::<[(&str, &str); 0]>(*sum, *count, buckets, None)?;
-                    }
+                    Value::Histogram(histogram) => histogram.encode(series)?,
                 }
             }
         }
@@ -157,11 +152,11 @@ mod tests {
 
     #[test]
     fn histograms_are_cumulative_and_end_at_infinity() {
-        let value = Value::Histogram {
-            sum: 2.5,
-            count: 3,
-            buckets: vec![(1.0, 2), (f64::INFINITY, 1)],
-        };
+        let histogram = Histogram::new([1.0]);
+        for seconds in [0.2, 1.0, 1.3] {
+            histogram.observe(seconds);
+        }
+        let value = Value::Histogram(histogram);
         let text = openmetrics(vec![Sample {
             name: "router_commit_seconds",
             help: "Commits.",
