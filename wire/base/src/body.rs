@@ -40,7 +40,7 @@ pub enum BodyError {
     TooLong {
         /// Its name in the protocol.
         field: &'static str,
-        /// Its bound.
+        /// Its bound: scalar values for content, bytes for the others.
         max: usize,
         /// What the bound counts.
         unit: &'static str,

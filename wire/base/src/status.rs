@@ -41,7 +41,7 @@ impl Status {
 /// A watermark that a client moves: the `status` command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusCommand {
-    /// The watermark.
+    /// The watermark that moves; it never goes back.
     pub status: Status,
     /// The last message it covers.
     pub of: StatusOf,

@@ -226,7 +226,7 @@ pub struct Welcome<'a> {
 pub struct WelcomeLimits {
     /// Longest content, in scalar values.
     pub content_chars: u32,
-    /// Largest frame.
+    /// Largest frame and message, both ways, in bytes.
     pub frame_bytes: u32,
     /// Sustained sends a second; 0: not limited.
     pub sends_per_s: u32,
@@ -321,13 +321,13 @@ pub struct HistoryPage<'a> {
     pub id: Option<u32>,
     /// The conversation of all messages.
     pub conversation: ConversationId,
-    /// Newest first.
+    /// Newest first, at most `PAGE_LIMIT_MAX`; what does not fit a frame is cut when it is encoded.
     pub messages: Vec<ShownMessage<'a>>,
     /// Older ones exist.
     pub more: bool,
-    /// The peer's watermark.
+    /// Up to where the peer has received; 0 before the first.
     pub delivered: Seq,
-    /// The peer's watermark.
+    /// Up to where the peer has read; 0 before the first.
     pub read: Seq,
 }
 
@@ -345,7 +345,7 @@ pub struct ConversationsPage<'a> {
 /// One conversation of an inbox page.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConversationSummary<'a> {
-    /// The conversation.
+    /// The id that `history` takes.
     pub conversation: ConversationId,
     /// The other user, or the group.
     pub with: Target,
@@ -353,12 +353,12 @@ pub struct ConversationSummary<'a> {
     pub last_message: Option<&'a str>,
     /// Time of the newest message, in ms since 1970.
     pub last_message_at: UnixMs,
-    /// Newest seq.
+    /// Seq of the newest message, from 1.
     pub last_seq: Seq,
     /// Messages of others after the later of own read, own last send and joining.
     pub unread_count: u64,
-    /// The peer's watermark.
+    /// Up to where the peer has received; 0 before the first.
     pub delivered: Seq,
-    /// The peer's watermark.
+    /// Up to where the peer has read; 0 before the first.
     pub read: Seq,
 }

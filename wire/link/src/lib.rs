@@ -146,7 +146,7 @@ pub struct SessionOpen {
 /// A session on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionRef {
-    /// The connection.
+    /// Names it on this link; another link may have the same.
     pub connection: ConnectionHandle,
     /// The session's user.
     pub user: UserId,
@@ -222,7 +222,7 @@ pub struct ConversationsRecord {
 /// See [`FromRouter::SessionOpened`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionOpened {
-    /// The connection.
+    /// The one that said hello.
     pub connection: ConnectionHandle,
     /// Its number; acks carry it.
     pub session: SessionNumber,
@@ -237,7 +237,7 @@ pub struct SessionOpened {
 /// See [`FromRouter::SessionRefused`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRefused {
-    /// The connection.
+    /// The one that said hello.
     pub connection: ConnectionHandle,
     /// The code that the client sees.
     pub code: Code,
@@ -287,7 +287,7 @@ pub struct Deliver {
 /// See [`FromRouter::Synced`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synced {
-    /// The connection.
+    /// The one whose backlog has been sent.
     pub connection: ConnectionHandle,
     /// Where the backlog ended.
     pub cursor: Position,
@@ -318,7 +318,7 @@ pub struct HistoryPageRecord {
     pub request: RequestId,
     /// The conversation of all messages.
     pub conversation: ConversationId,
-    /// Newest first.
+    /// Newest first, at most the `limit` of the question.
     pub messages: Vec<Message>,
     /// Older ones exist.
     pub more: bool,
@@ -342,7 +342,7 @@ pub struct ConversationsPageRecord {
 /// One conversation of an inbox page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SummaryRecord {
-    /// The conversation.
+    /// The id that history is asked by.
     pub conversation: ConversationId,
     /// What it is to the user who asked.
     pub with: Target,
@@ -350,7 +350,7 @@ pub struct SummaryRecord {
     pub last_body: Option<EncodedBody>,
     /// Time of the newest message, in ms since 1970.
     pub last_time: UnixMs,
-    /// Newest seq.
+    /// Seq of the newest message, from 1.
     pub last_seq: Seq,
     /// The `before` of a page that goes on behind this conversation; 1 to `PAGE_TOKEN_BYTES_MAX` bytes.
     pub next: String,

@@ -119,7 +119,7 @@ pub enum Question {
     Lookup(Lookup),
     /// Entries of an inbox with their messages: [`Answer::Inbox`].
     Inbox {
-        /// Whose.
+        /// The owner of the inbox.
         user: UserId,
         /// Entries after this,
         after: Position,
@@ -132,9 +132,9 @@ pub enum Question {
     },
     /// Messages of a conversation, newest first, without anything else: [`Answer::Messages`].
     Messages {
-        /// Which.
+        /// The conversation of all messages.
         conversation: ConversationId,
-        /// Only older than this.
+        /// Only seqs below this; `None`: from the newest.
         before: Option<Seq>,
         /// At most so many,
         limit: usize,
@@ -143,9 +143,9 @@ pub enum Question {
     },
     /// The same with the state and the watermarks of the conversation: [`Answer::History`].
     History {
-        /// Which.
+        /// The conversation of all messages.
         conversation: ConversationId,
-        /// Only older than this.
+        /// Only seqs below this; `None`: from the newest.
         before: Option<Seq>,
         /// At most so many,
         limit: usize,
@@ -154,18 +154,18 @@ pub enum Question {
     },
     /// Messages that were sent under an id, from whomever and wherever: [`Answer::Named`].
     Named {
-        /// The id.
+        /// As its sender made it: several senders may have made the same.
         message_id: MessageId,
-        /// At most so many.
+        /// At most so many messages.
         limit: usize,
     },
     /// Conversations of a user by id, with their states: [`Answer::Conversations`].
     Conversations {
-        /// Whose.
+        /// The one who takes part.
         user: UserId,
-        /// Those after this.
+        /// Only ids above this; `None`: from the lowest.
         after: Option<ConversationId>,
-        /// At most so many.
+        /// At most so many conversations.
         limit: usize,
     },
     /// State, newest message and watermarks of some conversations: [`Answer::Summaries`].
@@ -187,7 +187,7 @@ pub enum Answer {
         state: Option<Conversation>,
         /// Watermarks of its members.
         receipts: Vec<ReceiptRow>,
-        /// Newest first.
+        /// Newest first, as many as `limit` and `bytes_max` allow.
         messages: Vec<MessageRow>,
         /// Older ones exist.
         more: bool,
@@ -212,27 +212,27 @@ pub struct InboxPage {
 /// A message by its id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedMessage {
-    /// Its place.
+    /// Its conversation, sender and seq, as dedupe keeps them.
     pub index: DedupeRow,
-    /// State of its conversation.
+    /// The newest state of its conversation; `None` where no row is.
     pub state: Option<Conversation>,
 }
 
 /// A conversation that a user takes part in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UserConversation {
-    /// Which.
+    /// Its id, by which a list of them is in order.
     pub conversation: ConversationId,
-    /// Its state.
+    /// Its newest state; `None` where no row is.
     pub state: Option<Conversation>,
 }
 
 /// What a list shows of a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Which.
+    /// One of those that were asked for, at the same place of the list.
     pub conversation: ConversationId,
-    /// Its state.
+    /// Its newest state; `None` where no row is.
     pub state: Option<Conversation>,
     /// Its newest message; `None` when that is past retention.
     pub last: Option<MessageRow>,
