@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
-use crate::reactor::{ACCEPT_PAUSE, ReactorConfig, SocketId};
+use crate::reactor::{ACCEPT_PAUSE, ConnectionHandle, ReactorConfig};
 use crate::socket_core::SocketCore;
 
 /// The listeners of a reactor.
@@ -66,7 +66,7 @@ impl Listeners {
     pub(crate) fn accept(
         &mut self,
         core: &mut SocketCore,
-        mut watch: impl FnMut(&SocketCore, SocketId) -> io::Result<()>,
+        mut watch: impl FnMut(&SocketCore, ConnectionHandle) -> io::Result<()>,
     ) {
         if self.again.is_some_and(|at| Instant::now() < at) {
             return;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::poll::PollReactor;
-use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+use crate::reactor::{ConnectionHandle, Event, Reactor, ReactorConfig, ReactorStats, SendBuf};
 use crate::uring::{UringReactor, UringRefusal};
 use crate::waker::Waker;
 
@@ -162,23 +162,23 @@ impl Reactor for AnyReactor {
         either!(self, r => r.add_listener(listener))
     }
 
-    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
+    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<ConnectionHandle> {
         either!(self, r => r.connect(local, peer))
     }
 
-    fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
+    fn recv(&mut self, id: ConnectionHandle, buf: &mut [u8]) -> io::Result<usize> {
         either!(self, r => r.recv(id, buf))
     }
 
-    fn send(&mut self, id: SocketId, buf: SendBuf) {
+    fn send(&mut self, id: ConnectionHandle, buf: SendBuf) {
         either!(self, r => r.send(id, buf))
     }
 
-    fn shutdown_write(&mut self, id: SocketId) {
+    fn shutdown_write(&mut self, id: ConnectionHandle) {
         either!(self, r => r.shutdown_write(id))
     }
 
-    fn close(&mut self, id: SocketId) {
+    fn close(&mut self, id: ConnectionHandle) {
         either!(self, r => r.close(id))
     }
 
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     impl AnyReactor {
-        fn user_timeout_and_nodelay(&self, id: SocketId) -> (Option<Duration>, bool) {
+        fn user_timeout_and_nodelay(&self, id: ConnectionHandle) -> (Option<Duration>, bool) {
             let socket = either!(self, r => r.core().sockets.get(id)).unwrap();
             let fd = socket.fd();
             let options = SockRef::from(&fd);
@@ -227,7 +227,7 @@ mod tests {
         }
 
         /// Neither inherited by child processes nor able to block the worker.
-        fn is_private_and_nonblocking(&self, id: SocketId) -> bool {
+        fn is_private_and_nonblocking(&self, id: ConnectionHandle) -> bool {
             let socket = either!(self, r => r.core().sockets.get(id)).unwrap();
             rustix::io::fcntl_getfd(socket.fd())
                 .unwrap()
@@ -237,7 +237,7 @@ mod tests {
                     .contains(rustix::fs::OFlags::NONBLOCK)
         }
 
-        fn binds_without_port(&self, id: SocketId) -> bool {
+        fn binds_without_port(&self, id: ConnectionHandle) -> bool {
             let socket = either!(self, r => r.core().sockets.get(id)).unwrap();
             let (mut value, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
             // SAFETY: the pointers describe `value` and `length`, which outlive the call.
@@ -254,7 +254,7 @@ mod tests {
             value == 1
         }
 
-        fn next_socket(&mut self) -> SocketId {
+        fn next_socket(&mut self) -> ConnectionHandle {
             loop {
                 self.wait(Some(Duration::from_secs(5))).unwrap();
                 if let Some(event) = self.poll_event() {

@@ -39,5 +39,5 @@ pub use clock::Clock;
 pub use engine::{AnyReactor, Engine, EngineChoice, OpenError, Report, UnknownEngine, open};
 pub use listen::ListenerBuilder;
 pub use mailbox::{Mailbox, MailboxSender, mailbox};
-pub use reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+pub use reactor::{ConnectionHandle, Event, Reactor, ReactorConfig, ReactorStats, SendBuf};
 pub use waker::Waker;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::reactor::{Event, Reactor, ReactorConfig, SendBuf, SocketId};
+use crate::reactor::{ConnectionHandle, Event, Reactor, ReactorConfig, SendBuf};
 use crate::uring::UringReactor;
 
 /// Opens the io_uring engine for the calling thread, once a small one has proved itself on the loopback interface.
@@ -138,7 +138,7 @@ fn connect_small(address: SocketAddr) -> io::Result<TcpStream> {
 /// Closes `id` and returns how many bytes the client reads to the end of its stream.
 fn close_and_drain(
     reactor: &mut UringReactor,
-    id: SocketId,
+    id: ConnectionHandle,
     client: &mut TcpStream,
     deadline: Instant,
 ) -> Option<usize> {

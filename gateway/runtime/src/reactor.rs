@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use wire_base::ids::ConnectionHandle;
 
 use crate::engine::Engine;
 use crate::waker::Waker;
@@ -13,7 +14,7 @@ use crate::waker::Waker;
 /// The I/O engine of one worker. Lives and dies on the thread that opened it.
 ///
 /// Order: `wait`, then `poll_event` until it gives `None`, then the sends and closes these led to, then `wait` again.
-/// Nothing a caller does with a [`SocketId`] that is closed or foreign has any effect.
+/// Nothing a caller does with a [`ConnectionHandle`] that is closed or foreign has any effect.
 pub trait Reactor {
     /// Starts to accept from `listener`, which becomes the reactor's own.
     ///
@@ -25,13 +26,13 @@ pub trait Reactor {
     /// [`Event::Connected`] or [`Event::Failed`] follows.
     ///
     /// Errors: the local side's fault (descriptors or ports exhausted, no such address); there is no socket to close then.
-    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId>;
+    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<ConnectionHandle>;
 
     /// Copies received bytes into `buf`; 0 at the end of the stream. Never waits.
     ///
     /// Errors: `WouldBlock` when all has been read (the next arrival posts an event), `NotConnected` for a socket that
     /// is closed, anything else is fatal to the socket.
-    fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize>;
+    fn recv(&mut self, id: ConnectionHandle, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Queues `buf`; it leaves with the next `wait` at the latest. A send that is taken whole posts no event.
     ///
@@ -40,13 +41,13 @@ pub trait Reactor {
     /// Order: bytes leave in the order of the calls. A socket has at most one unfinished send: after `SendShort` wait
     /// for [`Event::Writable`], else each further send comes straight back as `SendShort`.
     /// Panics: if `buf` is longer than [`SEND_BYTES_MAX`], or has more runs than [`SEND_RUNS_MAX`].
-    fn send(&mut self, id: SocketId, buf: SendBuf);
+    fn send(&mut self, id: ConnectionHandle, buf: SendBuf);
 
     /// Ends the stream to the peer; bytes still arrive. Queued sends leave first.
-    fn shutdown_write(&mut self, id: SocketId);
+    fn shutdown_write(&mut self, id: ConnectionHandle);
 
     /// Closes the socket: sends queued before are tried once more, and no event of `id` appears after this call.
-    fn close(&mut self, id: SocketId);
+    fn close(&mut self, id: ConnectionHandle);
 
     /// Hands everything queued to the kernel, then sleeps until there is an event, `timeout` has passed (`None`: for
     /// ever) or a [`Waker`] calls. Does not sleep while events wait to be polled. May return early without an event.
@@ -70,40 +71,31 @@ pub trait Reactor {
     fn engine(&self) -> Engine;
 }
 
-/// Names one socket of one reactor for as long as it is open; a reused slot gets another generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SocketId {
-    /// Index in the reactor's table: dense, small, reused; callers may index their own slab by it.
-    pub slot: u32,
-    /// Counts the uses of that slot.
-    pub generation: u32,
-}
-
 /// What happened. Readiness is reported on its edge, and each socket waits at most once in the queue for each kind.
 #[derive(Debug)]
 pub enum Event {
     /// A listener took a connection.
-    Accepted(SocketId),
+    Accepted(ConnectionHandle),
     /// [`Reactor::connect`] succeeded.
-    Connected(SocketId),
+    Connected(ConnectionHandle),
     /// Bytes arrived. Read until `recv` comes back short or with `WouldBlock`, or remember that there is more: do not
     /// count on a second event for bytes that were left unread. There may be none any more if they were read meanwhile.
-    Readable(SocketId),
+    Readable(ConnectionHandle),
     /// The peer ended its stream or reset the connection. Unread bytes are still there: read until 0 or an error.
-    HangUp(SocketId),
+    HangUp(ConnectionHandle),
     /// The kernel did not take all of a send. [`Event::Writable`] follows; the caller then sends `rest` again.
     SendShort {
         /// The socket.
-        id: SocketId,
+        id: ConnectionHandle,
         /// The bytes not sent, to be sent before any others.
         rest: SendBuf,
     },
     /// The socket takes bytes again after a `SendShort`.
-    Writable(SocketId),
+    Writable(ConnectionHandle),
     /// A send or a connect failed. The socket is dead but still open: the caller closes it. Posted once per socket.
     Failed {
         /// The socket.
-        id: SocketId,
+        id: ConnectionHandle,
         /// The socket's error, as the kernel gave it.
         error: io::Error,
     },
@@ -116,7 +108,7 @@ pub enum Event {
 
 impl Event {
     /// Returns the socket this is about.
-    pub fn socket(&self) -> Option<SocketId> {
+    pub fn socket(&self) -> Option<ConnectionHandle> {
         match *self {
             Self::Accepted(id)
             | Self::Connected(id)

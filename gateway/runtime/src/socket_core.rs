@@ -11,7 +11,9 @@ use rustix::net::{RecvFlags, Shutdown, recv, shutdown, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket as NewSocket, Type};
 
 use crate::buffers::SpareBuffers;
-use crate::reactor::{Event, ReactorConfig, ReactorStats, SEND_BYTES_MAX, SEND_RUNS_MAX, SendBuf, SocketId};
+use crate::reactor::{
+    ConnectionHandle, Event, ReactorConfig, ReactorStats, SEND_BYTES_MAX, SEND_RUNS_MAX, SendBuf,
+};
 use crate::sockets::{Flag, Sockets};
 use crate::waker::Waker;
 
@@ -73,7 +75,7 @@ impl SocketCore {
     }
 
     /// Takes an accepted connection in.
-    pub(crate) fn accepted(&mut self, fd: OwnedFd) -> SocketId {
+    pub(crate) fn accepted(&mut self, fd: OwnedFd) -> ConnectionHandle {
         let id = self.sockets.insert(fd, &[]);
         self.stats.accepted += 1;
         self.events.push_back(Event::Accepted(id));
@@ -86,7 +88,7 @@ impl SocketCore {
     }
 
     /// Closes a socket that no engine knows of.
-    pub(crate) fn forget(&mut self, id: SocketId) {
+    pub(crate) fn forget(&mut self, id: ConnectionHandle) {
         if self.sockets.retire(id).is_some() {
             self.sockets.close_retired(id.slot);
         }
@@ -98,7 +100,11 @@ impl SocketCore {
     }
 
     /// Starts a connection; the engine then reports when the socket is writable.
-    pub(crate) fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
+    pub(crate) fn connect(
+        &mut self,
+        local: Option<SocketAddr>,
+        peer: SocketAddr,
+    ) -> io::Result<ConnectionHandle> {
         let socket = NewSocket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         self.set_options(SockRef::from(&socket))?;
@@ -119,7 +125,7 @@ impl SocketCore {
     }
 
     /// Decides a connect whose socket has become writable or failed.
-    pub(crate) fn finish_connect(&mut self, id: SocketId) -> bool {
+    pub(crate) fn finish_connect(&mut self, id: ConnectionHandle) -> bool {
         let Some(socket) = self.sockets.get_mut(id) else {
             return false;
         };
@@ -138,7 +144,7 @@ impl SocketCore {
     }
 
     /// Posts what a report of readiness means, once per kind.
-    pub(crate) fn ready(&mut self, id: SocketId, readiness: Readiness) {
+    pub(crate) fn ready(&mut self, id: ConnectionHandle, readiness: Readiness) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
@@ -155,7 +161,7 @@ impl SocketCore {
     }
 
     /// Refuses a send at once where it could not keep its place: `Some` gives the buffer to the engine.
-    pub(crate) fn admit_send(&mut self, id: SocketId, buf: SendBuf) -> Option<SendBuf> {
+    pub(crate) fn admit_send(&mut self, id: ConnectionHandle, buf: SendBuf) -> Option<SendBuf> {
         assert!(
             buf.len() <= SEND_BYTES_MAX,
             "a send has at most {SEND_BYTES_MAX} bytes, this one {}",
@@ -184,7 +190,12 @@ impl SocketCore {
     }
 
     /// Posts what became of a send: the count of bytes taken, or the error.
-    pub(crate) fn finish_send(&mut self, id: SocketId, buf: SendBuf, outcome: Result<usize, Errno>) -> Sent {
+    pub(crate) fn finish_send(
+        &mut self,
+        id: ConnectionHandle,
+        buf: SendBuf,
+        outcome: Result<usize, Errno>,
+    ) -> Sent {
         let taken = match outcome {
             Ok(taken) if taken >= buf.len() => {
                 self.spare.put(buf);
@@ -211,7 +222,7 @@ impl SocketCore {
     }
 
     /// Posts that a socket is dead, once.
-    pub(crate) fn failed(&mut self, id: SocketId, error: io::Error) {
+    pub(crate) fn failed(&mut self, id: ConnectionHandle, error: io::Error) {
         if let Some(socket) = self.sockets.get_mut(id)
             && socket.raise(Flag::Failed)
         {
@@ -256,13 +267,13 @@ impl SocketCore {
         }
     }
 
-    pub(crate) fn recv(&self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn recv(&self, id: ConnectionHandle, buf: &mut [u8]) -> io::Result<usize> {
         let socket = self.sockets.get(id).ok_or(io::ErrorKind::NotConnected)?;
         let (_, received) = rustix::io::retry_on_intr(|| recv(socket.fd(), &mut *buf, RecvFlags::DONTWAIT))?;
         Ok(received)
     }
 
-    pub(crate) fn shutdown_write(&self, id: SocketId) {
+    pub(crate) fn shutdown_write(&self, id: ConnectionHandle) {
         if let Some(socket) = self.sockets.get(id) {
             // Fails only where the connection is gone, which an event tells.
             let _ = shutdown(socket.fd(), Shutdown::Write);

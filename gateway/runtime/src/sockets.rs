@@ -2,7 +2,7 @@
 
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use crate::reactor::SocketId;
+use crate::reactor::ConnectionHandle;
 
 /// Sockets by slot. Owns their descriptors.
 #[derive(Default)]
@@ -87,7 +87,7 @@ impl Socket {
 
 impl Sockets {
     /// Takes a socket in and names it.
-    pub(crate) fn insert(&mut self, fd: OwnedFd, flags: &[Flag]) -> SocketId {
+    pub(crate) fn insert(&mut self, fd: OwnedFd, flags: &[Flag]) -> ConnectionHandle {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Socket {
                 fd: -1,
@@ -102,35 +102,35 @@ impl Sockets {
             .iter()
             .fold(Flag::Open as u16, |all, flag| all | *flag as u16);
         self.open += 1;
-        SocketId {
+        ConnectionHandle {
             slot,
             generation: socket.generation,
         }
     }
 
     /// Returns the socket while it is open.
-    pub(crate) fn get(&self, id: SocketId) -> Option<&Socket> {
+    pub(crate) fn get(&self, id: ConnectionHandle) -> Option<&Socket> {
         let socket = self.slots.get(id.slot as usize)?;
         (socket.generation == id.generation && socket.has(Flag::Open)).then_some(socket)
     }
 
     /// See [`Sockets::get`].
-    pub(crate) fn get_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
+    pub(crate) fn get_mut(&mut self, id: ConnectionHandle) -> Option<&mut Socket> {
         let socket = self.slots.get_mut(id.slot as usize)?;
         (socket.generation == id.generation && socket.has(Flag::Open)).then_some(socket)
     }
 
     /// Returns the open socket of `slot` whose generation ends in these bits, which is all a completion carries.
-    pub(crate) fn find(&self, slot: u32, generation_bits: u32, mask: u32) -> Option<SocketId> {
+    pub(crate) fn find(&self, slot: u32, generation_bits: u32, mask: u32) -> Option<ConnectionHandle> {
         let socket = self.slots.get(slot as usize)?;
-        (socket.has(Flag::Open) && socket.generation & mask == generation_bits).then_some(SocketId {
+        (socket.has(Flag::Open) && socket.generation & mask == generation_bits).then_some(ConnectionHandle {
             slot,
             generation: socket.generation,
         })
     }
 
     /// Ends the life of `id`. The slot keeps the descriptor, and is not used again, until [`Sockets::release`].
-    pub(crate) fn retire(&mut self, id: SocketId) -> Option<RawFd> {
+    pub(crate) fn retire(&mut self, id: ConnectionHandle) -> Option<RawFd> {
         let socket = self.get_mut(id)?;
         socket.flags = Flag::Closing as u16;
         socket.generation = socket.generation.wrapping_add(1);
@@ -210,7 +210,7 @@ mod tests {
         let third = sockets.insert(descriptor(), &[]);
         assert_eq!(
             third,
-            SocketId {
+            ConnectionHandle {
                 slot: first.slot,
                 generation: first.generation + 1
             }

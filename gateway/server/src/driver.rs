@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_core::{Application, Hub, Now, Output, Reading, RouterId, Routes};
-use runtime::{Clock, Event, Mailbox, Reactor, SocketId, Waker};
+use runtime::{Clock, Event, Mailbox, Reactor, Waker};
 use wire_auth::Verifier;
 use wire_base::ids::ConnectionHandle;
 use wire_link::{LinkId, LinkPort};
@@ -149,19 +149,19 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
                         self.reads.resize(slot + 1, ReadState::default());
                     }
                     self.reads[slot] = ReadState::default();
-                    self.hub.handle_accepted(handle(id), now);
+                    self.hub.handle_accepted(id, now);
                 }
-                Event::Readable(id) => self.queue(handle(id)),
+                Event::Readable(id) => self.queue(id),
                 Event::HangUp(id) => {
                     self.reads[id.slot as usize].to_end = true;
-                    self.queue(handle(id));
+                    self.queue(id);
                 }
                 Event::SendShort { id, rest } => {
                     let unsent = self.transports.handle_short(id, rest);
-                    self.hub.handle_blocked(handle(id), unsent, now);
+                    self.hub.handle_blocked(id, unsent, now);
                 }
                 Event::Writable(id) => self.transports.handle_writable(id),
-                Event::Failed { id, .. } => self.hub.handle_failed(handle(id), now),
+                Event::Failed { id, .. } => self.hub.handle_failed(id, now),
                 // Counted by the reactor, which tries again by itself.
                 Event::AcceptFailed(_) => {}
                 Event::Woken => woken = true,
@@ -169,7 +169,7 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
             }
         }
         self.transports
-            .settle(&mut self.reactor, |id| self.hub.handle_writable(handle(id), now));
+            .settle(&mut self.reactor, |id| self.hub.handle_writable(id, now));
         woken
     }
 
@@ -196,7 +196,7 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
     fn read(&mut self, id: ConnectionHandle, now: Now) -> bool {
         let mut budget = READ_BUDGET_BYTES;
         while budget > 0 {
-            let count = match self.reactor.recv(socket(id), &mut self.buffer) {
+            let count = match self.reactor.recv(id, &mut self.buffer) {
                 Ok(0) => {
                     self.hub.handle_end_of_stream(id, now);
                     return false;
@@ -277,13 +277,13 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
         while let Some(output) = self.hub.poll_output() {
             match output {
                 Output::Send { id, frames } => {
-                    self.transports.send(&mut self.reactor, socket(id), frames);
+                    self.transports.send(&mut self.reactor, id, frames);
                     self.hub.recycle(self.reactor.take_buffer());
                 }
-                Output::ShutdownWrite(id) => self.transports.shutdown_write(socket(id)),
+                Output::ShutdownWrite(id) => self.transports.shutdown_write(id),
                 Output::Close(id) => {
-                    self.transports.close(socket(id));
-                    self.reactor.close(socket(id));
+                    self.transports.close(id);
+                    self.reactor.close(id);
                 }
                 Output::ResumeReading(id) => {
                     self.reads[id.slot as usize].paused = false;
@@ -351,19 +351,5 @@ impl<R: Reactor, A: Application, P: LinkPort> Driver<R, A, P> {
                 stats.sockets_open
             );
         }
-    }
-}
-
-fn handle(id: SocketId) -> ConnectionHandle {
-    ConnectionHandle {
-        slot: id.slot,
-        generation: id.generation,
-    }
-}
-
-fn socket(id: ConnectionHandle) -> SocketId {
-    SocketId {
-        slot: id.slot,
-        generation: id.generation,
     }
 }

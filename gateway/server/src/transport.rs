@@ -10,7 +10,7 @@ use bytes::Bytes;
 use gateway_core::Frames;
 use gateway_core::limits::{OUTBOX_TICK_BYTES_MAX, SHARED_BYTES_MIN};
 use runtime::reactor::SEND_RUNS_MAX;
-use runtime::{Reactor, SendBuf, SocketId};
+use runtime::{ConnectionHandle, Reactor, SendBuf};
 
 /// The plain transports of one worker.
 ///
@@ -18,14 +18,14 @@ use runtime::{Reactor, SendBuf, SocketId};
 /// others; its bytes count in the Hub's outboxes, which bound them.
 #[derive(Default)]
 pub(crate) struct Transports {
-    unsent: HashMap<SocketId, Unsent>,
+    unsent: HashMap<ConnectionHandle, Unsent>,
     /// Sockets that take bytes again.
-    writable: Vec<SocketId>,
+    writable: Vec<ConnectionHandle>,
     /// Sockets whose rest was tried again in this tick. A send that is taken whole posts no event, so that this shows when the
     /// events of the next tick are over.
-    retried: Vec<SocketId>,
+    retried: Vec<ConnectionHandle>,
     /// Sockets whose stream ends when what was sent in this tick is known to be taken.
-    ending: Vec<SocketId>,
+    ending: Vec<ConnectionHandle>,
 }
 
 /// What a socket did not take.
@@ -38,12 +38,12 @@ struct Unsent {
 
 impl Transports {
     /// What an entry takes beside the bytes that wait.
-    pub(crate) const ENTRY_BYTES: usize = size_of::<(SocketId, Unsent)>();
+    pub(crate) const ENTRY_BYTES: usize = size_of::<(ConnectionHandle, Unsent)>();
 
     /// Sends frames.
     ///
     /// Order: not while the transport holds something of this socket.
-    pub(crate) fn send(&self, reactor: &mut impl Reactor, id: SocketId, frames: Frames) {
+    pub(crate) fn send(&self, reactor: &mut impl Reactor, id: ConnectionHandle, frames: Frames) {
         debug_assert!(
             !self.unsent.contains_key(&id),
             "a send behind one that is not taken"
@@ -52,17 +52,17 @@ impl Transports {
     }
 
     /// Ends the stream behind everything that was sent.
-    pub(crate) fn shutdown_write(&mut self, id: SocketId) {
+    pub(crate) fn shutdown_write(&mut self, id: ConnectionHandle) {
         self.ending.push(id);
     }
 
     /// Forgets a socket that is being closed, and what it did not take.
-    pub(crate) fn close(&mut self, id: SocketId) {
+    pub(crate) fn close(&mut self, id: ConnectionHandle) {
         self.unsent.remove(&id);
     }
 
     /// Takes what a socket did not take of a send; returns how many bytes that is.
-    pub(crate) fn handle_short(&mut self, id: SocketId, rest: SendBuf) -> usize {
+    pub(crate) fn handle_short(&mut self, id: ConnectionHandle, rest: SendBuf) -> usize {
         let bytes = rest.len();
         let unsent = self.unsent.entry(id).or_insert(Unsent {
             rest: None,
@@ -74,7 +74,7 @@ impl Transports {
     }
 
     /// Notes that a socket takes bytes again.
-    pub(crate) fn handle_writable(&mut self, id: SocketId) {
+    pub(crate) fn handle_writable(&mut self, id: ConnectionHandle) {
         self.writable.push(id);
     }
 
@@ -87,7 +87,7 @@ impl Transports {
     /// a socket takes bytes.
     ///
     /// Order: behind all events that a wait brought: only then is a send that posted none known to be taken.
-    pub(crate) fn settle(&mut self, reactor: &mut impl Reactor, mut writable: impl FnMut(SocketId)) {
+    pub(crate) fn settle(&mut self, reactor: &mut impl Reactor, mut writable: impl FnMut(ConnectionHandle)) {
         for id in std::mem::take(&mut self.ending) {
             match self.unsent.get_mut(&id) {
                 Some(unsent) => unsent.is_ending = true,
@@ -154,13 +154,13 @@ mod tests {
         is_ended: bool,
     }
 
-    const ID: SocketId = SocketId {
+    const ID: ConnectionHandle = ConnectionHandle {
         slot: 3,
         generation: 1,
     };
 
     impl Reactor for Script {
-        fn send(&mut self, id: SocketId, buf: SendBuf) {
+        fn send(&mut self, id: ConnectionHandle, buf: SendBuf) {
             assert!(id == ID && !self.is_ended && self.shorts.is_empty());
             self.sends += 1;
             let count = buf.len().min(self.room);
@@ -172,18 +172,18 @@ mod tests {
             }
         }
 
-        fn shutdown_write(&mut self, _: SocketId) {
+        fn shutdown_write(&mut self, _: ConnectionHandle) {
             assert!(!std::mem::replace(&mut self.is_ended, true));
         }
 
-        fn close(&mut self, _: SocketId) {}
+        fn close(&mut self, _: ConnectionHandle) {}
         fn add_listener(&mut self, _: TcpListener) -> io::Result<()> {
             unreachable!()
         }
-        fn connect(&mut self, _: Option<SocketAddr>, _: SocketAddr) -> io::Result<SocketId> {
+        fn connect(&mut self, _: Option<SocketAddr>, _: SocketAddr) -> io::Result<ConnectionHandle> {
             unreachable!()
         }
-        fn recv(&mut self, _: SocketId, _: &mut [u8]) -> io::Result<usize> {
+        fn recv(&mut self, _: ConnectionHandle, _: &mut [u8]) -> io::Result<usize> {
             unreachable!()
         }
         fn wait(&mut self, _: Option<Duration>) -> io::Result<()> {

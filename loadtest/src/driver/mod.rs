@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::{Event, Reactor, SendBuf, SocketId};
+use runtime::{ConnectionHandle, Event, Reactor, SendBuf};
 use wire_ws::upgrade::{Key, Offer, write_request};
 
 pub(crate) use peer::{Clients, Peer};
@@ -400,7 +400,7 @@ impl<R: Reactor, P: Population> Worker<R, P> {
         });
     }
 
-    fn client_of(&self, id: SocketId) -> Option<u32> {
+    fn client_of(&self, id: ConnectionHandle) -> Option<u32> {
         let client = *self.by_slot.get(id.slot as usize)?;
         let link = &self.clients.entries.get(client as usize)?.link;
         (link.socket == Some(id)).then_some(client)

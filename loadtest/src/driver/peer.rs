@@ -1,6 +1,6 @@
 //! One simulated client as the driver keeps it, and what a mode may do with it.
 
-use runtime::{SendBuf, SocketId};
+use runtime::{ConnectionHandle, SendBuf};
 use wire_base::random::Random;
 use wire_ws::upgrade::{HeadBuffer, Key};
 use wire_ws::{Opcode, Reader, encode_close, encode_frame};
@@ -27,7 +27,7 @@ pub(super) struct Client<S> {
 /// The connection of a client, if it has one.
 #[derive(Default)]
 pub(super) struct Link {
-    pub(super) socket: Option<SocketId>,
+    pub(super) socket: Option<ConnectionHandle>,
     pub(super) state: State,
     pub(super) reader: Reader,
     /// Frames of this tick, sent together at its end.

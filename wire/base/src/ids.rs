@@ -236,10 +236,11 @@ pub struct SessionNumber(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub u64);
 
-/// One WebSocket connection of one gateway process, for as long as it lives; a reused slot gets another generation.
+/// One connection of one worker, for as long as its socket is open: the reactor gives it out, and it names the connection to the
+/// hub and on the worker's link. A reused slot gets another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionHandle {
-    /// Index in the worker's slab.
+    /// Index in the reactor's table and in the worker's slab: dense, small, reused.
     pub slot: u32,
     /// Counts the uses of that slot, so that a late answer never reaches a successor.
     pub generation: u32,

@@ -19,7 +19,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use crate::accepting::Listeners;
 use crate::coalesce::{Coalesce, ENOUGH};
 use crate::engine::Engine;
-use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+use crate::reactor::{ConnectionHandle, Event, Reactor, ReactorConfig, ReactorStats, SendBuf};
 use crate::socket_core::{Readiness, Sent, SocketCore};
 use crate::sockets::Flag;
 use crate::waker::Waker;
@@ -113,7 +113,7 @@ impl Reactor for PollReactor {
         Ok(())
     }
 
-    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
+    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<ConnectionHandle> {
         let id = self.core.connect(local, peer)?;
         let watched = match self.core.sockets.get(id) {
             Some(socket) => watch(&self.epoll, socket.fd(), id),
@@ -125,11 +125,11 @@ impl Reactor for PollReactor {
         watched.map(|()| id)
     }
 
-    fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
+    fn recv(&mut self, id: ConnectionHandle, buf: &mut [u8]) -> io::Result<usize> {
         self.core.recv(id, buf)
     }
 
-    fn send(&mut self, id: SocketId, buf: SendBuf) {
+    fn send(&mut self, id: ConnectionHandle, buf: SendBuf) {
         let Some(buf) = self.core.admit_send(id, buf) else {
             return;
         };
@@ -150,11 +150,11 @@ impl Reactor for PollReactor {
         }
     }
 
-    fn shutdown_write(&mut self, id: SocketId) {
+    fn shutdown_write(&mut self, id: ConnectionHandle) {
         self.core.shutdown_write(id);
     }
 
-    fn close(&mut self, id: SocketId) {
+    fn close(&mut self, id: ConnectionHandle) {
         // Leaves the epoll set by itself: nobody else holds the socket.
         self.core.forget(id);
     }
@@ -225,11 +225,11 @@ impl Reactor for PollReactor {
 }
 
 /// Registers a socket on all its edges.
-fn watch(epoll: &OwnedFd, socket: impl AsFd, id: SocketId) -> io::Result<()> {
+fn watch(epoll: &OwnedFd, socket: impl AsFd, id: ConnectionHandle) -> io::Result<()> {
     let edges = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
     Ok(epoll::add(epoll, socket, EventData::new_u64(key(id)), edges)?)
 }
 
-fn key(id: SocketId) -> u64 {
+fn key(id: ConnectionHandle) -> u64 {
     u64::from(id.generation) << 32 | u64::from(id.slot)
 }

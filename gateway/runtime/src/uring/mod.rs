@@ -28,7 +28,7 @@ use self::tag::{COUNT_MASK, Operation, Tag};
 use crate::accepting::Listeners;
 use crate::coalesce::Coalesce;
 use crate::engine::Engine;
-use crate::reactor::{Event, Reactor, ReactorConfig, ReactorStats, SendBuf, SocketId};
+use crate::reactor::{ConnectionHandle, Event, Reactor, ReactorConfig, ReactorStats, SendBuf};
 use crate::socket_core::{Readiness, Sent, SocketCore};
 use crate::sockets::Flag;
 use crate::waker::Waker;
@@ -92,7 +92,7 @@ impl UringReactor {
         &self.core
     }
 
-    fn is_sending(&self, id: SocketId) -> bool {
+    fn is_sending(&self, id: ConnectionHandle) -> bool {
         self.core
             .sockets
             .get(id)
@@ -277,7 +277,7 @@ impl UringReactor {
     }
 
     /// Returns the socket a completion is about, unless it was closed meanwhile.
-    fn find(&mut self, tag: Tag) -> Option<SocketId> {
+    fn find(&mut self, tag: Tag) -> Option<ConnectionHandle> {
         let found = self.core.sockets.find(tag.slot, tag.count, COUNT_MASK);
         if found.is_none() {
             self.core.stats.completions_stale += 1;
@@ -347,17 +347,17 @@ impl Reactor for UringReactor {
         Ok(())
     }
 
-    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<SocketId> {
+    fn connect(&mut self, local: Option<SocketAddr>, peer: SocketAddr) -> io::Result<ConnectionHandle> {
         let id = self.core.connect(local, peer)?;
         self.to_arm.push_back(Tag::of_socket(Operation::Connect, id));
         Ok(id)
     }
 
-    fn recv(&mut self, id: SocketId, buf: &mut [u8]) -> io::Result<usize> {
+    fn recv(&mut self, id: ConnectionHandle, buf: &mut [u8]) -> io::Result<usize> {
         self.core.recv(id, buf)
     }
 
-    fn send(&mut self, id: SocketId, buf: SendBuf) {
+    fn send(&mut self, id: ConnectionHandle, buf: SendBuf) {
         if self.is_sending(id) {
             // If the first comes back short, the second must not be tried.
             self.submit();
@@ -386,14 +386,14 @@ impl Reactor for UringReactor {
         unsafe { self.ring.push(&entry) };
     }
 
-    fn shutdown_write(&mut self, id: SocketId) {
+    fn shutdown_write(&mut self, id: ConnectionHandle) {
         if self.is_sending(id) {
             self.submit();
         }
         self.core.shutdown_write(id);
     }
 
-    fn close(&mut self, id: SocketId) {
+    fn close(&mut self, id: ConnectionHandle) {
         let room = self.make_room(3); // A link does not reach across two submissions.
         let other = self.core.sockets.get(id).and_then(|socket| {
             let connecting = socket.has(Flag::Connecting).then_some(Operation::Connect);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::tag::COUNT_MASK;
-use crate::reactor::{SendBuf, SocketId};
+use crate::reactor::{ConnectionHandle, SendBuf};
 
 /// Sends in the order of their submission.
 ///
@@ -18,7 +18,7 @@ pub(super) struct Outgoing {
 }
 
 pub(super) struct Outgo {
-    pub(super) id: SocketId,
+    pub(super) id: ConnectionHandle,
     /// Taken out when a completion tells that the send did not succeed.
     pub(super) buf: Option<SendBuf>,
     /// What the entry of a send of several runs points to.
@@ -29,7 +29,7 @@ pub(super) struct Outgo {
 
 impl Outgoing {
     /// Keeps the buffer of the send whose entry is number `entry`; returns the number to tag it with, and where its bytes are.
-    pub(super) fn push(&mut self, id: SocketId, buf: SendBuf, entry: u32) -> (u32, Place) {
+    pub(super) fn push(&mut self, id: ConnectionHandle, buf: SendBuf, entry: u32) -> (u32, Place) {
         // Neither a `Vec` nor `Bytes` moves its bytes when the value itself moves, nor does a `Box`.
         let message = Message::of(&buf);
         let place = match &message {
@@ -105,8 +105,8 @@ impl Message {
 mod tests {
     use super::*;
 
-    fn id(slot: u32) -> SocketId {
-        SocketId { slot, generation: 0 }
+    fn id(slot: u32) -> ConnectionHandle {
+        ConnectionHandle { slot, generation: 0 }
     }
 
     #[test]

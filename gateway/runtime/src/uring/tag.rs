@@ -1,6 +1,6 @@
 //! What a completion says about its request: operation, generation and slot in 64 bits.
 
-use crate::reactor::SocketId;
+use crate::reactor::ConnectionHandle;
 
 /// The `user_data` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Tag {
         }
     }
 
-    pub(super) const fn of_socket(operation: Operation, id: SocketId) -> Self {
+    pub(super) const fn of_socket(operation: Operation, id: ConnectionHandle) -> Self {
         Self::new(operation, id.generation, id.slot)
     }
 
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_generation_keeps_its_low_bits() {
-        let id = SocketId {
+        let id = ConnectionHandle {
             slot: 3,
             generation: 0x0500_0007,
         };

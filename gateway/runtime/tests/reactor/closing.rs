@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use runtime::{EngineChoice, Event, Reactor, ReactorConfig, SendBuf, SocketId};
+use runtime::{ConnectionHandle, EngineChoice, Event, Reactor, ReactorConfig, SendBuf};
 
 use crate::harness::{Server, on_both_engines, reset};
 
@@ -54,7 +54,7 @@ fn a_closed_socket_gives_no_events_and_takes_no_calls(engine: EngineChoice) {
     server.reactor.send(id, SendBuf::Owned(b"into the void".to_vec()));
     server.reactor.shutdown_write(id);
     server.reactor.close(id);
-    server.reactor.close(SocketId {
+    server.reactor.close(ConnectionHandle {
         slot: 77,
         generation: 0,
     });
@@ -96,7 +96,7 @@ fn a_storm_of_resets_leaves_no_socket_and_no_stale_event(engine: EngineChoice) {
             ..ReactorConfig::default()
         },
     );
-    let mut open: HashSet<SocketId> = HashSet::new();
+    let mut open: HashSet<ConnectionHandle> = HashSet::new();
     let (mut accepted, mut closed) = (0, 0);
     for round in 0..CONNECTIONS / AT_ONCE {
         let mut peers: Vec<_> = (0..AT_ONCE).map(|_| server.dial()).collect();

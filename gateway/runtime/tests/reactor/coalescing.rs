@@ -4,7 +4,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use runtime::{EngineChoice, Event, Reactor, ReactorConfig, SocketId};
+use runtime::{ConnectionHandle, EngineChoice, Event, Reactor, ReactorConfig};
 
 use crate::harness::{PATIENCE, Server, on_both_engines};
 
@@ -39,7 +39,7 @@ fn under_load_one_wait_brings_what_comes_a_moment_later(engine: EngineChoice) {
     assert_eq!(came, [first, second]);
 }
 
-fn readable(server: &mut Server) -> Vec<SocketId> {
+fn readable(server: &mut Server) -> Vec<ConnectionHandle> {
     let events = std::iter::from_fn(|| server.reactor.poll_event());
     events
         .filter_map(|event| match event {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use runtime::{
-    AnyReactor, EngineChoice, Event, ListenerBuilder, Reactor, ReactorConfig, SendBuf, SocketId, open,
+    AnyReactor, ConnectionHandle, EngineChoice, Event, ListenerBuilder, Reactor, ReactorConfig, SendBuf, open,
 };
 
 /// Makes a test of each named function for each engine.
@@ -72,13 +72,13 @@ impl Server {
     }
 
     /// Connects a peer and returns both ends.
-    pub(crate) fn pair(&mut self) -> (SocketId, TcpStream) {
+    pub(crate) fn pair(&mut self) -> (ConnectionHandle, TcpStream) {
         let peer = self.dial();
         (self.accepted(), peer)
     }
 
     /// Asserts that these are the two ends of one connection.
-    pub(crate) fn expect_peer(&mut self, id: SocketId, mut peer: &TcpStream) {
+    pub(crate) fn expect_peer(&mut self, id: ConnectionHandle, mut peer: &TcpStream) {
         self.reactor.send(id, SendBuf::Owned(b"you".to_vec()));
         self.reactor.wait(Some(Duration::ZERO)).unwrap();
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -95,7 +95,7 @@ impl Server {
         peer
     }
 
-    pub(crate) fn accepted(&mut self) -> SocketId {
+    pub(crate) fn accepted(&mut self) -> ConnectionHandle {
         match self.next_event() {
             Event::Accepted(id) => id,
             other => panic!("expected Accepted, got {other:?}"),
@@ -138,7 +138,7 @@ impl Server {
     }
 
     /// Reads until the socket has no more; `Ok(true)` at the end of the stream.
-    pub(crate) fn drain(&mut self, id: SocketId, into: &mut Vec<u8>) -> io::Result<bool> {
+    pub(crate) fn drain(&mut self, id: ConnectionHandle, into: &mut Vec<u8>) -> io::Result<bool> {
         let mut buf = [0; 4096];
         loop {
             match self.reactor.recv(id, &mut buf) {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Bytes;
-use runtime::{EngineChoice, Event, Reactor, ReactorConfig, SendBuf, SocketId};
+use runtime::{ConnectionHandle, EngineChoice, Event, Reactor, ReactorConfig, SendBuf};
 
 use crate::harness::{Server, on_both_engines, pattern, read_n};
 
@@ -25,7 +25,7 @@ fn nothing_is_lost_when_the_completion_queue_overflows(engine: EngineChoice) {
     };
     let mut server = Server::open_with(engine, tiny);
     let mut peers: Vec<TcpStream> = (0..CONNECTIONS).map(|_| server.dial()).collect();
-    let mut ids: Vec<SocketId> = Vec::new();
+    let mut ids: Vec<ConnectionHandle> = Vec::new();
     while ids.len() < CONNECTIONS {
         ids.push(server.accepted());
     }
@@ -85,7 +85,7 @@ fn short_sends_beyond_the_completion_queue_all_come_back(engine: EngineChoice) {
         ..ReactorConfig::default()
     };
     let mut server = Server::open_with(engine, tiny);
-    let mut pairs: Vec<(SocketId, TcpStream)> = (0..CONNECTIONS).map(|_| server.pair()).collect();
+    let mut pairs: Vec<(ConnectionHandle, TcpStream)> = (0..CONNECTIONS).map(|_| server.pair()).collect();
     server.expect_quiet();
     for (_, peer) in &mut pairs {
         peer.write_all(b"hello").unwrap();
@@ -94,7 +94,7 @@ fn short_sends_beyond_the_completion_queue_all_come_back(engine: EngineChoice) {
     for (id, _) in &pairs {
         server.reactor.send(*id, SendBuf::Shared(bytes.clone()));
     }
-    let mut rests: HashMap<SocketId, SendBuf> = HashMap::new();
+    let mut rests: HashMap<ConnectionHandle, SendBuf> = HashMap::new();
     let mut readable = HashSet::new();
     while rests.len() < CONNECTIONS || readable.len() < CONNECTIONS {
         match server.next_event() {

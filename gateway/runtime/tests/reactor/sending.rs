@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use runtime::{EngineChoice, Event, Reactor, ReactorConfig, SendBuf, SocketId};
+use runtime::{ConnectionHandle, EngineChoice, Event, Reactor, ReactorConfig, SendBuf};
 
 use crate::harness::{PATIENCE, Server, on_both_engines, pattern, read_n, reset};
 
@@ -26,7 +26,7 @@ on_both_engines!(
 );
 
 /// Sends until the socket is full; returns how many bytes it took and the rest of the last send.
-fn overfill(server: &mut Server, id: SocketId, bytes: &[u8]) -> (usize, SendBuf) {
+fn overfill(server: &mut Server, id: ConnectionHandle, bytes: &[u8]) -> (usize, SendBuf) {
     server.reactor.send(id, SendBuf::Owned(bytes.to_vec()));
     let Event::SendShort { id: short, rest } = server.next_event() else {
         panic!("the socket took everything")
@@ -168,7 +168,7 @@ fn sends_of_one_tick_keep_their_order(engine: EngineChoice) {
 
 fn one_shared_buffer_reaches_many_sockets(engine: EngineChoice) {
     let mut server = Server::open(engine);
-    let mut pairs: Vec<(SocketId, TcpStream)> = (0..200).map(|_| server.pair()).collect();
+    let mut pairs: Vec<(ConnectionHandle, TcpStream)> = (0..200).map(|_| server.pair()).collect();
     let frame = Bytes::from(pattern(64));
     for (id, _) in &pairs {
         server.reactor.send(*id, SendBuf::Shared(frame.clone()));
@@ -224,7 +224,7 @@ fn more_sends_than_the_submission_queue_holds_all_leave(engine: EngineChoice) {
             ..ReactorConfig::default()
         },
     );
-    let mut pairs: Vec<(SocketId, TcpStream)> = (0..100).map(|_| server.pair()).collect();
+    let mut pairs: Vec<(ConnectionHandle, TcpStream)> = (0..100).map(|_| server.pair()).collect();
     for (n, (id, _)) in pairs.iter().enumerate() {
         server.reactor.send(*id, SendBuf::Owned(vec![n as u8; 10]));
     }
