@@ -60,6 +60,21 @@ fn own_records_between_those_of_others_wait_for_them() {
 }
 
 #[test]
+fn a_whole_group_behind_a_record_of_another_waits_for_that_one() {
+    let mut world = World::of_nodes(1);
+    let log = of_direct(1, 2);
+    world.take_all(0, all_of(1, 2));
+    world.nodes[0].is_deaf = true;
+    world.append_foreign(log, foreign(11));
+    world.send(0, 1, 2, 1);
+    assert!(world.got(0).is_empty(), "what lies before it is not known");
+    world.nodes[0].is_deaf = false;
+    world.run();
+    assert_eq!(world.sent(0), [(1, 2)]);
+    assert_eq!(world.store.messages_of(direct(1, 2)).count(), 2);
+}
+
+#[test]
 fn what_the_consumer_brings_before_the_report_is_not_folded_twice() {
     let mut world = World::of_nodes(1);
     world.take_all(0, all_of(1, 2));
