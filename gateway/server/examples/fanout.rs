@@ -1,13 +1,15 @@
 //! What a delivery costs a gateway worker: 64 B messages for thousands of sessions of one worker.
 //!
-//! `fanout hub|uring|poll SESSIONS MESSAGES_A_WRITE DELIVERIES` prints the CPU of one delivery in ns. `hub` is the Hub alone, with
-//! nobody to send to: records in, frames out. `uring` and `poll` are a whole worker with as many clients on loopback sockets,
+//! `fanout bare|hub|uring|poll SESSIONS MESSAGES_A_WRITE DELIVERIES` prints the CPU of one delivery in ns. `bare` is the floor: a loop
+//! that writes the same bytes, made before, to as many sockets, one system call each. `hub` is the Hub alone, with nobody to send
+//! to: records in, frames out. `uring` and `poll` are a whole worker with as many clients on loopback sockets,
 //! of which only the worker's thread counts; the kernel's part of receiving happens within its sends. The router is this
 //! program: each batch has all messages of a write for as many sessions as fit.
 
 use std::collections::VecDeque;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -35,12 +37,13 @@ fn main() {
     let (Some(arm), Some(sessions), Some(per_write), Some(deliveries)) =
         (args.first(), number(1), number(2), number(3))
     else {
-        eprintln!("usage: fanout hub|uring|poll SESSIONS MESSAGES_A_WRITE DELIVERIES");
+        eprintln!("usage: fanout bare|hub|uring|poll SESSIONS MESSAGES_A_WRITE DELIVERIES");
         std::process::exit(2);
     };
     let rounds = deliveries.div_ceil(sessions * per_write).max(1);
     let spent_ns = match arm.as_str() {
         "uring" | "poll" => with_sockets(arm.parse().expect("an engine"), sessions, per_write, rounds),
+        "bare" => bare(sessions, per_write, rounds),
         _ => hub_alone(sessions, per_write, rounds),
     };
     let deliveries = (sessions * per_write * rounds) as u64;
@@ -102,6 +105,40 @@ fn tick(hub: &mut Hub<Sessions>, in_flight: &mut VecDeque<Vec<u8>>, now: Now) {
             }
         }
     }
+}
+
+/// Returns the CPU time of writing as many bytes to as many sockets, and nothing else, in ns.
+fn bare(sessions: usize, per_write: usize, rounds: usize) -> u64 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let received = Arc::new(AtomicU64::new(0));
+    let clients = Clients {
+        address: listener.local_addr().expect("it is bound"),
+        sessions,
+        received: Arc::clone(&received),
+        connected: Arc::default(),
+    };
+    thread::spawn(move || clients.run());
+    let accept = |_| {
+        let (socket, _) = listener.accept().expect("descriptors are left");
+        socket.set_nodelay(true).expect("it is TCP");
+        socket
+    };
+    let mut sockets: Vec<TcpStream> = (0..sessions).map(accept).collect();
+    let bytes = vec![b'x'; write_bytes(per_write) as usize];
+    let mut begun = 0;
+    for round in 0..=rounds {
+        if round == 1 {
+            begun = thread_ns("self");
+        }
+        let due = received.load(Ordering::Relaxed) + (sessions * bytes.len()) as u64;
+        for socket in &mut sockets {
+            socket.write_all(&bytes).expect("the client reads");
+        }
+        while received.load(Ordering::Relaxed) < due {
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+    thread_ns("self") - begun
 }
 
 /// Returns the CPU time of a worker that delivers everything through sockets, in ns.

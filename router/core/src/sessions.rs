@@ -4,6 +4,7 @@
 
 mod entry;
 mod hello;
+mod lingering;
 mod reader;
 mod table;
 
@@ -20,6 +21,7 @@ pub use wire_link::LinkId;
 use crate::fair_queue::FairQueue;
 use crate::inbox::ReaderFacts;
 use hello::Known;
+use lingering::Lingering;
 use reader::{Reader, Taken, merge};
 use table::Table;
 
@@ -30,6 +32,9 @@ pub struct SessionsConfig {
     pub window_bytes_max: usize,
     /// Entries asked for in one page.
     pub page_entries_max: usize,
+    /// How long an ack waits for later ones of its session before it is logged, in ms; each session waits up to twice of it, so
+    /// that those that began together do not all end together.
+    pub ack_linger_ms: u64,
     /// Acks of closed sessions that wait for the log. Beyond it they are dropped, and their messages come again.
     pub closed_acks_max: usize,
 }
@@ -39,6 +44,7 @@ impl Default for SessionsConfig {
         Self {
             window_bytes_max: WINDOW_BYTES_MAX,
             page_entries_max: 100,
+            ack_linger_ms: 0,
             closed_acks_max: 64 << 10,
         }
     }
@@ -136,10 +142,16 @@ pub struct Sessions {
     table: Table,
     /// Readers that want a page.
     pages: FairQueue<u32>,
-    /// Readers with an ack to be logged.
-    acks: FairQueue<u32>,
+    /// Readers with an ack to be logged, and some that had one: those that are marked count.
+    acks: Lingering,
+    /// How many are marked.
+    acks_waiting: usize,
     /// Acks of sessions that ended before they were logged.
     closed_acks: BTreeMap<(UserId, DeviceId), AckInput>,
+    /// When those are logged; `None` while there are none.
+    closed_acks_due_ms: Option<u64>,
+    /// The monotonic clock.
+    now_ms: u64,
     /// Links that take nothing now, with their readers that want a page.
     full_links: BTreeMap<LinkId, FairQueue<u32>>,
 }
@@ -155,10 +167,18 @@ impl Sessions {
             generation,
             table: Table::default(),
             pages: FairQueue::default(),
-            acks: FairQueue::default(),
+            acks: Lingering::new(config.ack_linger_ms),
+            acks_waiting: 0,
             closed_acks: BTreeMap::new(),
+            closed_acks_due_ms: None,
+            now_ms: 0,
             full_links: BTreeMap::new(),
         }
+    }
+
+    /// Learns the time on the monotonic clock, in ms.
+    pub fn handle_now(&mut self, mono_ms: u64) {
+        self.now_ms = mono_ms;
     }
 
     /// Opens a session of an admitted device, or takes one back whose link broke. The newest session of a device wins.
@@ -256,20 +276,29 @@ impl Sessions {
         AckVerdict::Taken
     }
 
-    /// Returns the next ack to log; each device has its newest one, in several records when it covers very many
+    /// Returns the next ack whose time has come; each device has its newest one, in several records when it covers very many
     /// conversations.
     ///
     /// Order: drain when a group is formed. One that could not be appended goes to [`Sessions::restore_ack`].
     pub fn poll_ack(&mut self) -> Option<AckInput> {
-        if let Some((key, ack)) = self.closed_acks.pop_first() {
-            let (ack, rest) = self.split(ack);
-            if let Some(rest) = rest {
-                self.closed_acks.insert(key, rest);
+        if self
+            .closed_acks_due_ms
+            .is_some_and(|due_ms| due_ms <= self.now_ms)
+        {
+            if let Some((key, ack)) = self.closed_acks.pop_first() {
+                let (ack, rest) = self.split(ack);
+                if let Some(rest) = rest {
+                    self.closed_acks.insert(key, rest);
+                }
+                return Some(ack);
             }
-            return Some(ack);
+            self.closed_acks_due_ms = None;
         }
         loop {
-            let slot = self.acks.pop()?;
+            let slot = self.acks.pop(self.now_ms)?;
+            if !self.unmark_ack(slot) {
+                continue;
+            }
             let Some(ack) = self.table.get_mut(slot).and_then(Reader::take_ack) else {
                 continue;
             };
@@ -280,6 +309,12 @@ impl Sessions {
             self.queue(slot);
             return Some(ack);
         }
+    }
+
+    /// Returns when [`Sessions::poll_ack`] has something.
+    pub fn acks_due_ms(&self) -> Option<u64> {
+        let due = (self.acks_waiting > 0).then(|| self.acks.due_ms()).flatten();
+        self.closed_acks_due_ms.into_iter().chain(due).min()
     }
 
     /// Takes back an ack that was not appended.
@@ -427,7 +462,7 @@ impl Sessions {
 
     /// Returns how many devices have an ack to be logged.
     pub fn acks_waiting(&self) -> usize {
-        self.acks.len() + self.closed_acks.len()
+        self.acks_waiting + self.closed_acks.len()
     }
 
     fn find(&self, user: UserId, device: DeviceId) -> Option<(u32, &Reader)> {
@@ -443,9 +478,9 @@ impl Sessions {
     /// Takes a reader out of everything but the acks to be logged.
     fn end(&mut self, user: UserId, device: DeviceId) -> Option<Reader> {
         let slot = self.table.find(user, device)?;
+        self.unmark_ack(slot);
         let mut reader = self.table.remove(slot)?;
         self.pages.remove(slot);
-        self.acks.remove(slot);
         if let Some(waiting) = self.full_links.get_mut(&reader.link) {
             waiting.remove(slot);
         }
@@ -469,6 +504,8 @@ impl Sessions {
             None if is_full => {}
             None => {
                 self.closed_acks.insert((ack.user, ack.device), ack);
+                let due_ms = self.now_ms.saturating_add(self.config.ack_linger_ms);
+                self.closed_acks_due_ms.get_or_insert(due_ms);
             }
         }
     }
@@ -492,18 +529,28 @@ impl Sessions {
 
     /// Puts a reader where its state belongs: among those with an ack to log, and those that want a page.
     fn queue(&mut self, slot: u32) {
-        let Some(reader) = self.table.get(slot) else {
+        let Some(reader) = self.table.get_mut(slot) else {
             return;
         };
-        if reader.is_ack_waiting {
-            self.acks.insert(slot);
+        if reader.is_ack_waiting && !std::mem::replace(&mut reader.is_ack_marked, true) {
+            self.acks_waiting += 1;
+            self.acks.insert(slot, self.now_ms);
         }
+        let link = reader.link;
         if self.wants_page(slot) {
-            match self.full_links.get_mut(&reader.link) {
+            match self.full_links.get_mut(&link) {
                 Some(waiting) => waiting.insert(slot),
                 None => self.pages.insert(slot),
             }
         }
+    }
+
+    /// Takes the mark off a reader with an ack to be logged; returns whether it was there.
+    fn unmark_ack(&mut self, slot: u32) -> bool {
+        let reader = self.table.get_mut(slot);
+        let is_marked = reader.is_some_and(|reader| std::mem::take(&mut reader.is_ack_marked));
+        self.acks_waiting -= usize::from(is_marked);
+        is_marked
     }
 
     fn wants_page(&self, slot: u32) -> bool {

@@ -35,8 +35,8 @@ pub struct RouterConfig {
     /// Size at which a group takes no more records, in bytes. Default 1 MiB (64 KiB to 8 MiB). Bounds how long a
     /// message waits for others.
     pub group_bytes_max: usize,
-    /// How long an ack waits for something else to share its write and sync, in ms. Default 5 (0 to 1,000). Delays
-    /// the `delivered` that the sender sees, and nothing else.
+    /// How long an ack waits for later ones of its session before it is logged, in ms; up to twice of it, by session. Default 100
+    /// (0 to 1,000). Delays the `delivered` that the sender sees, and nothing else.
     pub ack_linger_ms: u32,
 
     /// How long ids of sends are kept in memory, in minutes of log time. Default 15 (1 to 1,440). A repeated send is
@@ -101,7 +101,7 @@ impl Default for RouterConfig {
             fsync: true,
             group_records_max: 4096,
             group_bytes_max: 1 << 20,
-            ack_linger_ms: 5,
+            ack_linger_ms: 100,
             dedupe_minutes: 15,
             dedupe_ids_max: 4 << 20,
             retention_days: 30,
@@ -251,7 +251,6 @@ impl RouterConfig {
         NodeConfig {
             group_records_max: self.group_records_max,
             group_bytes_max: self.group_bytes_max,
-            ack_linger_ms: self.ack_linger_ms.into(),
             link_backlog_bytes: self.link_backlog_bytes,
             link_records_per_step: self.link_records_per_tick,
             pages_at_once: self.pages_per_tick,
@@ -261,7 +260,10 @@ impl RouterConfig {
                 burst: self.sends_burst,
                 ..SendRateConfig::default()
             },
-            sessions: SessionsConfig::default(),
+            sessions: SessionsConfig {
+                ack_linger_ms: self.ack_linger_ms.into(),
+                ..SessionsConfig::default()
+            },
             upkeep: UpkeepConfig {
                 retention_ms: u64::from(self.retention_days) * 24 * 3_600_000,
                 log_retention_ms: u64::from(self.log_retention_minutes) * 60_000,

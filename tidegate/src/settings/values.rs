@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 /// What the number of a setting counts, as its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
+    Us,
     Ms,
     Minutes,
     Days,
@@ -18,6 +19,7 @@ impl Unit {
     /// Returns the unit in a setting's name: that of `ping_interval_ms` or `outbox_bytes_max`.
     pub(super) fn of(name: &str) -> Option<Self> {
         name.split('_').find_map(|word| match word {
+            "us" => Some(Self::Us),
             "ms" => Some(Self::Ms),
             "minutes" => Some(Self::Minutes),
             "days" => Some(Self::Days),
@@ -31,6 +33,7 @@ impl Unit {
     /// Errors: says what a value looks like.
     pub(super) fn parse(self, text: &str) -> Result<u64, String> {
         match self {
+            Self::Us => whole(text, Duration::from_micros(1), "us"),
             Self::Ms => whole(text, Duration::from_millis(1), "ms"),
             Self::Minutes => whole(text, Duration::from_mins(1), "minutes"),
             Self::Days => whole(text, Duration::from_hours(24), "days"),
@@ -131,6 +134,7 @@ mod tests {
             ("ping_interval_ms", "25s", 25_000),
             ("ping_interval_ms", "1m 500ms", 60_500),
             ("drain_ms", "1h", 3_600_000),
+            ("coalesce_us", "1ms", 1_000),
             ("log_retention_minutes", "2h", 120),
             ("retention_days", "5weeks", 35),
             ("outbox_bytes_max", "256KiB", 262_144),

@@ -129,8 +129,10 @@ pub(super) struct GroupBuilder {
     number: u64,
     /// Devices whose record found no room; they go first when there is room again.
     unlogged_devices: BTreeMap<(UserId, DeviceId), DeviceInput>,
-    /// When acks are logged even if nothing else is, on the monotonic clock; `None` while none waits.
-    acks_due_ms: Option<u64>,
+    /// How many of the entries are devices, for which nobody is in a hurry.
+    devices: usize,
+    /// When devices alone make a group, on the monotonic clock; `None` while none is gathered.
+    devices_due_ms: Option<u64>,
 }
 
 /// The group that is being appended.
@@ -163,12 +165,27 @@ impl GroupBuilder {
 
     /// Takes out what was gathered: it is not appended.
     pub(super) fn take_entries(&mut self) -> Vec<Entry> {
-        self.group = Group::default();
-        std::mem::take(&mut self.entries)
+        self.take().1
     }
 
-    pub(super) fn acks_due_ms(&self) -> Option<u64> {
-        self.acks_due_ms
+    /// Returns whether nothing was gathered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Returns whether everything that was gathered can wait for company.
+    fn is_patient(&self) -> bool {
+        self.devices == self.entries.len()
+    }
+
+    /// Returns when devices that wait for company have waited long enough, on the monotonic clock.
+    pub(super) fn devices_due_ms(&self) -> Option<u64> {
+        self.devices_due_ms
+    }
+
+    fn take(&mut self) -> (Group, Vec<Entry>) {
+        (self.devices, self.devices_due_ms) = (0, None);
+        (std::mem::take(&mut self.group), std::mem::take(&mut self.entries))
     }
 }
 
@@ -246,9 +263,26 @@ impl Partition {
         self.group.push(record, reply_to);
     }
 
+    /// Puts a device into the next group, where it waits a little for company: at a rush of hellos each would have a sync of
+    /// its own, and nobody waits for it. Where the next owner may be another node it has to know soon.
+    pub(super) fn gather_device(&mut self, shared: &Shared, record: LogRecord) {
+        if self.is_alone() {
+            let linger_ms = DEVICE_LINGER_MS.min(shared.config.sessions.ack_linger_ms);
+            let due_ms = shared.now.mono_ms + linger_ms;
+            self.group.devices += 1;
+            self.group.devices_due_ms.get_or_insert(due_ms);
+        }
+        self.gather(record, ReplyTo::Nobody);
+    }
+
     /// Hands what was gathered to the log, unless a group is under way. While records are not taken, nobody waits for them.
     pub(super) fn form_group(&mut self, shared: &mut Shared) {
-        self.set_acks_due(shared);
+        let now_ms = if shared.is_stopping {
+            u64::MAX
+        } else {
+            shared.now.mono_ms
+        };
+        self.sessions.handle_now(now_ms);
         if !self.takes_records(shared) {
             return self.give_up_gathered(shared);
         }
@@ -257,13 +291,17 @@ impl Partition {
         }
         self.add_unlogged_devices(shared);
         self.add_acks(shared);
-        if self.group.entries.is_empty() {
+        let is_early = self
+            .group
+            .devices_due_ms
+            .is_some_and(|due_ms| due_ms > shared.now.mono_ms);
+        let waits = self.group.is_patient() && is_early && !self.is_group_full(shared);
+        if self.group.entries.is_empty() || waits && !shared.is_stopping {
             return;
         }
         let number = self.group.number;
         self.group.number += 1;
-        let entries = std::mem::take(&mut self.group.entries);
-        let group = std::mem::take(&mut self.group.group);
+        let (group, entries) = self.group.take();
         let id = shared.next_append(self.id, self.id);
         let digests = match self.is_alone() {
             true => Vec::new(),
@@ -315,24 +353,22 @@ impl Partition {
         }
     }
 
-    /// Adds the acks that sessions hold: along with other records, or when the oldest has waited long enough. Then they
-    /// also go into a group that is full, or steady sends would hold them up for ever.
+    /// Adds the acks whose time has come, also to a group that is full, or steady sends would hold them up for ever. With
+    /// nothing else in the group they wait a little longer.
     fn add_acks(&mut self, shared: &mut Shared) {
-        let Some(due_ms) = self.group.acks_due_ms else {
-            return;
-        };
-        let is_due = due_ms <= shared.now.mono_ms;
-        if !is_due && self.group.entries.is_empty() {
+        let now_ms = shared.now.mono_ms;
+        let is_due = self.sessions.acks_due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        let are_due_alone = self.acks_due_ms(shared).is_some_and(|due_ms| due_ms <= now_ms);
+        let has_company = is_due && !self.group.entries.is_empty();
+        if !has_company && !are_due_alone && !shared.is_stopping {
             return;
         }
         let time = self.stamp(shared);
         for _ in 0..shared.config.group_records_max {
-            let is_full = self.is_group_full(shared) && !is_due;
-            if is_full || self.group.group.bytes() >= ACKS_BYTES_MAX {
+            if self.group.group.bytes() >= ACKS_BYTES_MAX {
                 return;
             }
             let Some(ack) = self.sessions.poll_ack() else {
-                self.group.acks_due_ms = None;
                 return;
             };
             shared.stats.acks += 1;
@@ -341,14 +377,10 @@ impl Partition {
         }
     }
 
-    /// Starts the time that acks may linger, when there are some and it does not run yet.
-    fn set_acks_due(&mut self, shared: &mut Shared) {
-        if self.sessions.acks_waiting() == 0 {
-            self.group.acks_due_ms = None;
-        } else {
-            let due_ms = shared.now.mono_ms + shared.config.ack_linger_ms;
-            self.group.acks_due_ms.get_or_insert(due_ms);
-        }
+    /// Returns when acks are to be logged even if nothing else is, on the monotonic clock.
+    pub(super) fn acks_due_ms(&self, shared: &Shared) -> Option<u64> {
+        let alone_ms = ACKS_ALONE_MS.min(shared.config.sessions.ack_linger_ms);
+        self.sessions.acks_due_ms().map(|due_ms| due_ms + alone_ms)
     }
 }
 
@@ -363,5 +395,9 @@ impl Shared {
 
 /// Devices of a group that was given up that go into the next one; the others wait for the one after.
 const UNLOGGED_AT_ONCE: usize = 16 << 10;
+/// How long a device waits for company; no longer than acks do.
+const DEVICE_LINGER_MS: u64 = 10;
+/// How long acks whose time has come wait for something else to share its write and sync; no longer than before.
+const ACKS_ALONE_MS: u64 = 20;
 /// Size at which a group takes no more acks, be they due or not.
 const ACKS_BYTES_MAX: usize = 8 << 20;

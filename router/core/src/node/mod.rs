@@ -122,8 +122,6 @@ pub struct NodeConfig {
     pub group_records_max: usize,
     /// Bytes at which a group takes no more records.
     pub group_bytes_max: usize,
-    /// How long an ack waits for something else to share its write and sync, in ms.
-    pub ack_linger_ms: u64,
     /// Bytes that may wait for room in a link before its sessions get no more. Over twice of it, nothing is read from it.
     pub link_backlog_bytes: usize,
     /// Most records taken from one link in one step.
@@ -252,6 +250,7 @@ impl Node {
                 questions: Questions::default(),
                 condition: Condition::Ready,
                 is_retrying: false,
+                is_stopping: false,
                 clock,
                 asks: Asks::default(),
                 intentions: VecDeque::new(),
@@ -490,9 +489,17 @@ impl Node {
         dues.into_iter().flatten().chain(of_partitions).min()
     }
 
+    /// Learns that the process is about to end: acks and devices that wait for company are logged at once.
+    pub fn handle_stopping(&mut self) {
+        self.shared.is_stopping = true;
+    }
+
     /// Returns whether nothing is under way: no record on its way into the log or into the folds, no row on its way into the
-    /// store, no question.
+    /// store, no question; and before the end of the process nothing that waits for company.
     pub fn is_quiet(&self) -> bool {
+        if self.shared.is_stopping && !self.partitions.values().all(Partition::has_logged_all) {
+            return false;
+        }
         self.partitions.values().all(Partition::is_quiet)
             && self.shared.unapplied_bytes == 0
             && self.shared.asks.is_empty()

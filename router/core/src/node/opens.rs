@@ -9,7 +9,6 @@ use wire_link::{AckRecord, FromRouter, SessionOpen, SessionRef, SessionRefused, 
 
 use super::Shared;
 use super::condition::UNAVAILABLE;
-use super::group::ReplyTo;
 use super::partition::Partition;
 use crate::admission::Refusal;
 use crate::inbox::Admission;
@@ -238,7 +237,7 @@ impl Partition {
                         device,
                         session: answer.session,
                     });
-                    self.gather(LogRecord { time, input }, ReplyTo::Nobody);
+                    self.gather_device(shared, LogRecord { time, input });
                 }
                 shared.links.push(link, &FromRouter::SessionOpened(answer));
                 if let Some(cursor) = synced {

@@ -196,10 +196,17 @@ impl Partition {
 
     /// Returns when it is to be looked at even without a fact, on the monotonic clock.
     pub(super) fn due_ms(&self, shared: &Shared) -> Option<u64> {
-        let acks = self.group.acks_due_ms().filter(|_| self.can_form_group(shared));
+        let gathered = [self.acks_due_ms(shared), self.group.devices_due_ms()];
+        let gathered = gathered.into_iter().flatten().min();
+        let gathered = gathered.filter(|_| self.can_form_group(shared));
         let paused = self.paused_until_ms.filter(|until| *until > shared.now.mono_ms);
-        let dues = [acks, self.pages.due_ms(), paused, self.outbox.due_ms()];
+        let dues = [gathered, self.pages.due_ms(), paused, self.outbox.due_ms()];
         dues.into_iter().flatten().min()
+    }
+
+    /// Returns whether nothing waits to be put into the log.
+    pub(super) fn has_logged_all(&self) -> bool {
+        self.group.is_empty() && self.sessions.acks_waiting() == 0
     }
 
     /// Returns whether nothing of it is under way; its questions are counted apart.

@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) told: VecDeque<(PartitionId, StatusUpdate)>,
     /// Partitions that cannot go on, to be released.
     pub(super) given_up: Vec<PartitionId>,
+    /// Nothing waits for company any more.
+    pub(super) is_stopping: bool,
     pub(super) now: Now,
     pub(super) stats: NodeStats,
 }

@@ -34,6 +34,8 @@ pub(super) struct Reader {
     pub(super) counted: Position,
     /// An ack waits to be logged: of `counted`, with what `Busy::delivered` has.
     pub(super) is_ack_waiting: bool,
+    /// It stands among those that wait.
+    pub(super) is_ack_marked: bool,
     /// The entry after `scanned` did not fit the window; nothing is read until an ack moves.
     pub(super) is_stalled: bool,
     /// A page was asked for.
@@ -100,6 +102,7 @@ impl Reader {
             forwarded: start.forwarded,
             counted: start.counted,
             is_ack_waiting: false,
+            is_ack_marked: false,
             is_stalled: false,
             is_reading: false,
             busy: Some(Box::new(Busy {

@@ -410,6 +410,44 @@ fn wide_ack(count: u64) -> AckInput {
     }
 }
 
+#[test]
+fn an_ack_waits_for_later_ones_and_a_session_that_ends_keeps_it() {
+    let mut inbox = Inbox::new();
+    let config = SessionsConfig {
+        ack_linger_ms: 100,
+        ..SessionsConfig::default()
+    };
+    inbox.sessions = Sessions::new(config, GENERATION);
+    inbox.sessions.handle_now(1_000);
+    let session = inbox.opened(1);
+    inbox.append(2, 1);
+    inbox.append(2, 1);
+    inbox.ack(session, position(10, 1));
+    assert_eq!(inbox.sessions.poll_ack(), None);
+    let due_ms = inbox.sessions.acks_due_ms().unwrap();
+    assert!((1_100..1_200).contains(&due_ms), "{due_ms}");
+    inbox.sessions.handle_now(due_ms - 1);
+    inbox.ack(session, position(20, 1));
+    assert_eq!(inbox.sessions.poll_ack(), None);
+    inbox.sessions.handle_now(due_ms);
+    let acks = poll_acks(&mut inbox.sessions);
+    let positions: Vec<_> = acks.iter().map(|ack| ack.position).collect();
+    assert_eq!(positions, [position(20, 1)], "one record for both");
+    assert_eq!(inbox.sessions.acks_due_ms(), None);
+
+    inbox.append(2, 1);
+    inbox.ack(session, position(30, 1));
+    assert!(inbox.sessions.close(LINK, &session_ref(1)));
+    assert_eq!(inbox.sessions.poll_ack(), None);
+    let due_ms = inbox.sessions.acks_due_ms().unwrap();
+    inbox.sessions.handle_now(due_ms);
+    assert_eq!(inbox.sessions.poll_ack().unwrap().position, position(30, 1));
+    assert_eq!(
+        (inbox.sessions.poll_ack(), inbox.sessions.acks_due_ms()),
+        (None, None)
+    );
+}
+
 fn poll_acks(sessions: &mut Sessions) -> Vec<AckInput> {
     std::iter::from_fn(|| sessions.poll_ack()).collect()
 }
@@ -476,9 +514,9 @@ fn nothing_waits_for_a_session_that_ended() {
     assert_eq!(inbox.pages(), [10, 20]);
     // A session ends with an ack to log and a page to read, another one while its link is full.
     inbox.open(1, None, Some(position(30, 1)));
-    assert_eq!((inbox.sessions.behind(), inbox.sessions.acks.len()), (1, 0));
+    assert_eq!((inbox.sessions.behind(), inbox.sessions.acks_waiting), (1, 0));
     assert!(inbox.sessions.close(LINK, &session_ref(1)));
-    assert_eq!((inbox.sessions.behind(), inbox.sessions.acks.len()), (0, 0));
+    assert_eq!((inbox.sessions.behind(), inbox.sessions.acks_waiting), (0, 0));
     inbox.sessions.handle_link_full(LINK);
     inbox.opened(1);
     assert_eq!(inbox.sessions.behind(), 1);

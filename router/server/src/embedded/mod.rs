@@ -134,6 +134,11 @@ impl<B: Disks> Router<B> {
         self.disks.close(complete);
     }
 
+    /// Logs at once what waits for company: the process is about to end.
+    pub fn stop_lingering(&mut self) {
+        self.node.handle_stopping();
+    }
+
     /// Returns whether nothing is under way that a stop would leave to the next start.
     pub fn is_quiet(&self) -> bool {
         self.node.is_quiet() && !self.disks.has_done()

@@ -112,6 +112,7 @@ where
 /// Lets what is under way come to its end, for a while, and closes.
 fn end<B: Disks>(mut router: Router<B>, started: Instant) {
     let deadline = Instant::now() + QUIET_MAX;
+    router.stop_lingering();
     while !router.is_quiet() && Instant::now() < deadline {
         if router.tick(clocks(started)).is_err() {
             return;

@@ -280,3 +280,34 @@ fn unread_counts_what_others_sent_after_the_own_read_and_send() {
     world.send(&a, user(2), "5").unwrap();
     assert_eq!(unread(&mut world), 1);
 }
+
+#[test]
+fn acks_and_new_devices_wait_for_company_until_the_process_is_about_to_end() {
+    let mut world = World::with(9, |config| config.ack_linger_ms = 100);
+    let gateway = world.gateway();
+    let a = world.connect(gateway, user(1), 1);
+    let b = world.connect(gateway, user(2), 1);
+    assert_eq!(world.metric("router_groups_total"), 0, "nobody waits for them");
+    world.advance(10);
+    world.settle();
+    assert_eq!(world.metric("router_groups_total"), 1);
+    assert_eq!(world.metric("router_records_total"), 2);
+
+    world.send(&a, user(2), "x").unwrap();
+    let position = world.got(&b)[0].position;
+    let ack = wire_link::AckRecord {
+        user: b.user,
+        device: b.device,
+        session: b.session,
+        position,
+    };
+    world.say(gateway, &[ToRouter::Ack(ack)]);
+    world.advance(99);
+    world.settle();
+    assert_eq!(world.metric("router_acks_total"), 0);
+    assert!(world.updates(gateway).is_empty());
+    world.router().stop_lingering();
+    world.settle();
+    assert_eq!(world.metric("router_acks_total"), 1);
+    assert_eq!(world.updates(gateway).len(), 1);
+}

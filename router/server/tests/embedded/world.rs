@@ -111,6 +111,7 @@ impl World {
     pub(crate) fn with(seed: u64, change: impl FnOnce(&mut RouterConfig)) -> Self {
         let mut config = RouterConfig {
             sends_per_s: Some(0),
+            ack_linger_ms: 0, // Acks that wait have tests of their own.
             ..RouterConfig::default()
         };
         change(&mut config);
@@ -301,7 +302,7 @@ impl World {
     /// Settles, then lets acks that linger be logged, and settles again.
     pub(crate) fn settle_acks(&mut self) {
         self.settle();
-        self.advance(u64::from(self.config.ack_linger_ms) + 1);
+        self.advance(2 * u64::from(self.config.ack_linger_ms) + 1);
         self.settle();
     }
 

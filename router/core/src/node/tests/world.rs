@@ -495,7 +495,6 @@ fn config() -> NodeConfig {
     NodeConfig {
         group_records_max: 64,
         group_bytes_max: 1 << 20,
-        ack_linger_ms: 10,
         link_backlog_bytes: 1 << 20,
         link_records_per_step: 64,
         pages_at_once: 8,
@@ -504,7 +503,10 @@ fn config() -> NodeConfig {
             per_s: 0,
             ..SendRateConfig::default()
         },
-        sessions: SessionsConfig::default(),
+        sessions: SessionsConfig {
+            ack_linger_ms: 10,
+            ..SessionsConfig::default()
+        },
         upkeep: UpkeepConfig {
             retention_ms: 0,
             log_retention_ms: 0,
