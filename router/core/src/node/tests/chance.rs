@@ -1,25 +1,32 @@
-//! Nodes under whatever can happen: answers late and in any order, groups of unknown fate, consumers that repeat and skip, slots
-//! that move, and two owners at once. In the end every message that was acknowledged is in every inbox once, in order.
+//! Three nodes under whatever can happen: answers late and in any order, groups of unknown fate, reads that fail, consumers that
+//! repeat and skip, slots that move, two owners at once or none, nodes that are killed and begin again without memory. In the end
+//! every message that was acknowledged is in every inbox once, in order.
+//!
+//! `SIMULATION_CLUSTER_SEEDS=5000` runs so many seeds, `SIMULATION_CLUSTER_SEED=17` one of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
-use router_records::log::Input;
+use router_records::log::{Input, LogRecord};
 use wire_base::code::Code;
 use wire_base::ids::{ConversationId, MessageId, Offset, Position, Seq, SessionNumber};
-use wire_link::FromRouter;
+use wire_base::random::Random;
+use wire_link::{FromRouter, ToRouter};
 
 use super::world::*;
-use crate::node::{AppendId, ApplyTicket, Ask, Group, Intention, LogFault, Offsets};
+use crate::node::{AppendId, ApplyTicket, Ask, Group, Intention, LogFault, Offsets, StoreFault};
 use crate::testing::user;
 use crate::topology::PartitionId;
 
 const USERS: u64 = 4;
 const NODES: usize = 3;
 const STEPS: usize = 800;
+/// How far the wall clock of each node is behind that of the one before it.
+const CLOCK_BEHIND_MS: u64 = 700;
 
 #[test]
 fn whatever_happens_every_message_is_in_every_inbox_once_and_in_order() {
-    for seed in 0..60 {
+    for seed in seeds() {
         let mut run = Run::of(seed);
         for _ in 0..STEPS {
             run.step();
@@ -30,9 +37,21 @@ fn whatever_happens_every_message_is_in_every_inbox_once_and_in_order() {
     }
 }
 
+fn seeds() -> Range<u64> {
+    let setting = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number"))
+    };
+    match setting("SIMULATION_CLUSTER_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..setting("SIMULATION_CLUSTER_SEEDS").unwrap_or(60),
+    }
+}
+
 struct Run {
     seed: u64,
-    random: u64,
+    random: Random,
     world: World,
     /// By whom and to whom each message is sent, by its number.
     sends: Vec<(u64, u64)>,
@@ -40,6 +59,12 @@ struct Run {
     refused: BTreeSet<u64>,
     /// The seqs that were told.
     told: BTreeMap<u64, u64>,
+    /// At which node each send that nobody has answered was said last.
+    asked: BTreeMap<u64, usize>,
+    /// Records that were reported as failed, and come into their log all the same.
+    late: Vec<(PartitionId, Vec<LogRecord>)>,
+    /// Nodes killed so far.
+    kills: u64,
     may_fail: bool,
     /// Who reads, by node and user.
     readers: BTreeMap<(usize, u64), Reader>,
@@ -59,11 +84,14 @@ impl Run {
         world.holds = |_| true;
         let mut run = Self {
             seed,
-            random: seed,
+            random: Random::seeded(seed),
             world,
             sends: Vec::new(),
             refused: BTreeSet::new(),
             told: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            late: Vec::new(),
+            kills: 0,
             may_fail: true,
             readers: BTreeMap::new(),
             got: BTreeMap::new(),
@@ -76,11 +104,7 @@ impl Run {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) as usize % bound
+        self.random.index(bound)
     }
 
     fn is_one_in(&mut self, count: usize) -> bool {
@@ -93,6 +117,8 @@ impl Run {
             0..2 => self.send(),
             2 => self.repeat(),
             3 if self.may_fail && self.is_one_in(4) => self.move_slot(),
+            3 if self.may_fail && self.is_one_in(20) => self.kill(at),
+            3 => self.arrive_late(),
             4 => {
                 self.world.now.mono_ms += 300;
                 self.world.now.unix.0 += 300;
@@ -135,7 +161,19 @@ impl Run {
             0 => self.below(NODES),
             count => owners[self.below(count)],
         };
-        self.world.nodes[at].say(&[send(from, to, number)]);
+        match self.say(at, send(from, to, number)) {
+            true => self.asked.insert(number, at).is_none(),
+            false => self.refused.insert(number),
+        };
+    }
+
+    /// Says something, unless the node takes nothing from its link now.
+    fn say(&mut self, at: usize, record: ToRouter) -> bool {
+        let may = self.world.nodes[at].node.wants_batch(GATEWAY);
+        if may {
+            self.world.nodes[at].say(&[record]);
+        }
+        may
     }
 
     /// A user says hello, or acks what came, at a node that may or may not own it.
@@ -147,9 +185,11 @@ impl Run {
             .and_then(|reader| Some((reader.session, reader.newest?)));
         match acked {
             Some((session, position)) if !self.is_one_in(6) => {
-                self.world.nodes[at].say(&[ack(of, session, position)]);
+                self.say(at, ack(of, session, position));
             }
-            _ => self.world.nodes[at].say(&[hello(of)]),
+            _ => {
+                self.say(at, hello(of));
+            }
         }
     }
 
@@ -165,6 +205,48 @@ impl Run {
         if owners.len() < 2 {
             let to = self.below(NODES);
             self.take(to, id);
+        }
+    }
+
+    /// A node dies and begins again with nothing. What it had on its way to logs and store came there, or did not.
+    fn kill(&mut self, at: usize) {
+        self.kills += 1;
+        let (its, others) = std::mem::take(&mut self.world.held)
+            .into_iter()
+            .partition(|held| held.0 == at);
+        self.world.held = others;
+        let its: VecDeque<(usize, Intention)> = its;
+        let mut lost = BTreeSet::new();
+        for (_, intention) in its {
+            match intention {
+                Intention::Append { id, group } if self.is_one_in(2) => {
+                    let records = records_of(&group).collect();
+                    self.late.push((id.to(), records));
+                }
+                // In the order of a partition: what comes behind rows that are lost is lost too.
+                Intention::Apply { rows, ticket } if !lost.contains(&ticket.partition) => {
+                    if self.is_one_in(2) {
+                        self.world.write(&rows, &ticket);
+                    } else {
+                        lost.insert(ticket.partition);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mut now = self.world.now;
+        now.unix.0 -= at as u64 * CLOCK_BEHIND_MS;
+        self.world.nodes[at] = OfNode::new(self.seed + 1_000 * self.kills, now, 0);
+        self.readers.retain(|reader, _| reader.0 != at);
+        // Whoever waits for an answer asks again, elsewhere or here.
+        let unanswered = self.asked.extract_if(.., |_, node| *node == at);
+        self.refused.extend(unanswered.map(|(number, _)| number));
+    }
+
+    fn arrive_late(&mut self) {
+        if !self.late.is_empty() {
+            let (to, records) = self.late.swap_remove(self.random.index(self.late.len()));
+            self.world.logs.entry(to).or_default().extend(records);
         }
     }
 
@@ -196,7 +278,7 @@ impl Run {
 
     fn advance(&mut self, at: usize) {
         let mut now = self.world.now;
-        now.unix.0 -= at as u64 * 700;
+        now.unix.0 -= at as u64 * CLOCK_BEHIND_MS;
         let of = &mut self.world.nodes[at];
         of.node.handle_now(now);
         of.node.advance();
@@ -215,6 +297,7 @@ impl Run {
     fn hear(&mut self, at: usize, record: FromRouter) {
         match record {
             FromRouter::Sent(sent) => {
+                self.asked.remove(&sent.request.0);
                 let before = self.told.insert(sent.request.0, sent.seq.0);
                 let is_same = before.is_none_or(|before| before == sent.seq.0);
                 assert!(is_same, "seed {}: {sent:?}, {before:?} before", self.seed);
@@ -222,6 +305,7 @@ impl Run {
             FromRouter::Rejected(rejected) => {
                 let is_passing = matches!(rejected.code, Code::Unavailable | Code::Busy);
                 assert!(is_passing, "seed {}: {rejected:?}", self.seed);
+                self.asked.remove(&rejected.request.0);
                 self.refused.insert(rejected.request.0);
             }
             FromRouter::SessionOpened(opened) => {
@@ -312,6 +396,11 @@ impl Run {
                     self.world.nodes[*to].node.handle_told(partition, &update);
                 }
             }
+            Intention::Ask(Ask { id, .. }) if self.may_fail && self.is_one_in(12) => {
+                let fault = StoreFault::Stopped { reopens: 1 };
+                self.world.nodes[at].node.handle_answer(id, Err(fault));
+            }
+            Intention::RetryStore => self.world.nodes[at].node.handle_store_retried(Ok(())),
             Intention::GivenUp(id) => panic!("seed {}: {id:?} is given up", self.seed),
             other => self.world.carry_out(at, other),
         }
@@ -325,12 +414,17 @@ impl Run {
         let count = match fate {
             0 => 0,
             1 => all.len() / 2,
+            4 => 0,
             _ => all.len(),
         };
         log.extend_from_slice(&all[..count]);
+        if fate == 4 {
+            let records = all[..1 + self.random.index(all.len())].to_vec();
+            self.late.push((id.to(), records));
+        }
         let outcome = match fate {
             0 => Err(LogFault::NoSpace),
-            1 | 2 => Err(LogFault::Failed),
+            1 | 2 | 4 => Err(LogFault::Failed),
             3 => Ok(appended(Offsets::Each(
                 (first.0..).map(Offset).take(count).collect(),
             ))),
@@ -342,6 +436,9 @@ impl Run {
     /// Nothing fails any more, every slot has one owner, and everything that was refused is sent until it is told.
     fn heal(&mut self) {
         self.may_fail = false;
+        while !self.late.is_empty() {
+            self.arrive_late();
+        }
         for id in partitions() {
             let owners = self.owners(id);
             for at in owners.iter().skip(1) {
