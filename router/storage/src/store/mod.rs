@@ -2,8 +2,8 @@
 //!
 //! Reading order: [`Store`] is what the folds and the read side ask. [`KvStore`] answers over any [`Kv`], of which there
 //! are two: [`FjallKv`] on disk and [`MemoryKv`], its twin, which reverts at a crash to any batch boundary that a disk
-//! may leave. [`WriteBehind`] puts a thread before the one on disk. The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end of a complete checkpoint) lie
-//! beside them under table byte 0, so that a batch and the offset it completes are one.
+//! may leave. The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end
+//! of a complete checkpoint) lie beside them under table byte 0, so that a batch and the offset it completes are one.
 
 mod fjall_copy;
 mod fjall_glance;
@@ -13,7 +13,6 @@ mod kv;
 mod kv_store;
 mod memory;
 mod prune;
-mod write_behind;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +23,6 @@ pub use fjall_kv::{FjallConfig, FjallKv};
 pub use kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
 pub use kv_store::KvStore;
 pub use memory::{KvFault, MemoryKv};
-pub use write_behind::WriteBehind;
 
 pub(crate) use kv_store::{
     CHECKPOINT_END_KEY, FLUSHED_KEY, IDENTITY_KEY, Identity, PRUNE_FLOOR_KEY, decode_offset,
@@ -119,45 +117,13 @@ pub trait Store {
     /// made all the same, which making it again does not change.
     fn apply(&mut self, rows: &[Row], flushed: Offset) -> Result<(), StoreError>;
 
-    /// Does what [`Store::apply`] does, and takes the rows: a store may write them later, as long as no read misses them.
-    ///
-    /// Errors: as those of `apply`, of this batch or of one handed over before; the rows stay with the caller.
-    fn hand_over(&mut self, rows: &mut Vec<Row>, flushed: Offset) -> Result<(), StoreError> {
-        self.apply(rows, flushed)?;
-        rows.clear();
-        Ok(())
-    }
-
-    /// Waits until everything handed over is written, and tries again what could not be.
-    ///
-    /// Errors: what still cannot be written.
-    fn settle(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// Returns why something that was handed over could not be written, until it is.
-    fn pending_error(&self) -> Option<StoreError> {
-        None
-    }
-
-    /// Writes a row of the store's own and reads it back, after everything that waits: whether the store works, opened
-    /// again if it had stopped.
+    /// Writes a row of the store's own and reads it back: whether the store works, opened again if it had stopped.
     ///
     /// Errors: those of `apply`.
     fn probe(&mut self) -> Result<(), StoreError>;
 
     /// Makes everything applied durable.
     fn persist(&mut self) -> Result<(), StoreError>;
-
-    /// Begins to do so; one at a time.
-    ///
-    /// Order: [`Store::poll_persisted`] until it is over.
-    fn begin_persist(&mut self) {}
-
-    /// Returns, once, how it ended: through which record everything is durable.
-    fn poll_persisted(&mut self) -> Option<Result<Option<Offset>, StoreError>> {
-        Some(self.persist().map(|()| self.flushed()))
-    }
 
     /// Returns where a clean stop left a complete checkpoint: the offset of the first record that it does not hold.
     ///

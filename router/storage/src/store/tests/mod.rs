@@ -6,7 +6,6 @@ mod memory;
 mod prune;
 mod rows;
 mod shortage;
-mod write_behind;
 
 use bytes::Bytes;
 use router_records::row::{
