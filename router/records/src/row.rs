@@ -1,79 +1,239 @@
-//! Rows of the router's store. Every adapter keeps these; the embedded one also takes its byte layout from here:
-//! [`key`] makes keys and ranges, [`Row::encode`] and [`Row::decode`] go both ways.
+//! Rows of the router's store: each table is one declaration below. Every adapter keeps these; the embedded one also takes
+//! its byte layout from here.
+//!
+//! [`table`] says what a declaration makes: the struct of a row, how it is found ([`Table`]), its bytes, and what
+//! `tidegate store check` holds it to ([`Claims`]). [`Row`] is a row of any of them.
 
-pub mod key;
+mod key;
 mod layout;
+#[macro_use]
+mod table;
 
-use wire_base::body::BodyHash;
+pub use self::key::{KeyField, TABLE_META, after};
+pub use self::table::{Claims, Kept, Table, TableInfo};
+
+use wire_base::body::{BodyHash, EncodedBody};
 use wire_base::ids::{
     ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs, UserId,
 };
 use wire_base::message::Message;
 
-/// A row as the folds write it: key and value together. Rewriting a row after a crash gives the identical row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Row {
-    /// See [`MessageRow`].
-    Message(MessageRow),
-    /// See [`DedupeRow`].
-    Dedupe(DedupeRow),
-    /// See [`ConversationRow`].
-    Conversation(ConversationRow),
-    /// See [`ReceiptRow`].
-    Receipt(ReceiptRow),
-    /// See [`UserConversationRow`].
-    UserConversation(UserConversationRow),
-    /// See [`InboxRow`].
-    Inbox(InboxRow),
-    /// See [`DeviceRow`].
-    Device(DeviceRow),
-    /// See [`CheckpointRow`].
-    Checkpoint(CheckpointRow),
-    /// See [`LastSentRow`].
-    LastSent(LastSentRow),
+tables! {
+    Message(MessageRow) = 1, "message", "messages", ExpiresButTheNewest {
+        owner { conversation: ConversationId, }
+        order { seq: Seq, }
+        value {
+            offset: Offset,
+            message_id: MessageId,
+            sender: UserId,
+            sender_device: DeviceId,
+            timestamp: UnixMs,
+            body: EncodedBody,
+        }
+        shape: MessageRow {
+            offset,
+            message: Message { conversation, seq, message_id, sender, sender_device, timestamp, body },
+        };
+        bytes: |row| row.message.body.len();
+        claims: |row| Claims {
+            offset: Some(row.offset),
+            // Retention deletes from the oldest on, so that what is left of a conversation has no gap.
+            number: Some(row.message.seq.0),
+            ..Claims::default()
+        };
+    }
+
+    /// Outcome of a send, for dedupe. Insert-only, kept 30 days.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Dedupe(DedupeRow) = 2, "outcome of a send", "outcomes", Expires {
+        owner {
+            /// Key.
+            message_id: MessageId,
+        }
+        order {
+            /// Key.
+            sender: UserId,
+            /// Key.
+            conversation: ConversationId,
+        }
+        value {
+            /// The seq it got.
+            seq: Seq,
+            /// What it said.
+            hash: BodyHash,
+            /// When.
+            timestamp: UnixMs,
+            /// The log record that made it.
+            offset: Offset,
+        }
+        claims: |row| Claims {
+            offset: Some(row.offset),
+            message: Some((row.conversation, row.seq)),
+            ..Claims::default()
+        };
+    }
+
+    /// State of a conversation, overwritten in place: a record at or below `last_offset` is done.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Conversation(ConversationRow) = 3, "conversation", "conversations", Stays {
+        owner {
+            /// Key.
+            conversation: ConversationId,
+        }
+        order {}
+        value {
+            /// Who may write and read.
+            members: Members,
+            /// The newest seq.
+            last_seq: Seq,
+            /// The newest record that took a seq.
+            last_offset: Offset,
+            /// Its timestamp.
+            last_time: UnixMs,
+        }
+        claims: |row| match row.last_seq {
+            Seq(0) => Claims::default(),
+            last_seq => Claims {
+                offset: Some(row.last_offset),
+                message: Some((row.conversation, last_seq)),
+                ..Claims::default()
+            },
+        };
+    }
+
+    /// Watermarks of a member. Max-merge.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Receipt(ReceiptRow) = 4, "receipt", "receipts", Stays {
+        owner {
+            /// Key.
+            conversation: ConversationId,
+        }
+        order {
+            /// Key.
+            user: UserId,
+        }
+        value {
+            /// Everything up to here is on a device of the user.
+            delivered: Seq,
+            /// Everything up to here was read; never above `delivered`.
+            read: Seq,
+        }
+        claims: |row| Claims {
+            fault: (row.read > row.delivered).then_some("read beyond delivered"),
+            ..Claims::default()
+        };
+    }
+
+    /// That a user takes part in a conversation. Written once.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    UserConversation(UserConversationRow) = 5, "conversation of a user", "conversations of users", Stays {
+        owner {
+            /// Key.
+            user: UserId,
+        }
+        order {
+            /// Key.
+            conversation: ConversationId,
+        }
+        value {}
+        claims: |_| Claims::default();
+    }
+
+    /// An entry of a user's inbox: a pointer to a message. Insert-only.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Inbox(InboxRow) = 6, "inbox entry", "inbox entries", ExpiresButTheNewest {
+        owner {
+            /// Key.
+            user: UserId,
+        }
+        order {
+            /// Key.
+            position: Position,
+        }
+        value {
+            /// Where the message is.
+            conversation: ConversationId,
+            /// Which it is.
+            seq: Seq,
+            /// The seq of that conversation this user was sent before it; 0 at first.
+            prev_seq: Seq,
+        }
+        claims: |row| Claims {
+            offset: Some(row.position.offset),
+            message: Some((row.conversation, row.seq)),
+            ..Claims::default()
+        };
+    }
+
+    /// A device: a reader of its user's inbox. Overwritten, each field only grows.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Device(DeviceRow) = 7, "device", "devices", Stays {
+        owner {
+            /// Key.
+            user: UserId,
+        }
+        order {
+            /// Key.
+            device: DeviceId,
+        }
+        value {
+            /// Everything up to here is on the device.
+            acked: Position,
+            /// The newest session that was logged.
+            session: SessionNumber,
+            /// Log time of the newest record of the device.
+            last_seen: UnixMs,
+        }
+        claims: |_| Claims::default();
+    }
+
+    /// A place in the log with its time, about one an hour: what retention is counted by.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    Checkpoint(CheckpointRow) = 8, "checkpoint", "checkpoints", Apart {
+        owner {}
+        order {
+            /// Key. No record before `offset` has a later log time.
+            time: UnixMs,
+        }
+        value {
+            /// At most the one after the last record that the store has.
+            offset: Offset,
+        }
+        claims: |row| Claims {
+            offset: Some(Offset(row.offset.0.saturating_sub(1))),
+            ..Claims::default()
+        };
+    }
+
+    /// The newest message of a conversation that came into a user's inbox. Overwritten, only grows; written after the entry.
+    /// Only where inboxes have logs of their own, into which an entry may come twice.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    LastSent(LastSentRow) = 9, "newest entry of a conversation", "newest entries", Stays {
+        owner {
+            /// Key.
+            user: UserId,
+        }
+        order {
+            /// Key.
+            conversation: ConversationId,
+        }
+        value {
+            /// Everything up to here is in the inbox, as far as it goes to that user.
+            seq: Seq,
+            /// The record that made the entry: one up to it has made its entries already, if any.
+            offset: Offset,
+        }
+        claims: |_| Claims::default();
+    }
 }
 
-/// A message of a conversation. Key: (conversation, seq) of the message. Insert-only.
+/// A message of a conversation. Insert-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRow {
     /// The log record that made it.
     pub offset: Offset,
-    /// The message.
+    /// The message; key: its conversation and seq.
     pub message: Message,
-}
-
-/// Outcome of a send, for dedupe. Key: (message_id, sender, conversation). Insert-only, kept 30 days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DedupeRow {
-    /// Key.
-    pub message_id: MessageId,
-    /// Key.
-    pub sender: UserId,
-    /// Key.
-    pub conversation: ConversationId,
-    /// The seq it got.
-    pub seq: Seq,
-    /// What it said.
-    pub hash: BodyHash,
-    /// When.
-    pub timestamp: UnixMs,
-    /// The log record that made it.
-    pub offset: Offset,
-}
-
-/// State of a conversation, overwritten in place: a record at or below `last_offset` is done. Key: conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConversationRow {
-    /// Key.
-    pub conversation: ConversationId,
-    /// Who may write and read.
-    pub members: Members,
-    /// The newest seq.
-    pub last_seq: Seq,
-    /// The newest record that took a seq.
-    pub last_offset: Offset,
-    /// Its timestamp.
-    pub last_time: UnixMs,
 }
 
 /// Who belongs to a conversation.
@@ -116,77 +276,5 @@ impl Pair {
     }
 }
 
-/// Watermarks of a member. Key: (conversation, user). Max-merge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReceiptRow {
-    /// Key.
-    pub conversation: ConversationId,
-    /// Key.
-    pub user: UserId,
-    /// Everything up to here is on a device of the user.
-    pub delivered: Seq,
-    /// Everything up to here was read; never above `delivered`.
-    pub read: Seq,
-}
-
-/// That a user takes part in a conversation. Key: (user, conversation). Written once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UserConversationRow {
-    /// Key.
-    pub user: UserId,
-    /// Key.
-    pub conversation: ConversationId,
-}
-
-/// An entry of a user's inbox: a pointer to a message. Key: (user, position). Insert-only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InboxRow {
-    /// Key.
-    pub user: UserId,
-    /// Key.
-    pub position: Position,
-    /// Where the message is.
-    pub conversation: ConversationId,
-    /// Which it is.
-    pub seq: Seq,
-    /// The seq of that conversation this user was sent before it; 0 at first.
-    pub prev_seq: Seq,
-}
-
-/// A device: a reader of its user's inbox. Key: (user, device). Overwritten, each field only grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeviceRow {
-    /// Key.
-    pub user: UserId,
-    /// Key.
-    pub device: DeviceId,
-    /// Everything up to here is on the device.
-    pub acked: Position,
-    /// The newest session that was logged.
-    pub session: SessionNumber,
-    /// Log time of the newest record of the device.
-    pub last_seen: UnixMs,
-}
-
-/// A place in the log with its time, about one an hour: what retention is counted by. Key: time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckpointRow {
-    /// Key. No record before `offset` has a later log time.
-    pub time: UnixMs,
-    /// At most the one after the last record that the store has.
-    pub offset: Offset,
-}
-
-/// The newest message of a conversation that came into a user's inbox. Key: (user, conversation). Overwritten, only grows;
-/// written after the entry. Only where inboxes have logs of their own, into which an entry may come twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastSentRow {
-    /// Key.
-    pub user: UserId,
-    /// Key.
-    pub conversation: ConversationId,
-    /// Everything up to here is in the inbox, as far as it goes to that user.
-    pub seq: Seq,
-    /// The record that made the entry: one up to it has made its entries already, if any.
-    pub offset: Offset,
-}
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Proof that the simulation can fail: machines that break a promise, and transcripts of what must not be.
 
-use router_records::row::key::{
-    TABLE_CONVERSATION, TABLE_DEDUPE, TABLE_INBOX, TABLE_MESSAGE, TABLE_RECEIPT, TABLE_USER_CONVERSATION,
+use router_records::row::{
+    ConversationRow, DedupeRow, InboxRow, MessageRow, ReceiptRow, Table, UserConversationRow,
 };
 use wire_base::code::Code;
 use wire_base::ids::{Position, Seq};
@@ -56,15 +56,15 @@ fn a_store_that_loses_a_row_of_any_table_is_found() {
     use Invariant::{Answered, Bounded, Converges, Durable, Once, Ordered, Receipts};
     let lost = [Durable, Once, Ordered, Answered, Converges, Bounded];
     for table in [
-        TABLE_MESSAGE,
-        TABLE_DEDUPE,
-        TABLE_CONVERSATION,
-        TABLE_INBOX,
-        TABLE_USER_CONVERSATION,
+        MessageRow::INFO.byte,
+        DedupeRow::INFO.byte,
+        ConversationRow::INFO.byte,
+        InboxRow::INFO.byte,
+        UserConversationRow::INFO.byte,
     ] {
         assert_is_found(Defect::LosesRows(table), &lost);
     }
-    assert_is_found(Defect::LosesRows(TABLE_RECEIPT), &[Receipts, Converges]);
+    assert_is_found(Defect::LosesRows(ReceiptRow::INFO.byte), &[Receipts, Converges]);
     // A lost row of a device brings messages again, which they may.
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use router_records::row::key::TABLE_META;
+use router_records::row::TABLE_META;
 use router_storage::disk::{Disk, DiskError, DiskFile, SimDisk, SimFile, SimLock};
 use router_storage::sim::Crashed;
 use router_storage::store::{Batch, Direction, KeyRange, Kv, KvError, MemoryKv, Visit};

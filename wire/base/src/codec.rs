@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::body::EncodedBody;
+use crate::body::{BodyHash, EncodedBody};
 use crate::code::Code;
 use crate::ids::{
     ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs,
@@ -200,6 +200,7 @@ newtype_layout! {
     Offset: u64, |offset| offset.0, |value| Some(Offset(value));
     SessionNumber: u64, |session| session.0, |value| Some(SessionNumber(value));
     UnixMs: u64, |time| time.0, |value| Some(UnixMs(value));
+    BodyHash: u128, |hash| hash.0, |value| Some(BodyHash(value));
     Status: u8, |status| *status as u8, Status::from_byte;
     Code: u8, |code| *code as u8, Code::from_byte;
 }

@@ -314,11 +314,7 @@ impl Partition {
 
 /// Returns about what a row takes while it waits.
 pub(super) fn row_bytes(row: &Row) -> usize {
-    let body = match row {
-        Row::Message(row) => row.message.body.len(),
-        _ => 0,
-    };
-    size_of::<Row>() + body
+    size_of::<Row>() + row.body_bytes()
 }
 
 /// Records that wait for their look-ups, over which the consumer brings no more.

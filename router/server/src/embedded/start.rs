@@ -20,7 +20,7 @@ use router_storage::disk::Disk;
 use router_storage::log::{
     Log, LogConfig, OpenError, PlannedLog, ReadError, ReadRecord, Recovery, Section, SegmentedLog,
 };
-use router_storage::store::{Store, StoreError};
+use router_storage::store::{Apply, Direction, Limits, Range, Store, StoreError};
 use wire_base::codec::DecodeError;
 use wire_base::ids::{Offset, UnixMs};
 
@@ -145,7 +145,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn of<S: Store>(store: &S) -> Self {
+    fn of<S: Apply>(store: &S) -> Self {
         Self {
             generation: store.generation(),
             flushed: store.flushed(),
@@ -234,7 +234,9 @@ impl<D: Disk> Start<D> {
             prune_floor: store.prune_floor(),
             applied: held.flushed,
             segments: sections(&log)?,
-            checkpoints: store.checkpoints()?,
+            checkpoints: store
+                .scan(Range::of(()), Direction::Forward, Limits::rows(usize::MAX))?
+                .rows,
             seed,
         };
         let metrics = Metrics::default();

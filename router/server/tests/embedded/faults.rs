@@ -1,6 +1,6 @@
 //! A disk or a store that fails instead of crashing.
 
-use router_records::row::key;
+use router_records::row::{CheckpointRow, MessageRow, Table};
 use router_server::health::Readiness;
 use router_storage::store::{Batch, Kv, KvFault};
 use wire_base::code::Code;
@@ -330,12 +330,12 @@ fn an_inbox_that_cannot_be_read_waits_while_its_session_lasts_and_others_go_on()
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
     world.send(&a, user(2), "kept").unwrap();
-    let row = key::message(direct(user(1), user(2)), Seq(1));
+    let row = MessageRow::encode_key(direct(user(1), user(2)), Seq(1));
     let value = world.kv.get(&row).unwrap().unwrap();
     let kv = world.kv.clone();
     let set = |value: Vec<u8>| {
         let mut batch = Batch::default();
-        batch.put(row, value);
+        batch.put(row.clone(), value);
         kv.clone().apply(&batch).unwrap();
     };
     set(vec![200]);
@@ -368,7 +368,7 @@ fn a_router_waits_while_a_page_is_due_and_the_store_is_full() {
     let a = world.connect(gateway, user(1), 1);
     world.send(&a, user(2), "x").unwrap();
     let mut batch = Batch::default();
-    batch.put(key::message(direct(user(1), user(2)), Seq(1)), [200]);
+    batch.put(MessageRow::encode_key(direct(user(1), user(2)), Seq(1)), [200]);
     world.kv.clone().apply(&batch).unwrap();
     world.connect(gateway, user(2), 1);
     world.settle();
@@ -391,8 +391,8 @@ fn a_sweep_that_meets_a_damaged_row_goes_on() {
         world.send(&a, user(2), text).unwrap();
     }
     let mut batch = Batch::default();
-    batch.put(key::message(direct(user(1), user(2)), Seq(1)), [200]);
-    batch.put(key::checkpoint(UnixMs(1)), [200]);
+    batch.put(MessageRow::encode_key(direct(user(1), user(2)), Seq(1)), [200]);
+    batch.put(CheckpointRow::encode_key((), UnixMs(1)), [200]);
     world.kv.clone().apply(&batch).unwrap();
     world.advance(40 * 24 * 3_600_000);
     world.settle();

@@ -6,7 +6,7 @@ use router_server::config::RouterConfig;
 use router_server::embedded::{FOLD_VERSION, StartReport};
 use router_storage::disk::Disk;
 use router_storage::log::{Group, Log, LogConfig, SegmentedLog};
-use router_storage::store::{KvFault, KvStore, Store};
+use router_storage::store::{Apply, KvFault, KvStore};
 use wire_base::ids::{MessageId, Position};
 use wire_base::message::{Draft, Target};
 use wire_link::SessionOpen;

@@ -1,6 +1,6 @@
 //! What is past retention goes, slice by slice; what is not stays.
 
-use router_records::row::key::TABLE_CHECKPOINT;
+use router_records::row::{CheckpointRow, Table};
 use wire_base::ids::Position;
 use wire_link::{FromRouter, SessionOpen};
 
@@ -28,7 +28,10 @@ fn wait_for_next(world: &mut World, end: u64) {
 /// Returns how many rows there are that traffic made.
 fn rows(world: &World) -> usize {
     let contents = world.kv.contents();
-    contents.keys().filter(|key| key[0] != TABLE_CHECKPOINT).count()
+    contents
+        .keys()
+        .filter(|key| key[0] != CheckpointRow::INFO.byte)
+        .count()
 }
 
 #[test]

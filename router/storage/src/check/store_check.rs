@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
 
-use router_records::row::{Row, key};
+use router_records::row::{Claims, Kept, MessageRow, Row, TABLE_META, Table};
 use wire_base::ids::{ConversationId, Offset, Seq};
-use wire_base::message::Message;
 
 use crate::store::{
     CHECKPOINT_END_KEY, Direction, FLUSHED_KEY, IDENTITY_KEY, Identity, Kv, KvError, PRUNE_FLOOR_KEY,
-    StoreError, decode_offset,
+    StoreError, decode_offset, hex,
 };
 
 /// A whole store, read to its last row.
@@ -47,15 +46,15 @@ pub struct TableCheck {
 pub fn check_store(kv: &impl Kv) -> Result<StoreCheck, KvError> {
     let mut check = StoreCheck::default();
     check.read_own_rows(kv)?;
-    let mut last_message = None;
+    let mut last = None;
     let mut pointers = Vec::new();
-    let mut after = vec![key::TABLE_META + 1];
+    let mut after = vec![TABLE_META + 1];
     loop {
         let start = after.clone();
         let mut rows = 0;
         let range = (Bound::Excluded(&start[..]), Bound::Unbounded);
         kv.scan(range, Direction::Forward, &mut |key, value| {
-            check.take_pair(key, value, &mut last_message, &mut pointers);
+            check.take_pair(key, value, &mut last, &mut pointers);
             rows += 1;
             if rows < ROWS_AT_ONCE {
                 return ControlFlow::Continue(());
@@ -78,9 +77,15 @@ struct Pointer {
     conversation: ConversationId,
     seq: Seq,
     /// The record that made both.
-    offset: Offset,
+    offset: Option<Offset>,
     /// It is kept as long as the pointer is.
     is_kept: bool,
+}
+
+/// The row before, in order of keys.
+struct Last {
+    owner: Vec<u8>,
+    claims: Claims,
 }
 
 impl StoreCheck {
@@ -126,17 +131,17 @@ impl StoreCheck {
         }
     }
 
-    fn take_pair(
-        &mut self,
-        key: &[u8],
-        value: &[u8],
-        last: &mut Option<(ConversationId, Seq)>,
-        pointers: &mut Vec<Pointer>,
-    ) {
+    fn take_pair(&mut self, key: &[u8], value: &[u8], last: &mut Option<Last>, pointers: &mut Vec<Pointer>) {
         match Row::decode(key, value) {
             Ok(row) => {
-                self.count(table_of(&row), key, value);
-                self.take_row(row, last, pointers);
+                self.count(row.table().name, key, value);
+                let owner = key[..row.table().owner_bytes].to_vec();
+                let claims = row.claims();
+                self.take_row(&row, &claims, pointers);
+                if let Some(last) = last.as_ref().filter(|last| last.owner == owner) {
+                    self.follows(&row, &claims, &last.claims);
+                }
+                *last = Some(Last { owner, claims });
             }
             Err(error) => {
                 self.count("unreadable", key, value);
@@ -148,85 +153,40 @@ impl StoreCheck {
         }
     }
 
-    fn take_row(&mut self, row: Row, last: &mut Option<(ConversationId, Seq)>, pointers: &mut Vec<Pointer>) {
-        match row {
-            Row::Message(row) => {
-                self.is_flushed("message", row.offset);
-                self.follows(&row.message, *last);
-                *last = Some((row.message.conversation, row.message.seq));
-            }
-            Row::Dedupe(row) => {
-                self.is_flushed("outcome of a send", row.offset);
-                let (from, conversation, seq, offset) =
-                    ("outcome of a send", row.conversation, row.seq, row.offset);
-                pointers.push(Pointer {
-                    from,
-                    conversation,
-                    seq,
-                    offset,
-                    is_kept: false,
-                });
-            }
-            Row::Conversation(row) if row.last_seq > Seq(0) => {
-                self.is_flushed("conversation", row.last_offset);
-                let (from, conversation, seq, offset) =
-                    ("conversation", row.conversation, row.last_seq, row.last_offset);
-                pointers.push(Pointer {
-                    from,
-                    conversation,
-                    seq,
-                    offset,
-                    is_kept: true,
-                });
-            }
-            Row::Inbox(row) => {
-                let offset = row.position.offset;
-                self.is_flushed("inbox entry", offset);
-                let is_kept = offset >= self.prune_floor;
-                pointers.push(Pointer {
-                    from: "inbox entry",
-                    conversation: row.conversation,
-                    seq: row.seq,
-                    offset,
-                    is_kept,
-                });
-            }
-            Row::Receipt(row) if row.read > row.delivered => {
-                self.find(format!(
-                    "receipt of user {} in {}: read beyond delivered",
-                    row.user.get(),
-                    row.conversation
-                ));
-            }
-            Row::Conversation(_)
-            | Row::Receipt(_)
-            | Row::UserConversation(_)
-            | Row::Device(_)
-            | Row::LastSent(_) => {}
-            // It names the record after the last one it is of.
-            Row::Checkpoint(row) => self.is_flushed("checkpoint", Offset(row.offset.0.saturating_sub(1))),
-        }
-    }
-
-    fn is_flushed(&mut self, what: &str, offset: Offset) {
-        if Some(offset) > self.flushed {
+    fn take_row(&mut self, row: &Row, claims: &Claims, pointers: &mut Vec<Pointer>) {
+        let table = row.table();
+        if let Some(offset) = claims.offset.filter(|offset| Some(*offset) > self.flushed) {
             self.find(format!(
-                "a {what} is of offset {}, beyond the flushed offset",
-                offset.0
+                "a {} is of offset {}, beyond the flushed offset",
+                table.row_name, offset.0
             ));
         }
+        if let Some(fault) = claims.fault {
+            self.find(format!("{}: {fault}: {row:?}", table.row_name));
+        }
+        if let Some((conversation, seq)) = claims.message {
+            let is_kept = match table.kept {
+                Kept::Stays => true,
+                Kept::Expires => false,
+                _ => claims.offset >= Some(self.prune_floor),
+            };
+            pointers.push(Pointer {
+                from: table.row_name,
+                conversation,
+                seq,
+                offset: claims.offset,
+                is_kept,
+            });
+        }
     }
 
-    /// Retention deletes from the oldest on, so that what is left of a conversation has no gap.
-    fn follows(&mut self, message: &Message, last: Option<(ConversationId, Seq)>) {
-        if let Some((conversation, seq)) = last
-            && conversation == message.conversation
-            && message.seq != seq.next()
+    /// Rows of an owner that count up have no gap.
+    fn follows(&mut self, row: &Row, claims: &Claims, last: &Claims) {
+        if let (Some(number), Some(last)) = (claims.number, last.number)
+            && number != last + 1
         {
-            self.find(format!(
-                "conversation {conversation}: message {} follows {}",
-                message.seq.0, seq.0
-            ));
+            let (name, key) = (row.table().row_name, hex(&row.encode_key()));
+            self.find(format!("{name} {number} follows {last}: key {key}"));
         }
     }
 
@@ -238,10 +198,10 @@ impl StoreCheck {
             offset,
             is_kept,
         } = pointer;
-        let key = key::message(*conversation, *seq);
-        match kv.get(&key)?.map(|value| Row::decode(&key, &value)) {
-            Some(Ok(Row::Message(row))) if row.offset != *offset => {
-                let (found, expected) = (row.offset.0, offset.0);
+        let key = MessageRow::encode_key(*conversation, *seq);
+        match kv.get(&key)?.map(|value| MessageRow::decode(&key, &value)) {
+            Some(Ok(row)) if Some(row.offset) != *offset => {
+                let (found, expected) = (row.offset.0, offset.unwrap_or_default().0);
                 self.find(format!(
                     "{from}: message {} of {conversation} is of offset {found}, not {expected}",
                     seq.0
@@ -252,20 +212,6 @@ impl StoreCheck {
             _ => {}
         }
         Ok(())
-    }
-}
-
-fn table_of(row: &Row) -> &'static str {
-    match row {
-        Row::Message(_) => "messages",
-        Row::Dedupe(_) => "outcomes",
-        Row::Conversation(_) => "conversations",
-        Row::Receipt(_) => "receipts",
-        Row::UserConversation(_) => "conversations of users",
-        Row::Inbox(_) => "inbox entries",
-        Row::Device(_) => "devices",
-        Row::Checkpoint(_) => "checkpoints",
-        Row::LastSent(_) => "newest entries",
     }
 }
 

@@ -1,6 +1,6 @@
 use router_records::log::{DeviceInput, Input, LogRecord};
 use router_records::row::{
-    CheckpointRow, ConversationRow, InboxRow, Members, MessageRow, Pair, ReceiptRow, Row, key,
+    CheckpointRow, ConversationRow, InboxRow, Members, MessageRow, Pair, ReceiptRow, Row, Table,
 };
 use wire_base::body::{Body, Content};
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UserId};
@@ -10,7 +10,7 @@ use wire_base::message::Message;
 use super::*;
 use crate::disk::{Disk, DiskError, SimDisk};
 use crate::log::{Group, HEADER_BYTES, Log, LogConfig, OpenError, SegmentedLog};
-use crate::store::{Batch, Kv, KvStore, MemoryKv, Store};
+use crate::store::{Apply, Batch, Kv, KvStore, MemoryKv, Reads, Retention};
 
 const FIRST_FILE: &str = "00000000000000000000.log";
 
@@ -259,7 +259,7 @@ fn each_disagreement_of_rows_is_found() {
 fn row_that_cannot_be_read_is_found() {
     let (mut kv, _) = store();
     let mut batch = Batch::default();
-    batch.put(key::message(id(), Seq(2)), [200]);
+    batch.put(MessageRow::encode_key(id(), Seq(2)), [200]);
     kv.apply(&batch).unwrap();
     let check = check_store(&kv).unwrap();
     assert_eq!(check.tables["unreadable"].rows, 1);
@@ -274,7 +274,7 @@ fn what_retention_deleted_is_not_missed() {
     let (kv, mut store) = store();
     store.prune_messages(Offset(3), None, 100).unwrap();
     store.prune_inbox(Offset(3), None, 100).unwrap();
-    assert_eq!(store.message(id(), Seq(1)).unwrap(), None);
+    assert_eq!(store.get::<MessageRow>(id(), Seq(1)).unwrap(), None);
     let check = check_store(&kv).unwrap();
     assert!(check.is_sound(), "{check}");
 }

@@ -19,7 +19,7 @@ pub struct StoreGlance {
     pub generation: Option<u32>,
     /// The last record whose rows it will hold when opened.
     pub flushed: Option<Offset>,
-    /// See [`super::Store::checkpoint_end`].
+    /// See [`super::Apply::checkpoint_end`].
     pub checkpoint_end: Option<Offset>,
 }
 

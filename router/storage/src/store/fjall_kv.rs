@@ -27,7 +27,8 @@ use std::time::Duration;
 use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::fjall_journal::{Tail, cut_torn_batch, journal_bytes};
-use super::kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
+use super::kv::{Batch, KeyRange, Kv, KvError, Visit};
+use super::ports::Direction;
 use crate::disk::{Disk, DiskError, RealDisk, create_private_dir, is_no_room, sync_directory};
 
 /// How much the engine may use.

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::ops::{Bound, ControlFlow};
 
+use super::ports::Direction;
+
 /// An ordered map of bytes in one keyspace, changed by whole batches.
 ///
 /// A crash leaves a prefix of the batches, whole, that includes everything up to the last [`Kv::persist`].
@@ -35,15 +37,6 @@ pub type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// Takes one key and value; breaks when it has enough.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
-
-/// Which way a scan goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// By ascending key.
-    Forward,
-    /// By descending key.
-    Backward,
-}
 
 /// Changes that are made together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

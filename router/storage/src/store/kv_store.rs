@@ -2,28 +2,14 @@
 
 use std::ops::{Bound, ControlFlow};
 
-use router_records::row::{
-    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, MessageRow, ReceiptRow, Row,
-    UserConversationRow, key,
-};
-use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UserId};
+use router_records::row::{self, CheckpointRow, Row, TABLE_META, Table};
+use wire_base::ids::{ConversationId, Offset, Seq, UserId};
 
-use super::kv::{Batch, Direction, KeyRange, Kv};
-use super::prune;
-use super::{IndexKey, MessagePage, Store, StoreError};
+use super::kv::{Batch, KeyRange, Kv};
+use super::ports::{Apply, Direction, IndexKey, Limits, Page, Range, Reads, Retention};
+use super::{StoreError, prune};
 
-/// Takes the row out of its variant, `None` when it is of another.
-macro_rules! pick {
-    ($row:expr, $variant:ident) => {
-        match $row {
-            Row::$variant(row) => Some(row),
-            _ => None,
-        }
-    };
-}
-pub(super) use pick;
-
-/// A [`Store`] over any [`Kv`].
+/// A [`Store`](super::Store) over any [`Kv`].
 #[derive(Debug)]
 pub struct KvStore<K> {
     pub(super) kv: K,
@@ -104,51 +90,57 @@ impl<K: Kv> KvStore<K> {
         }
         Ok(())
     }
+}
 
-    fn get<T>(&self, key: &[u8], pick: impl Fn(Row) -> Option<T>) -> Result<Option<T>, StoreError> {
-        let Some(value) = self.kv.get(key)? else {
-            return Ok(None);
-        };
-        pick(decode_row(key, &value)?)
-            .ok_or_else(|| misplaced(key))
-            .map(Some)
-    }
-
-    /// Returns the rows of a range, at most `limit`, each of the table that `pick` picks.
-    fn scan<T>(
-        &self,
-        range: KeyRange<'_>,
-        direction: Direction,
-        limit: usize,
-        pick: impl Fn(Row) -> Option<T>,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut rows = Vec::new();
-        if limit == 0 {
-            return Ok(rows);
+impl<K: Kv> Reads for KvStore<K> {
+    fn get<T: Table>(&self, owner: T::Owner, order: T::Order) -> Result<Option<T>, StoreError> {
+        let key = T::encode_key(owner, order);
+        match self.kv.get(&key)? {
+            Some(value) => decode_row(&key, &value).map(Some),
+            None => Ok(None),
         }
-        scan_rows(&self.kv, range, direction, &mut |key, row| {
-            rows.push(pick(row).ok_or_else(|| misplaced(key))?);
-            Ok(if rows.len() >= limit {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            })
-        })?;
-        Ok(rows)
     }
 
-    fn scan_prefix<T>(
+    fn scan<T: Table>(
         &self,
-        prefix: &[u8],
+        range: Range<T>,
         direction: Direction,
-        limit: usize,
-        pick: impl Fn(Row) -> Option<T>,
-    ) -> Result<Vec<T>, StoreError> {
-        self.scan(within(prefix, &key::after(prefix)), direction, limit, pick)
+        limits: Limits,
+    ) -> Result<Page<T>, StoreError> {
+        let (start, end) = key_range(&range);
+        let mut page = Page {
+            rows: Vec::new(),
+            more: false,
+        };
+        let mut bytes = 0;
+        let mut outcome = Ok(());
+        self.kv
+            .scan((bound(&start), bound(&end)), direction, &mut |key, value| {
+                page.more = page.rows.len() >= limits.rows;
+                if page.more {
+                    return ControlFlow::Break(());
+                }
+                let row = match Row::decode(key, value) {
+                    Ok(row) => row,
+                    Err(error) => {
+                        outcome = Err(damaged(key, error.to_string()));
+                        return ControlFlow::Break(());
+                    }
+                };
+                bytes += row.body_bytes();
+                page.more = bytes > limits.bytes && !page.rows.is_empty();
+                if page.more {
+                    return ControlFlow::Break(());
+                }
+                // The range is one of this table's keys.
+                page.rows.extend(T::from_row(row));
+                ControlFlow::Continue(())
+            })?;
+        outcome.map(|()| page)
     }
 }
 
-impl<K: Kv> Store for KvStore<K> {
+impl<K: Kv> Apply for KvStore<K> {
     fn generation(&self) -> u32 {
         self.generation
     }
@@ -157,136 +149,7 @@ impl<K: Kv> Store for KvStore<K> {
         self.flushed
     }
 
-    fn prune_floor(&self) -> Offset {
-        self.prune_floor
-    }
-
-    fn conversation(&self, conversation: ConversationId) -> Result<Option<ConversationRow>, StoreError> {
-        self.get(&key::conversation(conversation), |row| pick!(row, Conversation))
-    }
-
-    fn index(
-        &self,
-        message_id: MessageId,
-        sender: UserId,
-        conversation: ConversationId,
-    ) -> Result<Option<DedupeRow>, StoreError> {
-        self.get(&key::dedupe(message_id, sender, conversation), |row| {
-            pick!(row, Dedupe)
-        })
-    }
-
-    fn index_by_message(&self, message_id: MessageId, limit: usize) -> Result<Vec<DedupeRow>, StoreError> {
-        self.scan_prefix(
-            &key::dedupe_prefix(message_id),
-            Direction::Forward,
-            limit,
-            |row| pick!(row, Dedupe),
-        )
-    }
-
-    fn message(&self, conversation: ConversationId, seq: Seq) -> Result<Option<MessageRow>, StoreError> {
-        self.get(&key::message(conversation, seq), |row| pick!(row, Message))
-    }
-
-    fn messages_before(
-        &self,
-        conversation: ConversationId,
-        before: Option<Seq>,
-        limit: usize,
-        bytes_max: usize,
-    ) -> Result<MessagePage, StoreError> {
-        let prefix = key::message_prefix(conversation);
-        let end = match before {
-            Some(seq) => key::message(conversation, seq).to_vec(),
-            None => key::after(&prefix),
-        };
-        let mut page = MessagePage::default();
-        let mut bytes = 0;
-        scan_rows(
-            &self.kv,
-            within(&prefix, &end),
-            Direction::Backward,
-            &mut |key, row| {
-                let row = pick!(row, Message).ok_or_else(|| misplaced(key))?;
-                bytes += row.message.body.len();
-                if page.rows.len() >= limit || (bytes > bytes_max && !page.rows.is_empty()) {
-                    page.more = true;
-                    return Ok(ControlFlow::Break(()));
-                }
-                page.rows.push(row);
-                Ok(ControlFlow::Continue(()))
-            },
-        )?;
-        Ok(page)
-    }
-
-    fn receipt(&self, conversation: ConversationId, user: UserId) -> Result<Option<ReceiptRow>, StoreError> {
-        self.get(&key::receipt(conversation, user), |row| pick!(row, Receipt))
-    }
-
-    fn user_conversations(
-        &self,
-        user: UserId,
-        after: Option<ConversationId>,
-        limit: usize,
-    ) -> Result<Vec<UserConversationRow>, StoreError> {
-        let prefix = key::user_conversation_prefix(user);
-        let end = key::after(&prefix);
-        let last = after.map(|conversation| key::user_conversation(user, conversation));
-        let start = last
-            .as_ref()
-            .map_or(Bound::Included(&prefix[..]), |last| Bound::Excluded(&last[..]));
-        self.scan((start, Bound::Excluded(&end)), Direction::Forward, limit, |row| {
-            pick!(row, UserConversation)
-        })
-    }
-
-    fn inbox_after(
-        &self,
-        user: UserId,
-        position: Position,
-        limit: usize,
-    ) -> Result<Vec<InboxRow>, StoreError> {
-        let start = key::inbox(user, position);
-        let end = key::after(&key::inbox_prefix(user));
-        let range = (Bound::Excluded(&start[..]), Bound::Excluded(&end[..]));
-        self.scan(range, Direction::Forward, limit, |row| pick!(row, Inbox))
-    }
-
-    fn inbox_first(&self, user: UserId) -> Result<Option<InboxRow>, StoreError> {
-        Ok(self
-            .scan_prefix(&key::inbox_prefix(user), Direction::Forward, 1, |row| {
-                pick!(row, Inbox)
-            })?
-            .pop())
-    }
-
-    fn inbox_last(&self, user: UserId) -> Result<Option<InboxRow>, StoreError> {
-        Ok(self
-            .scan_prefix(&key::inbox_prefix(user), Direction::Backward, 1, |row| {
-                pick!(row, Inbox)
-            })?
-            .pop())
-    }
-
-    fn device(&self, user: UserId, device: DeviceId) -> Result<Option<DeviceRow>, StoreError> {
-        self.get(&key::device(user, device), |row| pick!(row, Device))
-    }
-
-    fn devices(&self, user: UserId) -> Result<Vec<DeviceRow>, StoreError> {
-        self.scan_prefix(&key::device_prefix(user), Direction::Forward, usize::MAX, |row| {
-            pick!(row, Device)
-        })
-    }
-
-    fn checkpoints(&self) -> Result<Vec<CheckpointRow>, StoreError> {
-        self.scan_prefix(&key::checkpoint_prefix(), Direction::Forward, usize::MAX, |row| {
-            pick!(row, Checkpoint)
-        })
-    }
-
-    fn apply(&mut self, rows: &[Row], flushed: Offset) -> Result<(), StoreError> {
+    fn apply(&mut self, rows: &[Row], through: Offset) -> Result<(), StoreError> {
         let mut batch = Batch {
             changes: Vec::with_capacity(rows.len() + 1),
         };
@@ -294,9 +157,9 @@ impl<K: Kv> Store for KvStore<K> {
             let (key, value) = row.encode();
             batch.put(key, value);
         }
-        batch.put(FLUSHED_KEY, encode_offset(flushed));
+        batch.put(FLUSHED_KEY, encode_offset(through));
         self.write(&batch)?;
-        self.flushed = Some(flushed);
+        self.flushed = Some(through);
         Ok(())
     }
 
@@ -338,6 +201,12 @@ impl<K: Kv> Store for KvStore<K> {
         self.checkpoint_end = Some(end);
         Ok(())
     }
+}
+
+impl<K: Kv> Retention for KvStore<K> {
+    fn prune_floor(&self) -> Offset {
+        self.prune_floor
+    }
 
     fn prune_inbox(
         &mut self,
@@ -367,42 +236,34 @@ impl<K: Kv> Store for KvStore<K> {
     }
 
     fn prune_checkpoints(&mut self, below: Offset) -> Result<(), StoreError> {
-        let old: Vec<_> = self
-            .checkpoints()?
-            .into_iter()
-            .filter(|row| row.offset < below)
-            .collect();
+        let all = Range::<CheckpointRow>::of(());
+        let mut rows = self.scan(all, Direction::Forward, Limits::rows(usize::MAX))?.rows;
+        rows.retain(|row| row.offset < below);
         let mut batch = Batch::default();
-        for row in old.iter().rev().skip(1) {
-            batch.delete(key::checkpoint(row.time));
+        for row in rows.iter().rev().skip(1) {
+            batch.delete(CheckpointRow::encode_key((), row.time));
         }
         self.write_if_any(&batch)
     }
 }
 
-/// Takes one key and its row; breaks when it has enough.
-type VisitRow<'a> = dyn FnMut(&[u8], Row) -> Result<ControlFlow<()>, StoreError> + 'a;
+/// Returns the keys between which the rows of a range lie.
+fn key_range<T: Table>(range: &Range<T>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let owner = T::encode_owner(range.owner);
+    let key = |order: &T::Order| T::encode_key(range.owner, *order);
+    let start = match range.from.as_ref().map(key) {
+        Bound::Unbounded => Bound::Included(owner.clone()),
+        bound => bound,
+    };
+    let end = match range.to.as_ref().map(key) {
+        Bound::Unbounded => Bound::Excluded(row::after(&owner)),
+        bound => bound,
+    };
+    (start, end)
+}
 
-/// Visits the decoded rows of a range until `visit` breaks or fails.
-fn scan_rows(
-    kv: &impl Kv,
-    range: KeyRange<'_>,
-    direction: Direction,
-    visit: &mut VisitRow<'_>,
-) -> Result<(), StoreError> {
-    let mut outcome = Ok(());
-    kv.scan(
-        range,
-        direction,
-        &mut |key, value| match decode_row(key, value).and_then(|row| visit(key, row)) {
-            Ok(flow) => flow,
-            Err(error) => {
-                outcome = Err(error);
-                ControlFlow::Break(())
-            }
-        },
-    )?;
-    outcome
+fn bound(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
 }
 
 /// The range from a key on, up to another one.
@@ -410,19 +271,19 @@ pub(super) fn within<'a>(start: &'a [u8], end: &'a [u8]) -> KeyRange<'a> {
     (Bound::Included(start), Bound::Excluded(end))
 }
 
-fn decode_row(key: &[u8], value: &[u8]) -> Result<Row, StoreError> {
-    Row::decode(key, value).map_err(|error| damaged(key, error.to_string()))
+fn decode_row<T: Table>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {
+    T::decode(key, value).map_err(|error| damaged(key, error.to_string()))
 }
 
 fn damaged(key: &[u8], reason: String) -> StoreError {
     StoreError::Damaged {
-        key: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+        key: hex(key),
         reason,
     }
 }
 
-fn misplaced(key: &[u8]) -> StoreError {
-    damaged(key, "it is of another table".to_owned())
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Which store this is: the first row of all.
@@ -477,10 +338,10 @@ pub(crate) fn decode_offset(key: &[u8], bytes: &[u8]) -> Result<Offset, StoreErr
     }
 }
 
-pub(crate) const IDENTITY_KEY: [u8; 2] = [key::TABLE_META, 1];
-pub(crate) const FLUSHED_KEY: [u8; 2] = [key::TABLE_META, 2];
-pub(crate) const PRUNE_FLOOR_KEY: [u8; 2] = [key::TABLE_META, 3];
-pub(crate) const CHECKPOINT_END_KEY: [u8; 2] = [key::TABLE_META, 4];
+pub(crate) const IDENTITY_KEY: [u8; 2] = [TABLE_META, 1];
+pub(crate) const FLUSHED_KEY: [u8; 2] = [TABLE_META, 2];
+pub(crate) const PRUNE_FLOOR_KEY: [u8; 2] = [TABLE_META, 3];
+pub(crate) const CHECKPOINT_END_KEY: [u8; 2] = [TABLE_META, 4];
 
 /// Raised when tables, keys or values change: whether a store can be read is known before any row of it is.
 const SCHEMA: u32 = 2;

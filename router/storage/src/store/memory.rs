@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wire_base::random::Random;
 
-use super::kv::{Batch, Direction, KeyRange, Kv, KvError, Visit};
+use super::kv::{Batch, KeyRange, Kv, KvError, Visit};
+use super::ports::Direction;
 
 /// An ordered map in memory that forgets, at a crash, any suffix of the batches since its last persist.
 ///

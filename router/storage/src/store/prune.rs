@@ -5,14 +5,15 @@
 
 use std::ops::ControlFlow;
 
-use router_records::row::{Row, key};
+use router_records::row::{self, DedupeRow, InboxRow, MessageRow, Row, Table as _};
 use wire_base::ids::{ConversationId, MessageId, Offset, Seq, UserId};
 
-use super::kv::{Batch, Direction, Kv};
-use super::kv_store::{KvStore, PRUNE_FLOOR_KEY, encode_offset, pick, within};
-use super::{IndexKey, StoreError};
+use super::StoreError;
+use super::kv::{Batch, Kv};
+use super::kv_store::{KvStore, PRUNE_FLOOR_KEY, encode_offset, within};
+use super::ports::{Direction, IndexKey};
 
-/// See [`super::Store::prune_inbox`].
+/// See [`super::Retention::prune_inbox`].
 pub(super) fn inbox<K: Kv>(
     store: &mut KvStore<K>,
     below: Offset,
@@ -20,11 +21,11 @@ pub(super) fn inbox<K: Kv>(
     rows_max: usize,
 ) -> Result<Option<UserId>, StoreError> {
     let table = Table {
-        byte: key::TABLE_INBOX,
-        owner_bytes: key::inbox_prefix(FIRST_USER).len(),
-        offset_of: |row| pick!(row, Inbox).map(|row| row.position.offset),
+        byte: InboxRow::INFO.byte,
+        owner_bytes: InboxRow::INFO.owner_bytes,
+        offset_of: |row| InboxRow::from_row(row).map(|row| row.position.offset),
     };
-    let start = from.map_or_else(|| table.start(), |user| key::inbox_prefix(user).to_vec());
+    let start = from.map_or_else(|| table.start(), InboxRow::encode_owner);
     let floor = store.prune_floor.max(below);
     let mut batch = Batch::default();
     batch.put(PRUNE_FLOOR_KEY, encode_offset(floor));
@@ -34,7 +35,7 @@ pub(super) fn inbox<K: Kv>(
     Ok(rest.and_then(|key| UserId::new(u64::from_be_bytes(field(&key, 1)))))
 }
 
-/// See [`super::Store::prune_messages`].
+/// See [`super::Retention::prune_messages`].
 pub(super) fn messages<K: Kv>(
     store: &mut KvStore<K>,
     below: Offset,
@@ -42,13 +43,13 @@ pub(super) fn messages<K: Kv>(
     rows_max: usize,
 ) -> Result<Option<(ConversationId, Seq)>, StoreError> {
     let table = Table {
-        byte: key::TABLE_MESSAGE,
-        owner_bytes: 1 + 16,
-        offset_of: |row| pick!(row, Message).map(|row| row.offset),
+        byte: MessageRow::INFO.byte,
+        owner_bytes: MessageRow::INFO.owner_bytes,
+        offset_of: |row| MessageRow::from_row(row).map(|row| row.offset),
     };
     let start = from.map_or_else(
         || table.start(),
-        |(conversation, seq)| key::message(conversation, seq).to_vec(),
+        |(conversation, seq)| MessageRow::encode_key(conversation, seq),
     );
     let mut batch = Batch::default();
     let rest = delete_old(&store.kv, &table, start, below, rows_max, &mut batch)?;
@@ -59,7 +60,7 @@ pub(super) fn messages<K: Kv>(
     }))
 }
 
-/// See [`super::Store::prune_index`].
+/// See [`super::Retention::prune_index`].
 pub(super) fn index<K: Kv>(
     store: &mut KvStore<K>,
     below: Offset,
@@ -67,13 +68,13 @@ pub(super) fn index<K: Kv>(
     rows_max: usize,
 ) -> Result<Option<IndexKey>, StoreError> {
     let start = match from {
-        Some((message_id, sender, conversation)) => key::dedupe(message_id, sender, conversation).to_vec(),
-        None => vec![key::TABLE_DEDUPE],
+        Some((message_id, sender, conversation)) => DedupeRow::encode_key(message_id, (sender, conversation)),
+        None => vec![DedupeRow::INFO.byte],
     };
     let mut batch = Batch::default();
     let mut left = rows_max.max(1);
     let mut rest = None;
-    let end = [key::TABLE_DEDUPE + 1];
+    let end = [DedupeRow::INFO.byte + 1];
     store
         .kv
         .scan(within(&start, &end), Direction::Forward, &mut |key, value| {
@@ -85,7 +86,7 @@ pub(super) fn index<K: Kv>(
             }
             left = left.saturating_sub(1);
             if read(key, value)
-                .and_then(|row| pick!(row, Dedupe))
+                .and_then(DedupeRow::from_row)
                 .is_some_and(|row| row.offset < below)
             {
                 batch.delete(key);
@@ -127,7 +128,7 @@ fn delete_old(
             Turn::End => return Ok(None),
             Turn::Cut { at } => return Ok(Some(at)),
             Turn::Whole { owner, looked_at } => {
-                start = key::after(&owner);
+                start = row::after(&owner);
                 left = left.saturating_sub(looked_at);
             }
         }
@@ -217,5 +218,3 @@ fn field<const BYTES: usize>(key: &[u8], at: usize) -> [u8; BYTES] {
     }
     field
 }
-
-const FIRST_USER: UserId = UserId::new(1).expect("1 is a user id");

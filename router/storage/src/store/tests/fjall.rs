@@ -60,11 +60,11 @@ fn power_failure_leaves_a_prefix_of_whole_batches() {
         let flushed = store.flushed().unwrap().0;
         assert!(flushed >= PERSISTED, "seed {seed}");
         for offset in 0..BATCHES {
-            let row = store.message(conversation(1), Seq(offset)).unwrap();
+            let row = store.get::<MessageRow>(conversation(1), Seq(offset)).unwrap();
             assert_eq!(row.is_some(), offset <= flushed, "seed {seed}, batch {offset}");
         }
         assert_eq!(
-            store.conversation(conversation(1)).unwrap(),
+            store.get::<ConversationRow>(conversation(1), ()).unwrap(),
             Some(conversation_row(1, flushed)),
             "seed {seed}"
         );
@@ -98,8 +98,18 @@ fn journal_with_a_flipped_byte_costs_the_batches_from_there_on() {
             (PERSISTED..BATCHES).contains(&flushed.0),
             "byte {at}: {flushed:?}"
         );
-        assert!(store.message(conversation(1), Seq(flushed.0)).unwrap().is_some());
-        assert_eq!(store.message(conversation(1), Seq(flushed.0 + 1)).unwrap(), None);
+        assert!(
+            store
+                .get::<MessageRow>(conversation(1), Seq(flushed.0))
+                .unwrap()
+                .is_some()
+        );
+        assert_eq!(
+            store
+                .get::<MessageRow>(conversation(1), Seq(flushed.0 + 1))
+                .unwrap(),
+            None
+        );
     }
 }
 
@@ -115,14 +125,7 @@ fn every_open_writes_the_recovered_rows_to_a_table() {
     fs::write(&journal, vec![0; length as usize]).unwrap();
     let store = KvStore::open(FjallKv::open(&path, FjallConfig::default()).unwrap(), 2).unwrap();
     assert_eq!(store.flushed(), Some(Offset(BATCHES - 1)));
-    assert_eq!(
-        store
-            .messages_before(conversation(1), None, 100, usize::MAX)
-            .unwrap()
-            .rows
-            .len(),
-        BATCHES as usize
-    );
+    assert_eq!(messages(&store, 1).unwrap().len(), BATCHES as usize);
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn rows_survive_many_tables_and_merges() {
             unreachable!()
         };
         assert_eq!(
-            store.message(conversation(1), Seq(offset)).unwrap(),
+            store.get::<MessageRow>(conversation(1), Seq(offset)).unwrap(),
             Some(expected)
         );
     }

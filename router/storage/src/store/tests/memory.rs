@@ -20,11 +20,11 @@ fn crash_leaves_every_boundary_at_or_after_the_last_persist() {
         let store = KvStore::open(kv, 1).unwrap();
         let flushed = store.flushed().unwrap().0;
         for offset in 0..4 {
-            let row = store.message(conversation(1), Seq(offset)).unwrap();
+            let row = store.get::<MessageRow>(conversation(1), Seq(offset)).unwrap();
             assert_eq!(row.is_some(), offset <= flushed, "rows and offset are one batch");
         }
         assert_eq!(
-            store.conversation(conversation(1)).unwrap(),
+            store.get::<ConversationRow>(conversation(1), ()).unwrap(),
             Some(conversation_row(1, flushed))
         );
         seen.insert(flushed);
@@ -54,8 +54,13 @@ fn crash_at_an_operation_stops_everything_until_power_returns() {
     kv.crash_at(1);
     store.apply(&rows(0), Offset(0)).unwrap();
     assert!(store.persist().unwrap_err().is_crash());
-    assert!(store.message(conversation(1), Seq(0)).unwrap_err().is_crash());
-    assert!(store.inbox_first(user(1)).unwrap_err().is_crash());
+    assert!(
+        store
+            .get::<MessageRow>(conversation(1), Seq(0))
+            .unwrap_err()
+            .is_crash()
+    );
+    assert!(inbox(&store, 1).unwrap_err().is_crash());
     assert!(kv.is_down());
     kv.crash();
     let mut store = KvStore::open(kv, 1).unwrap();

@@ -8,17 +8,11 @@ mod rows;
 mod shortage;
 
 use bytes::Bytes;
-use router_records::row::{
-    CheckpointRow, ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, Pair, ReceiptRow,
-    Row, UserConversationRow,
-};
-use wire_base::body::{Body, BodyHash, Content, EncodedBody};
-use wire_base::ids::{
-    ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs, UserId,
-};
+use router_records::row::{CheckpointRow, ConversationRow, InboxRow, MessageRow, Row, Table};
+use wire_base::ids::{Offset, Seq, UserId};
 
-use wire_base::message::Message;
-
+use super::contract::samples::*;
+use super::contract::{self, Place};
 use super::*;
 
 /// An engine that can be opened again after its process ended.
@@ -56,6 +50,17 @@ impl Engine for InMemory {
     }
 }
 
+/// A store over an engine.
+struct Over<E>(E);
+
+impl<E: Engine> Place for Over<E> {
+    type Store = KvStore<E::Kv>;
+
+    fn open(&self) -> Self::Store {
+        open_store(&self.0)
+    }
+}
+
 /// Runs each generic test of a module on both engines.
 macro_rules! on_both_engines {
     ($($test:ident),+ $(,)?) => {
@@ -69,128 +74,8 @@ macro_rules! on_both_engines {
 }
 use on_both_engines;
 
-const GENERATION: u32 = 1_700_000_000;
-
 fn open_store<E: Engine>(engine: &E) -> KvStore<E::Kv> {
     KvStore::open(engine.open(), GENERATION).unwrap()
-}
-
-fn user(number: u64) -> UserId {
-    UserId::new(number).unwrap()
-}
-
-fn device(number: u32) -> DeviceId {
-    DeviceId::new(number).unwrap()
-}
-
-fn conversation(number: u128) -> ConversationId {
-    ConversationId::new(uuid::Uuid::from_u128(number)).unwrap()
-}
-
-fn message_id(number: u128) -> MessageId {
-    MessageId::new(uuid::Uuid::from_u128(number)).unwrap()
-}
-
-fn position(generation: u32, offset: u64, index: u16) -> Position {
-    Position {
-        generation,
-        offset: Offset(offset),
-        index,
-    }
-}
-
-fn body(text: &str) -> EncodedBody {
-    Body {
-        content: Content::Text(text),
-        media_url: None,
-        kind: None,
-    }
-    .encode()
-}
-
-fn message_row(conversation_number: u128, seq: u64, offset: u64, text: &str) -> MessageRow {
-    MessageRow {
-        offset: Offset(offset),
-        message: Message {
-            conversation: conversation(conversation_number),
-            seq: Seq(seq),
-            message_id: message_id(u128::from(offset) + 1),
-            sender: user(1),
-            sender_device: DeviceId::API,
-            timestamp: UnixMs(1_000 + offset),
-            body: body(text),
-        },
-    }
-}
-
-fn index_row(message_number: u128, sender: u64, conversation_number: u128, offset: u64) -> DedupeRow {
-    DedupeRow {
-        message_id: message_id(message_number),
-        sender: user(sender),
-        conversation: conversation(conversation_number),
-        seq: Seq(9),
-        hash: BodyHash(77),
-        timestamp: UnixMs(5),
-        offset: Offset(offset),
-    }
-}
-
-fn inbox_row(user_number: u64, position: Position) -> InboxRow {
-    InboxRow {
-        user: user(user_number),
-        position,
-        conversation: conversation(1),
-        seq: Seq(2),
-        prev_seq: Seq(1),
-    }
-}
-
-fn device_row(user_number: u64, device_number: u32) -> DeviceRow {
-    DeviceRow {
-        user: user(user_number),
-        device: device(device_number),
-        acked: position(GENERATION, 4, 1),
-        session: SessionNumber(12),
-        last_seen: UnixMs(99),
-    }
-}
-
-fn conversation_row(number: u128, last_seq: u64) -> ConversationRow {
-    ConversationRow {
-        conversation: conversation(number),
-        members: Members::Direct(Pair {
-            low: user(1),
-            high: user(2),
-            low_sent: Seq(1),
-            high_sent: Seq(0),
-        }),
-        last_seq: Seq(last_seq),
-        last_offset: Offset(last_seq * 10),
-        last_time: UnixMs(3),
-    }
-}
-
-fn receipt_row(conversation_number: u128, user_number: u64) -> ReceiptRow {
-    ReceiptRow {
-        conversation: conversation(conversation_number),
-        user: user(user_number),
-        delivered: Seq(5),
-        read: Seq(4),
-    }
-}
-
-fn user_conversation_row(user_number: u64, conversation_number: u128) -> UserConversationRow {
-    UserConversationRow {
-        user: user(user_number),
-        conversation: conversation(conversation_number),
-    }
-}
-
-fn checkpoint_row(time: u64, offset: u64) -> CheckpointRow {
-    CheckpointRow {
-        time: UnixMs(time),
-        offset: Offset(offset),
-    }
 }
 
 /// The rows of an engine as keys and values.
@@ -203,4 +88,19 @@ fn dump(kv: &impl Kv) -> Vec<(Bytes, Bytes)> {
     })
     .unwrap();
     pairs
+}
+
+fn all<T: Table>(store: &impl Reads, owner: T::Owner) -> Result<Vec<T>, StoreError> {
+    let page = store.scan(Range::of(owner), Direction::Forward, Limits::rows(usize::MAX))?;
+    Ok(page.rows)
+}
+
+/// The messages of a conversation, oldest first.
+fn messages(store: &impl Reads, number: u128) -> Result<Vec<MessageRow>, StoreError> {
+    all(store, conversation(number))
+}
+
+/// The inbox of a user, oldest first.
+fn inbox(store: &impl Reads, number: u64) -> Result<Vec<InboxRow>, StoreError> {
+    all(store, user(number))
 }

@@ -41,7 +41,7 @@ fn old_inbox_rows_go_and_the_newest_of_each_user_stays<E: Engine>() {
         let steps = run(|from| store.prune_inbox(BELOW, from, rows_max).unwrap());
         assert!(rows_max < 1_000 || steps == 1);
         for (owner, offsets) in INBOXES {
-            let kept = store.inbox_after(user(owner), Position::default(), 100).unwrap();
+            let kept = inbox(&store, owner).unwrap();
             let kept: Vec<_> = kept.iter().map(|row| row.position.offset.0).collect();
             assert_eq!(kept, kept_of(offsets), "user {owner}, {rows_max} rows a step");
         }
@@ -64,10 +64,8 @@ fn old_messages_go_and_the_newest_of_each_conversation_stays<E: Engine>() {
         }
         run(|from| store.prune_messages(BELOW, from, rows_max).unwrap());
         for (number, offsets) in conversations {
-            let page = store
-                .messages_before(conversation(number), None, 100, usize::MAX)
-                .unwrap();
-            let kept: Vec<_> = page.rows.iter().rev().map(|row| row.offset.0).collect();
+            let page = messages(&store, number).unwrap();
+            let kept: Vec<_> = page.iter().map(|row| row.offset.0).collect();
             assert_eq!(
                 kept,
                 kept_of(offsets),
@@ -148,7 +146,7 @@ fn old_outcomes_go_whatever_their_message_id<E: Engine>() {
         let steps = run(|from| store.prune_index(BELOW, from, rows_max).unwrap());
         assert_eq!(steps, rows.len().div_ceil(rows_max));
         for row in rows {
-            let found = store.index(row.message_id, row.sender, row.conversation).unwrap();
+            let found = store.get(row.message_id, (row.sender, row.conversation)).unwrap();
             assert_eq!(found, Some(row).filter(|row| row.offset >= BELOW));
         }
     }
@@ -161,8 +159,7 @@ fn old_checkpoints_go_but_the_newest_of_them<E: Engine>() {
     store.apply(&rows, Offset(70)).unwrap();
     store.prune_checkpoints(BELOW).unwrap();
     let kept = |store: &KvStore<E::Kv>| {
-        store
-            .checkpoints()
+        all::<CheckpointRow>(store, ())
             .unwrap()
             .iter()
             .map(|row| row.offset.0)
@@ -186,24 +183,12 @@ fn step_looks_at_a_bounded_number_of_rows<E: Engine>() {
         store.prune_inbox(Offset(1_000), None, 100).unwrap(),
         Some(user(1))
     );
-    assert_eq!(
-        store
-            .inbox_after(user(1), Position::default(), 1_000)
-            .unwrap()
-            .len(),
-        401
-    );
+    assert_eq!(inbox(&store, 1).unwrap().len(), 401);
     assert_eq!(
         run(|from| store.prune_inbox(Offset(1_000), from, 100).unwrap()),
         5
     );
-    assert_eq!(
-        store
-            .inbox_after(user(1), Position::default(), 1_000)
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(inbox(&store, 1).unwrap().len(), 1);
 }
 
 fn prune_floor_never_falls_and_survives<E: Engine>() {

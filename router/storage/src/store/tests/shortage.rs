@@ -105,7 +105,7 @@ fn child_on_a_small_disk() {
         ));
         assert!(
             store
-                .message(conversation(1), Seq(applied - 1))
+                .get::<MessageRow>(conversation(1), Seq(applied - 1))
                 .unwrap()
                 .is_some(),
             "reads go on"
@@ -131,7 +131,10 @@ fn child_on_a_small_disk() {
         store.persist().unwrap();
         for offset in 0..applied {
             assert!(
-                store.message(conversation(1), Seq(offset)).unwrap().is_some(),
+                store
+                    .get::<MessageRow>(conversation(1), Seq(offset))
+                    .unwrap()
+                    .is_some(),
                 "round {round}, batch {offset}"
             );
         }
@@ -275,7 +278,7 @@ impl Small {
         for offset in 0..self.applied {
             let row = self
                 .store
-                .message(conversation(1), Seq(offset))
+                .get::<MessageRow>(conversation(1), Seq(offset))
                 .unwrap()
                 .map(Row::Message);
             assert_eq!(row, Some(Self::row(offset)), "batch {offset}");
