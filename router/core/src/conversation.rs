@@ -153,8 +153,9 @@ impl ConversationFold {
             let row = |user| Row::UserConversation(UserConversationRow { user, conversation });
             effects.rows.extend(membership.members().map(row));
         }
+        let prev_offset = state.as_ref().map_or(stamp.offset, |state| state.last_offset);
         let next = Conversation::next(key.conversation, state.as_ref(), membership, stamp, key.sender);
-        Some(self.fold_new(key, next, stamp, send, effects))
+        Some(self.fold_new(key, next, prev_offset, stamp, send, effects))
     }
 
     /// Cuts memory back to its bounds at log time `time`.
@@ -175,6 +176,7 @@ impl ConversationFold {
         &mut self,
         key: SendKey,
         state: Conversation,
+        prev_offset: Offset,
         stamp: Stamp,
         send: &SendInput,
         effects: &mut Effects,
@@ -199,6 +201,7 @@ impl ConversationFold {
         };
         effects.rows.push(Row::Message(MessageRow {
             offset: stamp.offset,
+            prev_offset,
             message: message.clone(),
         }));
         effects.rows.push(Row::Dedupe(index));

@@ -24,6 +24,7 @@ tables! {
         order { seq: Seq, }
         value {
             offset: Offset,
+            prev_offset: Offset,
             message_id: MessageId,
             sender: UserId,
             sender_device: DeviceId,
@@ -32,6 +33,7 @@ tables! {
         }
         shape: MessageRow {
             offset,
+            prev_offset,
             message: Message { conversation, seq, message_id, sender, sender_device, timestamp, body },
         };
         bytes: |row| row.message.body.len();
@@ -39,6 +41,7 @@ tables! {
             offset: Some(row.offset),
             // Retention deletes from the oldest on, so that what is left of a conversation has no gap.
             number: Some(row.message.seq.0),
+            previous: Some(row.prev_offset),
             ..Claims::default()
         };
     }
@@ -232,6 +235,8 @@ tables! {
 pub struct MessageRow {
     /// The log record that made it.
     pub offset: Offset,
+    /// The record that made the message before it in the conversation; its own when it is the first.
+    pub prev_offset: Offset,
     /// The message; key: its conversation and seq.
     pub message: Message,
 }

@@ -3,6 +3,7 @@
 //! [`check_log`] reads every byte of a log and says what start would do with it. [`check_store`] reads every row of a
 //! store and whether the rows agree with one another. Both print themselves.
 
+mod lists_check;
 mod log_check;
 mod store_check;
 

@@ -97,7 +97,7 @@ pub use self::intention::{
 };
 pub use self::partition::{Flushed, PartitionStart};
 pub use self::stats::NodeStats;
-pub use self::upkeep::{Prune, PruneStage, UpkeepConfig};
+pub use self::upkeep::{Prune, UpkeepConfig};
 
 use self::intake::Intake;
 use self::intention::Asks;

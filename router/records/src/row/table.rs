@@ -87,6 +87,8 @@ pub struct Claims {
     pub message: Option<(ConversationId, Seq)>,
     /// The rows of an owner count up by one in this.
     pub number: Option<u64>,
+    /// The record of the owner's row before it, as long as that is kept.
+    pub previous: Option<Offset>,
     /// What is wrong within the row.
     pub fault: Option<&'static str>,
 }

@@ -8,7 +8,11 @@ use wire_base::samples::{
 };
 
 fn row() -> impl Strategy<Value = Row> {
-    let message = (offset(), message()).prop_map(|(offset, message)| MessageRow { offset, message });
+    let message = (offset(), offset(), message()).prop_map(|(offset, prev_offset, message)| MessageRow {
+        offset,
+        prev_offset,
+        message,
+    });
     let dedupe = (
         message_id(),
         user(),

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use router_core::node::{Answer, ApplyTicket, Ask, AskId, Prune, PruneStage, StoreFault};
+use router_core::node::{Answer, ApplyTicket, Ask, AskId, Prune, StoreFault};
 use router_records::row::Row;
 use router_storage::store::{Store, StoreError};
 use wire_base::ids::Offset;
@@ -51,8 +51,8 @@ pub enum StoreDone {
     Answered(AskId, Result<Answer, StoreFault>),
     /// The store has everything up to a record, surely, or not.
     Persisted(Result<Option<Offset>, StoreFault>),
-    /// A step of a sweep is done, or not: where the next one begins.
-    Pruned(Prune, Result<Option<PruneStage>, StoreFault>),
+    /// A step of a sweep is done, or not: the oldest record that is left to be gone through.
+    Pruned(Prune, Result<Option<Offset>, StoreFault>),
 }
 
 /// A store, and what waits for it.
@@ -156,35 +156,15 @@ impl<S: Store> StoreWorker<S> {
         self.error.take()
     }
 
-    fn prune(&mut self, step: Prune) -> Result<Option<PruneStage>, StoreError> {
-        let Prune {
-            below,
-            stage,
-            rows_max,
-        } = step;
+    fn prune(&mut self, step: Prune) -> Result<Option<Offset>, StoreError> {
         if !self.waiting.is_empty() {
             return Err(StoreError::NoSpace);
         }
-        let store = &mut self.store;
-        let next = match stage {
-            PruneStage::Inboxes(from) => match store.prune_inbox(below, from, rows_max)? {
-                Some(from) => PruneStage::Inboxes(Some(from)),
-                None => PruneStage::Messages(None),
-            },
-            PruneStage::Messages(from) => match store.prune_messages(below, from, rows_max)? {
-                Some(from) => PruneStage::Messages(Some(from)),
-                None => PruneStage::Index(None),
-            },
-            PruneStage::Index(from) => match store.prune_index(below, from, rows_max)? {
-                Some(from) => PruneStage::Index(Some(from)),
-                None => PruneStage::Checkpoints,
-            },
-            PruneStage::Checkpoints => {
-                store.prune_checkpoints(below)?;
-                return Ok(None);
-            }
-        };
-        Ok(Some(next))
+        let oldest = self.store.prune(step.below, step.messages_max)?;
+        if oldest.is_none() {
+            self.store.prune_checkpoints(step.below)?;
+        }
+        Ok(oldest)
     }
 
     fn report(&mut self, error: StoreError, what: &'static str) -> StoreFault {

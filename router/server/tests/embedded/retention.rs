@@ -158,10 +158,11 @@ fn sweeping_leaves_live_traffic_alone() {
     let mut world = World::with(4, |config| config.sweep_rows_max = 1);
     let gateway = world.gateway();
     let a = world.connect(gateway, user(1), 1);
-    for n in 0..50 {
+    for n in 0..100 {
         world.send(&a, user(2), &n.to_string()).unwrap();
     }
-    while world.metric("router_sweep_steps_total") == 0 {
+    // The first sweep has next to nothing to do: the first checkpoint was made before all that.
+    while world.metric("router_sweep_steps_total") < 5 {
         wait_for_next(&mut world, u64::MAX);
     }
     world.send(&a, user(2), "now").unwrap();
@@ -170,7 +171,7 @@ fn sweeping_leaves_live_traffic_alone() {
         world.advance(10);
         world.send(&a, user(2), "live").unwrap();
         let steps = world.metric("router_sweep_steps_total") - steps;
-        assert!((1..=2).contains(&steps), "at most a slice a tick");
+        assert!((1..=2).contains(&steps), "{steps}: at most a slice a tick");
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, ControlFlow};
 
-use router_records::row::{Claims, Kept, MessageRow, Row, TABLE_META, Table};
+use router_records::row::{Claims, Kept, MessageRow, Row, TABLE_META, Table, TableInfo};
 use wire_base::ids::{ConversationId, Offset, Seq};
 
+use super::lists_check::Lists;
 use crate::store::{
     CHECKPOINT_END_KEY, Direction, FLUSHED_KEY, IDENTITY_KEY, Identity, Kv, KvError, PRUNE_FLOOR_KEY,
     StoreError, decode_offset, hex,
@@ -29,6 +30,7 @@ pub struct StoreCheck {
     pub findings: Vec<String>,
     /// How many findings there are.
     pub findings_total: u64,
+    pub(super) lists: Lists,
 }
 
 /// One table of it.
@@ -40,12 +42,14 @@ pub struct TableCheck {
     pub bytes: u64,
 }
 
-/// Reads every row: whether it can be decoded, is not from beyond the flushed offset, and what it points at is there.
+/// Reads every row: whether it can be decoded, is not from beyond the flushed offset, what it points at is there, and whether
+/// retention knows of it.
 ///
 /// Errors: the engine's. What is wrong with the rows is in the findings.
 pub fn check_store(kv: &impl Kv) -> Result<StoreCheck, KvError> {
     let mut check = StoreCheck::default();
     check.read_own_rows(kv)?;
+    check.read_lists(kv)?;
     let mut last = None;
     let mut pointers = Vec::new();
     let mut after = vec![TABLE_META + 1];
@@ -66,6 +70,7 @@ pub fn check_store(kv: &impl Kv) -> Result<StoreCheck, KvError> {
             check.follow(kv, &pointer)?;
         }
         if rows < ROWS_AT_ONCE {
+            check.all_are_listed();
             return Ok(check);
         }
     }
@@ -85,6 +90,7 @@ struct Pointer {
 /// The row before, in order of keys.
 struct Last {
     owner: Vec<u8>,
+    table: &'static TableInfo,
     claims: Claims,
 }
 
@@ -118,13 +124,13 @@ impl StoreCheck {
         })
     }
 
-    fn count(&mut self, table: &'static str, key: &[u8], value: &[u8]) {
+    pub(super) fn count(&mut self, table: &'static str, key: &[u8], value: &[u8]) {
         let table = self.tables.entry(table).or_default();
         table.rows += 1;
         table.bytes += (key.len() + value.len()) as u64;
     }
 
-    fn find(&mut self, finding: String) {
+    pub(super) fn find(&mut self, finding: String) {
         self.findings_total += 1;
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
@@ -134,14 +140,17 @@ impl StoreCheck {
     fn take_pair(&mut self, key: &[u8], value: &[u8], last: &mut Option<Last>, pointers: &mut Vec<Pointer>) {
         match Row::decode(key, value) {
             Ok(row) => {
-                self.count(row.table().name, key, value);
-                let owner = key[..row.table().owner_bytes].to_vec();
-                let claims = row.claims();
+                let (table, claims) = (row.table(), row.claims());
+                self.count(table.name, key, value);
+                self.lists.take(table, &claims);
                 self.take_row(&row, &claims, pointers);
+                self.is_kept_rightly(table, &claims, false);
+                let owner = key[..table.owner_bytes].to_vec();
                 if let Some(last) = last.as_ref().filter(|last| last.owner == owner) {
                     self.follows(&row, &claims, &last.claims);
+                    self.is_kept_rightly(last.table, &last.claims, true);
                 }
-                *last = Some(Last { owner, claims });
+                *last = Some(Last { owner, table, claims });
             }
             Err(error) => {
                 self.count("unreadable", key, value);
@@ -165,11 +174,9 @@ impl StoreCheck {
             self.find(format!("{}: {fault}: {row:?}", table.row_name));
         }
         if let Some((conversation, seq)) = claims.message {
-            let is_kept = match table.kept {
-                Kept::Stays => true,
-                Kept::Expires => false,
-                _ => claims.offset >= Some(self.prune_floor),
-            };
+            // The newest entry of an inbox stays longer than its message.
+            let is_passed = claims.offset.is_some_and(|offset| self.lists.have_passed(offset));
+            let is_kept = table.kept == Kept::Stays || !is_passed;
             pointers.push(Pointer {
                 from: table.row_name,
                 conversation,
@@ -180,13 +187,19 @@ impl StoreCheck {
         }
     }
 
-    /// Rows of an owner that count up have no gap.
+    /// Rows of an owner that count up have no gap, and those that name the record of the one before name the right one.
     fn follows(&mut self, row: &Row, claims: &Claims, last: &Claims) {
+        let name = row.table().row_name;
         if let (Some(number), Some(last)) = (claims.number, last.number)
             && number != last + 1
         {
-            let (name, key) = (row.table().row_name, hex(&row.encode_key()));
+            let key = hex(&row.encode_key());
             self.find(format!("{name} {number} follows {last}: key {key}"));
+        } else if claims.previous.is_some() && claims.previous != last.offset {
+            let key = hex(&row.encode_key());
+            self.find(format!(
+                "a {name} names another record as the one before: key {key}"
+            ));
         }
     }
 

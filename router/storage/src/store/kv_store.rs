@@ -3,19 +3,22 @@
 use std::ops::{Bound, ControlFlow};
 
 use router_records::row::{self, CheckpointRow, Row, TABLE_META, Table};
-use wire_base::ids::{ConversationId, Offset, Seq, UserId};
+use wire_base::ids::Offset;
 
+use super::StoreError;
+use super::expiry::{Expiring, LIST_MESSAGES_MAX, encode_list};
 use super::kv::{Batch, KeyRange, Kv};
-use super::ports::{Apply, Direction, IndexKey, Limits, Page, Range, Reads, Retention};
-use super::{StoreError, prune};
+use super::ports::{Apply, Direction, Limits, Page, Range, Reads, Retention};
+use super::prune::{self, Swept};
 
 /// A [`Store`](super::Store) over any [`Kv`].
 #[derive(Debug)]
 pub struct KvStore<K> {
     pub(super) kv: K,
-    generation: u32,
+    pub(super) generation: u32,
     flushed: Option<Offset>,
     pub(super) prune_floor: Offset,
+    pub(super) swept: Swept,
     checkpoint_end: Option<Offset>,
     /// Opened again, the engine lacked rows: what is written behind the gap would hide it from the next start.
     has_gap: bool,
@@ -47,11 +50,14 @@ impl<K: Kv> KvStore<K> {
         let flushed = get_offset(&kv, FLUSHED_KEY)?;
         let prune_floor = get_offset(&kv, PRUNE_FLOOR_KEY)?.unwrap_or_default();
         let checkpoint_end = get_offset(&kv, CHECKPOINT_END_KEY)?;
+        let mut swept = Swept::unknown();
+        swept.first_list(&kv)?;
         Ok(Self {
             kv,
             generation,
             flushed,
             prune_floor,
+            swept,
             checkpoint_end,
             has_gap: false,
         })
@@ -151,14 +157,26 @@ impl<K: Kv> Apply for KvStore<K> {
 
     fn apply(&mut self, rows: &[Row], through: Offset) -> Result<(), StoreError> {
         let mut batch = Batch {
-            changes: Vec::with_capacity(rows.len() + 1),
+            changes: Vec::with_capacity(rows.len() + 2),
         };
+        let expiring = Expiring::of(rows);
+        prune::replaced(self, rows, &expiring, &mut batch)?;
         for row in rows {
             let (key, value) = row.encode();
             batch.put(key, value);
         }
+        for list in expiring.chunks(LIST_MESSAGES_MAX) {
+            let (key, value) = encode_list(list);
+            batch.put(key, value);
+        }
         batch.put(FLUSHED_KEY, encode_offset(through));
-        self.write(&batch)?;
+        if let Err(error) = self.write(&batch) {
+            self.swept.forget();
+            return Err(error);
+        }
+        if let Some(first) = expiring.first() {
+            self.swept.written(first.offset);
+        }
         self.flushed = Some(through);
         Ok(())
     }
@@ -208,31 +226,8 @@ impl<K: Kv> Retention for KvStore<K> {
         self.prune_floor
     }
 
-    fn prune_inbox(
-        &mut self,
-        below: Offset,
-        from: Option<UserId>,
-        rows_max: usize,
-    ) -> Result<Option<UserId>, StoreError> {
-        prune::inbox(self, below, from, rows_max)
-    }
-
-    fn prune_messages(
-        &mut self,
-        below: Offset,
-        from: Option<(ConversationId, Seq)>,
-        rows_max: usize,
-    ) -> Result<Option<(ConversationId, Seq)>, StoreError> {
-        prune::messages(self, below, from, rows_max)
-    }
-
-    fn prune_index(
-        &mut self,
-        below: Offset,
-        from: Option<IndexKey>,
-        rows_max: usize,
-    ) -> Result<Option<IndexKey>, StoreError> {
-        prune::index(self, below, from, rows_max)
+    fn prune(&mut self, below: Offset, messages_max: usize) -> Result<Option<Offset>, StoreError> {
+        prune::step(self, below, messages_max)
     }
 
     fn prune_checkpoints(&mut self, below: Offset) -> Result<(), StoreError> {

@@ -3,10 +3,11 @@
 //! Reading order: [`Reads`], [`Apply`] and [`Retention`] are what the router asks. [`KvStore`] answers over any [`Kv`], of which there
 //! are two: [`FjallKv`] on disk and [`MemoryKv`], its twin, which reverts at a crash to any batch boundary that a disk
 //! may leave. The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end
-//! of a complete checkpoint) lie beside them under table byte 0, so that a batch and the offset it completes are one.
+//! of a complete checkpoint, expiry lists) lie beside them under table byte 0, so that a batch and the offset it completes are one.
 
 #[cfg(any(test, feature = "sim"))]
 pub mod contract;
+mod expiry;
 mod fjall_copy;
 mod fjall_glance;
 mod fjall_journal;
@@ -26,8 +27,9 @@ pub use fjall_kv::{FjallConfig, FjallKv};
 pub use kv::{Batch, KeyRange, Kv, KvError, Visit};
 pub use kv_store::KvStore;
 pub use memory::{KvFault, MemoryKv};
-pub use ports::{Apply, Direction, IndexKey, Limits, Page, Range, Reads, Retention, Store};
+pub use ports::{Apply, Direction, Limits, Page, Range, Reads, Retention, Store};
 
+pub(crate) use expiry::{Expiring, decode_list, list_key, lists_end};
 pub(crate) use kv_store::{
     CHECKPOINT_END_KEY, FLUSHED_KEY, IDENTITY_KEY, Identity, PRUNE_FLOOR_KEY, decode_offset, hex,
 };

@@ -6,7 +6,7 @@
 use std::ops::Bound;
 
 use router_records::row::{Row, Table};
-use wire_base::ids::{ConversationId, MessageId, Offset, Seq, UserId};
+use wire_base::ids::Offset;
 
 use super::StoreError;
 
@@ -39,6 +39,7 @@ pub trait Apply {
 
     /// Writes rows, and that everything up to `through` is now in the store, in one atomic batch that is not synced.
     ///
+    /// Order: all rows of a record are in one batch, and records in the order of the log.
     /// Errors: [`StoreError::NoSpace`] may be tried again with the same rows; after any error the batch may have been
     /// made all the same, which making it again does not change.
     fn apply(&mut self, rows: &[Row], through: Offset) -> Result<(), StoreError>;
@@ -62,43 +63,23 @@ pub trait Apply {
     fn complete_checkpoint(&mut self) -> Result<(), StoreError>;
 }
 
-/// Deletion of what is past retention, in steps; the prune floor is where it was allowed to go.
+/// Deletion of what is past retention.
+///
+/// With a message go the outcome of its send and the inbox entries that point to it. The newest message of a conversation and
+/// the newest entry of an inbox stay, until the batch that brings a newer one takes them along.
 pub trait Retention {
     /// Returns the offset below which inbox entries may be gone.
     fn prune_floor(&self) -> Offset;
 
-    /// Deletes inbox entries made by records below `below`, except the newest of each user, and raises the prune floor
-    /// in the same batch: one step that looks at about `rows_max` rows, beginning with the user `from`. Returns where
-    /// the next step begins; `None` at the end.
-    fn prune_inbox(
-        &mut self,
-        below: Offset,
-        from: Option<UserId>,
-        rows_max: usize,
-    ) -> Result<Option<UserId>, StoreError>;
-
-    /// Deletes messages made by records below `below`, except the newest of each conversation; steps as above.
-    fn prune_messages(
-        &mut self,
-        below: Offset,
-        from: Option<(ConversationId, Seq)>,
-        rows_max: usize,
-    ) -> Result<Option<(ConversationId, Seq)>, StoreError>;
-
-    /// Deletes outcomes of sends made by records below `below`; steps as above.
-    fn prune_index(
-        &mut self,
-        below: Offset,
-        from: Option<IndexKey>,
-        rows_max: usize,
-    ) -> Result<Option<IndexKey>, StoreError>;
+    /// Deletes what records below `below` made, from the oldest on and at most `messages_max` messages of it, and raises the
+    /// prune floor to `below`, together. Returns the oldest record that is left to be gone through, `None` at the end.
+    ///
+    /// Order: repeated until the end; after a restart it goes on where it was.
+    fn prune(&mut self, below: Offset, messages_max: usize) -> Result<Option<Offset>, StoreError>;
 
     /// Deletes the checkpoints below `below`, except the newest of them.
     fn prune_checkpoints(&mut self, below: Offset) -> Result<(), StoreError>;
 }
-
-/// Key of an outcome of a send.
-pub type IndexKey = (MessageId, UserId, ConversationId);
 
 /// A whole store.
 pub trait Store: Reads + Apply + Retention {}

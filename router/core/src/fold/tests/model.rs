@@ -110,10 +110,12 @@ impl Model {
             };
         }
         let seq = Seq(self.store.messages_of(conversation).count() as u64 + 1);
+        let previous = self.store.messages_of(conversation).map(|row| row.offset).max();
         self.store.messages.insert(
             (conversation, seq),
             MessageRow {
                 offset: Offset(offset),
+                prev_offset: previous.unwrap_or(Offset(offset)),
                 message: Message {
                     conversation,
                     seq,

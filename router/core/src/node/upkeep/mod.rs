@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use router_records::row::CheckpointRow;
 use wire_base::ids::{Offset, UnixMs};
 
-pub use self::sweep::{Prune, PruneStage};
+pub use self::sweep::Prune;
 
 use self::trim::SegmentAge;
 use super::Node;
@@ -30,7 +30,7 @@ pub struct UpkeepConfig {
     pub persist_interval_ms: u64,
     /// Log bytes after which it is synced before that.
     pub persist_bytes: u64,
-    /// Rows looked at in one step of a sweep.
+    /// Rows deleted in one step of a sweep that keeps up.
     pub sweep_rows_max: usize,
 }
 

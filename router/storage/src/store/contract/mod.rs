@@ -3,9 +3,12 @@
 //! They panic where a store breaks its word.
 
 mod reads_and_apply;
+mod retention;
 pub(crate) mod samples;
+pub(crate) mod sends;
 
 pub use self::reads_and_apply::keeps_reads_and_apply;
+pub use self::retention::keeps_retention;
 
 use super::Store;
 

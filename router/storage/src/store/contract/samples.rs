@@ -49,6 +49,7 @@ pub(crate) fn body(text: &str) -> EncodedBody {
 pub(crate) fn message_row(conversation_number: u128, seq: u64, offset: u64, text: &str) -> MessageRow {
     MessageRow {
         offset: Offset(offset),
+        prev_offset: Offset(offset.saturating_sub(1)),
         message: Message {
             conversation: conversation(conversation_number),
             seq: Seq(seq),

@@ -8,8 +8,8 @@ mod rows;
 mod shortage;
 
 use bytes::Bytes;
-use router_records::row::{CheckpointRow, ConversationRow, InboxRow, MessageRow, Row, Table};
-use wire_base::ids::{Offset, Seq, UserId};
+use router_records::row::{ConversationRow, InboxRow, MessageRow, Row, Table};
+use wire_base::ids::{Offset, Seq};
 
 use super::contract::samples::*;
 use super::contract::{self, Place};

@@ -1,248 +1,243 @@
-//! Retention: whatever the size of a step, the same rows go and the newest stay.
+//! Retention: a model of sends, steps, restarts and crashes; what a sweep looks at; and lists that are damaged.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use proptest::prelude::*;
+use wire_base::ids::ConversationId;
 
 use super::*;
+use crate::check::check_store;
+use crate::store::contract::sends::Sends;
 
-on_both_engines!(
-    old_inbox_rows_go_and_the_newest_of_each_user_stays,
-    old_messages_go_and_the_newest_of_each_conversation_stays,
-    old_outcomes_go_whatever_their_message_id,
-    old_checkpoints_go_but_the_newest_of_them,
-    rows_that_cannot_be_read_stay_and_hold_up_nothing_else,
-    step_over_unreadable_outcomes_is_bounded,
-    step_looks_at_a_bounded_number_of_rows,
-    prune_floor_never_falls_and_survives,
-);
+on_both_engines!(retention_is_kept);
 
-/// Users 1 to 6, each with the offsets of its entries.
-const INBOXES: [(u64, &[u64]); 7] = [
-    (1, &[1, 2, 3, 50]),
-    (2, &[4]),
-    (3, &[60, 61]),
-    (255, &[5, 6]),
-    (256, &[7, 70, 71]),
-    (257, &[8, 9, 10, 11, 12, 13, 14, 15, 80]),
-    (UserId::MAX, &[1, 2, 3]),
-];
-const BELOW: Offset = Offset(50);
-
-fn old_inbox_rows_go_and_the_newest_of_each_user_stays<E: Engine>() {
-    for rows_max in [1, 2, 3, 4, 7, 1_000] {
-        let engine = E::new();
-        let mut store = open_store(&engine);
-        for (user, offsets) in INBOXES {
-            let rows: Vec<_> = offsets
-                .iter()
-                .map(|offset| Row::Inbox(inbox_row(user, position(1, *offset, 1))))
-                .collect();
-            store.apply(&rows, Offset(90)).unwrap();
-        }
-        let steps = run(|from| store.prune_inbox(BELOW, from, rows_max).unwrap());
-        assert!(rows_max < 1_000 || steps == 1);
-        for (owner, offsets) in INBOXES {
-            let kept = inbox(&store, owner).unwrap();
-            let kept: Vec<_> = kept.iter().map(|row| row.position.offset.0).collect();
-            assert_eq!(kept, kept_of(offsets), "user {owner}, {rows_max} rows a step");
-        }
-        assert_eq!(store.prune_floor(), BELOW);
-    }
+fn retention_is_kept<E: Engine>() {
+    contract::keeps_retention(|| Over(E::new()));
 }
 
-fn old_messages_go_and_the_newest_of_each_conversation_stays<E: Engine>() {
-    let conversations =
-        INBOXES.map(|(number, offsets)| (u128::MAX - u128::from(UserId::MAX) + u128::from(number), offsets));
-    for rows_max in [1, 2, 3, 4, 7, 1_000] {
-        let engine = E::new();
-        let mut store = open_store(&engine);
-        for (number, offsets) in conversations {
-            let rows: Vec<_> = (1..)
-                .zip(offsets)
-                .map(|(seq, offset)| Row::Message(message_row(number, seq, *offset, "x")))
-                .collect();
-            store.apply(&rows, Offset(90)).unwrap();
-        }
-        run(|from| store.prune_messages(BELOW, from, rows_max).unwrap());
-        for (number, offsets) in conversations {
-            let page = messages(&store, number).unwrap();
-            let kept: Vec<_> = page.iter().map(|row| row.offset.0).collect();
-            assert_eq!(
-                kept,
-                kept_of(offsets),
-                "conversation {number:x}, {rows_max} rows a step"
-            );
-        }
-    }
+#[derive(Clone, Debug)]
+enum Step {
+    /// Sends in one batch.
+    Send(Vec<(u64, u64)>),
+    /// The floor, in thousandths of what there is, and most messages.
+    Prune(u64, usize),
+    Persist,
+    Reopen,
+    Crash,
+    /// The next batch is refused, and made or not.
+    Refuse,
 }
 
-fn rows_that_cannot_be_read_stay_and_hold_up_nothing_else<E: Engine>() {
-    let inbox = |user, offset| Row::Inbox(inbox_row(user, position(1, offset, 1)));
-    let outcome = |user: u64, offset| Row::Dedupe(index_row(u128::from(user * 10 + offset), user, 1, offset));
-    let all = (1..=3).flat_map(|user| (1..=5).map(move |offset| (user, offset)));
-    for rows_max in [1, 2, 3, 1_000] {
-        let engine = E::new();
-        let mut store = open_store(&engine);
-        let mut batch = Batch::default();
-        for (user, offset) in all.clone() {
-            for row in [inbox(user, offset), outcome(user, offset)] {
-                let (key, mut value) = row.encode();
-                if (user, offset) == (2, 3) {
-                    value[0] = 200;
+fn step() -> impl Strategy<Value = Step> {
+    let pair = (1..6_u64, 1..4_u64);
+    prop_oneof![
+        6 => prop::collection::vec(pair, 1..75).prop_map(Step::Send),
+        6 => (0..1_001_u64, 0..70_usize).prop_map(|(below, max)| Step::Prune(below, max)),
+        1 => Just(Step::Persist),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Refuse),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn exactly_what_is_past_retention_and_not_the_newest_is_gone(
+        seed in any::<u64>(),
+        steps in prop::collection::vec(step(), 1..20),
+    ) {
+        let kv = MemoryKv::seeded(seed);
+        let mut store = KvStore::open(kv.clone(), GENERATION).unwrap();
+        let mut sends = Sends::new(GENERATION);
+        // What a crash may leave.
+        let mut since_persist = vec![sends.clone()];
+        let mut is_refusing = false;
+        let mut below = Offset(0);
+        for step in steps {
+            match step {
+                Step::Send(pairs) => {
+                    let rows: Vec<_> = pairs.iter().flat_map(|(from, to)| sends.send(*from, *to)).collect();
+                    if std::mem::take(&mut is_refusing) {
+                        kv.fail_applies(Some(KvFault::NoSpace));
+                        prop_assert!(store.apply(&rows, sends.through()).is_err());
+                        kv.fail_applies(None);
+                        since_persist.push(sends.clone());
+                    }
+                    store.apply(&rows, sends.through()).unwrap();
+                    since_persist.push(sends.clone());
                 }
-                batch.put(key, value);
+                Step::Prune(share, max) => {
+                    // A floor never falls.
+                    below = below.max(Offset(sends.through().0 * share / 1_000));
+                    let before = sends.clone();
+                    let next = sends.prune(below, max);
+                    since_persist.push(sends.clone());
+                    if std::mem::take(&mut is_refusing) {
+                        kv.fail_applies(Some(KvFault::NoSpace));
+                        prop_assert!(store.prune(below, max).is_err());
+                        kv.fail_applies(None);
+                        // It is tried again later, after whatever comes; which of the two it was shows.
+                        if sends.disagreement(&store).is_some() {
+                            sends = before;
+                        }
+                    } else {
+                        prop_assert_eq!(store.prune(below, max).unwrap(), next);
+                    }
+                }
+                Step::Persist => {
+                    store.persist().unwrap();
+                    since_persist = vec![sends.clone()];
+                }
+                Step::Reopen => {
+                    drop(store);
+                    kv.restart();
+                    store = KvStore::open(kv.clone(), GENERATION).unwrap();
+                }
+                Step::Crash => {
+                    drop(store);
+                    kv.crash();
+                    store = KvStore::open(kv.clone(), GENERATION).unwrap();
+                    let left = since_persist.iter().find(|sends| {
+                        store.flushed() == sends.last() && sends.disagreement(&store).is_none()
+                    });
+                    prop_assert!(left.is_some(), "no batch boundary");
+                    sends = left.unwrap().clone();
+                    since_persist = vec![sends.clone()];
+                    below = store.prune_floor();
+                }
+                Step::Refuse => is_refusing = true,
             }
+            prop_assert_eq!(sends.disagreement(&store), None);
         }
-        store.kv.apply(&batch).unwrap();
-        run(|from| store.prune_inbox(BELOW, from, rows_max).unwrap());
-        run(|from| store.prune_index(BELOW, from, rows_max).unwrap());
-        let is_left = |row: Row| store.kv.get(&row.encode().0).unwrap().is_some();
-        let inboxes: Vec<_> = all
-            .clone()
-            .filter(|(user, offset)| is_left(inbox(*user, *offset)))
-            .collect();
-        // Of the others the newest; of this one also what is next to the row in question.
-        assert_eq!(
-            inboxes,
-            [(1, 5), (2, 2), (2, 3), (2, 4), (2, 5), (3, 5)],
-            "{rows_max} rows a step"
-        );
-        let outcomes: Vec<_> = all
-            .clone()
-            .filter(|(user, offset)| is_left(outcome(*user, *offset)))
-            .collect();
-        assert_eq!(outcomes, [(2, 3)], "{rows_max} rows a step");
+        let check = check_store(&kv).unwrap();
+        prop_assert!(check.is_sound(), "{}", check);
     }
 }
 
-fn step_over_unreadable_outcomes_is_bounded<E: Engine>() {
-    let engine = E::new();
-    let mut store = open_store(&engine);
-    let mut batch = Batch::default();
-    for number in 1..=20 {
-        let (key, mut value) = Row::Dedupe(index_row(number, 1, 1, 1)).encode();
-        value[0] = 200;
-        batch.put(key, value);
+/// A [`MemoryKv`] that counts the rows that reads look at.
+struct Counted {
+    kv: MemoryKv,
+    looked_at: Arc<AtomicUsize>,
+}
+
+impl Kv for Counted {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.looked_at.fetch_add(1, Relaxed);
+        self.kv.get(key)
     }
-    store.kv.apply(&batch).unwrap();
-    let steps = run(|from| store.prune_index(BELOW, from, 4).unwrap());
-    assert_eq!(steps, 5);
-}
 
-fn old_outcomes_go_whatever_their_message_id<E: Engine>() {
-    for rows_max in [1, 2, 5, 1_000] {
-        let engine = E::new();
-        let mut store = open_store(&engine);
-        // One message id with many rows, and many with one.
-        let many = (1..40).map(|sender| index_row(7, sender, 1, sender * 3));
-        let rows: Vec<_> = many
-            .chain((1..40).map(|id| index_row(id, 100, 1, 100 - id as u64)))
-            .collect();
-        store
-            .apply(
-                &rows.iter().copied().map(Row::Dedupe).collect::<Vec<_>>(),
-                Offset(120),
-            )
-            .unwrap();
-        let steps = run(|from| store.prune_index(BELOW, from, rows_max).unwrap());
-        assert_eq!(steps, rows.len().div_ceil(rows_max));
-        for row in rows {
-            let found = store.get(row.message_id, (row.sender, row.conversation)).unwrap();
-            assert_eq!(found, Some(row).filter(|row| row.offset >= BELOW));
-        }
+    fn scan(&self, range: KeyRange<'_>, direction: Direction, visit: &mut Visit<'_>) -> Result<(), KvError> {
+        self.kv.scan(range, direction, &mut |key, value| {
+            self.looked_at.fetch_add(1, Relaxed);
+            visit(key, value)
+        })
     }
-}
 
-fn old_checkpoints_go_but_the_newest_of_them<E: Engine>() {
-    let engine = E::new();
-    let mut store = open_store(&engine);
-    let rows = [10, 20, 30, 50, 60].map(|offset| Row::Checkpoint(checkpoint_row(offset * 1_000, offset)));
-    store.apply(&rows, Offset(70)).unwrap();
-    store.prune_checkpoints(BELOW).unwrap();
-    let kept = |store: &KvStore<E::Kv>| {
-        all::<CheckpointRow>(store, ())
-            .unwrap()
-            .iter()
-            .map(|row| row.offset.0)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(kept(&store), [30, 50, 60]);
-    store.prune_checkpoints(BELOW).unwrap();
-    assert_eq!(kept(&store), [30, 50, 60]);
-    store.prune_checkpoints(Offset(1_000)).unwrap();
-    assert_eq!(kept(&store), [60]);
-}
-
-fn step_looks_at_a_bounded_number_of_rows<E: Engine>() {
-    let engine = E::new();
-    let mut store = open_store(&engine);
-    let rows: Vec<_> = (1..=500)
-        .map(|offset| Row::Inbox(inbox_row(1, position(1, offset, 1))))
-        .collect();
-    store.apply(&rows, Offset(500)).unwrap();
-    assert_eq!(
-        store.prune_inbox(Offset(1_000), None, 100).unwrap(),
-        Some(user(1))
-    );
-    assert_eq!(inbox(&store, 1).unwrap().len(), 401);
-    assert_eq!(
-        run(|from| store.prune_inbox(Offset(1_000), from, 100).unwrap()),
-        5
-    );
-    assert_eq!(inbox(&store, 1).unwrap().len(), 1);
-}
-
-fn prune_floor_never_falls_and_survives<E: Engine>() {
-    let engine = E::new();
-    let mut store = open_store(&engine);
-    store.prune_inbox(Offset(9), None, 10).unwrap();
-    store.prune_inbox(Offset(4), None, 10).unwrap();
-    assert_eq!(store.prune_floor(), Offset(9));
-    store.persist().unwrap();
-    drop(store);
-    assert_eq!(open_store(&engine).prune_floor(), Offset(9));
-}
-
-/// What is at or above the bound, and the newest anyway.
-fn kept_of(offsets: &[u64]) -> Vec<u64> {
-    let newest = offsets.last().copied();
-    offsets
-        .iter()
-        .copied()
-        .filter(|offset| *offset >= BELOW.0 || Some(*offset) == newest)
-        .collect()
-}
-
-/// Takes steps to the end and returns how many; none may begin where an earlier one ended up without progress.
-fn run<T: Copy>(mut step: impl FnMut(Option<T>) -> Option<T>) -> usize {
-    let mut from = None;
-    for steps in 1..10_000 {
-        from = step(from);
-        if from.is_none() {
-            return steps;
-        }
+    fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
+        self.kv.apply(batch)
     }
-    panic!("retention makes no progress");
+
+    fn persist(&mut self) -> Result<(), KvError> {
+        self.kv.persist()
+    }
 }
 
 #[test]
-fn tokens_of_steps_are_distinct_places() {
-    // A step must end somewhere after it began, or `run` above would hide a loop that happens to end.
-    let engine = InMemory::new();
-    let mut store = open_store(&engine);
-    for (user, offsets) in INBOXES {
-        let rows: Vec<_> = offsets
-            .iter()
-            .map(|offset| Row::Inbox(inbox_row(user, position(1, *offset, 1))))
-            .collect();
-        store.apply(&rows, Offset(90)).unwrap();
+fn a_sweep_looks_at_what_it_deletes_and_at_nothing_else() {
+    for live in [10, 20_000] {
+        let looked_at = Arc::new(AtomicUsize::new(0));
+        let counted = Counted {
+            kv: MemoryKv::seeded(1),
+            looked_at: Arc::clone(&looked_at),
+        };
+        let mut store = KvStore::open(counted, GENERATION).unwrap();
+        let mut sends = Sends::new(GENERATION);
+        // 3,200 old messages in 50 lists and 100 conversations, of which two have no newer message.
+        for list in 0..50 {
+            let pairs = (0..64).map(|n| 1 + (list * 64 + n) % 100);
+            let rows: Vec<_> = pairs.flat_map(|n| sends.send(2 * n, 2 * n + 1)).collect();
+            store.apply(&rows, sends.through()).unwrap();
+        }
+        let below = Offset(sends.through().0 + 1);
+        for _ in 0..live / 98 + 1 {
+            let rows: Vec<_> = (3..=100).flat_map(|n| sends.send(2 * n, 2 * n + 1)).collect();
+            store.apply(&rows, sends.through()).unwrap();
+        }
+        for (messages_max, steps) in [(640, 1), (320, 8)] {
+            for _ in 0..steps {
+                looked_at.store(0, Relaxed);
+                store.prune(below, messages_max).unwrap();
+                sends.prune(below, messages_max);
+                let lists = messages_max / 64 + 1;
+                // Each conversation once, and the heads of the readers of what is kept.
+                let most = lists + 100 + 2 * 2;
+                let looked_at = looked_at.load(Relaxed);
+                assert!(
+                    looked_at <= most,
+                    "{looked_at} rows for {messages_max} messages, {live} live"
+                );
+            }
+        }
+        assert_eq!(store.prune(below, 1).unwrap(), None);
+        assert_eq!(sends.disagreement(&store), None);
     }
-    let mut seen = BTreeSet::new();
-    let mut from = None;
-    loop {
-        let before = engine.0.contents().len();
-        from = store.prune_inbox(BELOW, from, 2).unwrap();
-        let Some(user) = from else { break };
-        let deleted = before - engine.0.contents().len();
-        assert!(seen.insert(user) || deleted > 0, "{user:?}");
+}
+
+#[test]
+fn a_write_looks_at_heads_only_where_one_may_be_kept() {
+    let looked_at = Arc::new(AtomicUsize::new(0));
+    let counted = Counted {
+        kv: MemoryKv::seeded(1),
+        looked_at: Arc::clone(&looked_at),
+    };
+    let mut store = KvStore::open(counted, GENERATION).unwrap();
+    let mut sends = Sends::new(GENERATION);
+    let look = |store: &mut KvStore<_>, sends: &mut Sends, from, to| {
+        looked_at.store(0, Relaxed);
+        let rows = sends.send(from, to);
+        store.apply(&rows, sends.through()).unwrap();
+        looked_at.load(Relaxed)
+    };
+    assert_eq!(look(&mut store, &mut sends, 1, 2), 0, "nothing was ever kept");
+    store.prune(Offset(1), 10).unwrap();
+    assert_eq!(look(&mut store, &mut sends, 2, 1), 2, "both heads are old");
+    assert_eq!(look(&mut store, &mut sends, 1, 2), 0, "the message before is not");
+    assert_eq!(
+        look(&mut store, &mut sends, 1, 3),
+        1,
+        "a new conversation, one of whose members has no entry"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_stays_and_holds_up_nothing_else() {
+    let mut kv = MemoryKv::seeded(1);
+    let mut store = KvStore::open(kv.clone(), GENERATION).unwrap();
+    let mut sends = Sends::new(GENERATION);
+    for pairs in [[(1, 2), (1, 2)], [(3, 4), (3, 4)], [(5, 6), (5, 6)]] {
+        let rows: Vec<_> = pairs
+            .iter()
+            .flat_map(|(from, to)| sends.send(*from, *to))
+            .collect();
+        store.apply(&rows, sends.through()).unwrap();
+    }
+    let of = |a, b| ConversationId::direct(user(a), user(b));
+    let mut batch = Batch::default();
+    batch.put(list_key(Offset(0)), [200]);
+    batch.put(ConversationRow::encode_key(of(3, 4), ()), [200]);
+    batch.put(MessageRow::encode_key(of(5, 6), Seq(1)), [200]);
+    kv.apply(&batch).unwrap();
+    for mut store in [store, KvStore::open(kv.clone(), GENERATION).unwrap()] {
+        store.prune(Offset(6), 100).unwrap();
+        let left = |a, b| {
+            let keys = [1, 2].map(|seq| MessageRow::encode_key(of(a, b), Seq(seq)));
+            keys.map(|key| kv.get(&key).unwrap().is_some())
+        };
+        assert_eq!(left(1, 2), [true, true], "nobody knows what the list named");
+        assert_eq!(left(3, 4), [false, true], "the last one, which may be the newest");
+        assert_eq!(left(5, 6), [false, true], "nobody has to read what is deleted");
     }
 }
