@@ -300,7 +300,7 @@ impl WatchedKv {
         call: impl FnOnce(&mut MemoryKv) -> Result<(), KvError>,
     ) -> Result<(), KvError> {
         match self.watch.begin(operation) {
-            None => return Err(KvError::Crashed),
+            None => return Err(Crashed.into()),
             Some(true) => self.inner.crash_at(0),
             Some(false) => {}
         }
@@ -309,7 +309,7 @@ impl WatchedKv {
 
     fn read<T>(&self, call: impl FnOnce() -> Result<T, KvError>) -> Result<T, KvError> {
         if !self.watch.is_up() {
-            Err(KvError::Crashed)
+            Err(Crashed.into())
         } else if self.watch.fails_read(Reader::Store) {
             Err(KvError::Failed("injected failure".into()))
         } else {

@@ -63,9 +63,6 @@ pub enum KvError {
     /// No space, no quota or no file descriptor: goes away by itself when there is some again.
     #[error("no room for the store: the disk is full, or too many files are open")]
     NoSpace,
-    /// The simulated machine is down.
-    #[error("the simulated machine crashed")]
-    Crashed,
     /// It takes no changes until it is opened again, which [`Kv::make_writable`] does: try again later.
     #[error("the store stopped (opened again {reopens} times since it last synced): {source}")]
     Stopped {

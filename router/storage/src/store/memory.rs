@@ -7,6 +7,7 @@ use wire_base::random::Random;
 
 use super::kv::{Batch, KeyRange, Kv, KvError, Visit};
 use super::ports::Direction;
+use crate::sim::Crashed;
 
 /// An ordered map in memory that forgets, at a crash, any suffix of the batches since its last persist.
 ///
@@ -64,7 +65,7 @@ impl MemoryKv {
     }
 
     /// Lets `operations` more applies and persists through; the one after them may take effect, but it and every later
-    /// call (reads too) give [`KvError::Crashed`] until [`MemoryKv::crash`].
+    /// call (reads too) fail because of [`Crashed`] until [`MemoryKv::crash`].
     pub fn crash_at(&self, operations: u64) {
         let mut memory = self.memory();
         memory.crash_at = Some(memory.operations + operations + 1);
@@ -126,11 +127,7 @@ impl Memory {
     }
 
     fn is_up(&self) -> Result<(), KvError> {
-        if self.is_down {
-            Err(KvError::Crashed)
-        } else {
-            Ok(())
-        }
+        if self.is_down { Err(Crashed.into()) } else { Ok(()) }
     }
 
     /// Counts one changing call; returns whether the machine goes down in it.
@@ -187,7 +184,7 @@ impl Kv for MemoryKv {
         let mut memory = self.memory();
         if memory.begin()? {
             memory.make(batch);
-            return Err(KvError::Crashed);
+            return Err(Crashed.into());
         }
         if let Some(fault) = memory.apply_fault {
             if memory.random.coin() {
@@ -202,13 +199,19 @@ impl Kv for MemoryKv {
     fn persist(&mut self) -> Result<(), KvError> {
         let mut memory = self.memory();
         if memory.begin()? {
-            return Err(KvError::Crashed);
+            return Err(Crashed.into());
         }
         if let Some(fault) = memory.persist_fault {
             return Err(fault.into());
         }
         memory.unpersisted.clear();
         Ok(())
+    }
+}
+
+impl From<Crashed> for KvError {
+    fn from(crashed: Crashed) -> Self {
+        Self::Failed(Box::new(crashed))
     }
 }
 

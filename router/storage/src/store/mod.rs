@@ -1,8 +1,8 @@
 //! The store of a router that runs alone: projections of the log, in one keyspace.
 //!
 //! Reading order: [`Reads`], [`Apply`] and [`Retention`] are what the router asks. [`KvStore`] answers over any [`Kv`], of which there
-//! are two: [`FjallKv`] on disk and [`MemoryKv`], its twin, which reverts at a crash to any batch boundary that a disk
-//! may leave. The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end
+//! are two: [`FjallKv`] on disk and, for tests alone, `MemoryKv`, its twin, which reverts at a crash to any batch boundary
+//! that a disk may leave. The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end
 //! of a complete checkpoint, expiry lists) lie beside them under table byte 0, so that a batch and the offset it completes are one.
 
 #[cfg(any(test, feature = "sim"))]
@@ -14,6 +14,7 @@ mod fjall_journal;
 mod fjall_kv;
 mod kv;
 mod kv_store;
+#[cfg(any(test, feature = "sim"))]
 mod memory;
 mod ports;
 mod prune;
@@ -26,6 +27,7 @@ pub use fjall_glance::StoreGlance;
 pub use fjall_kv::{FjallConfig, FjallKv};
 pub use kv::{Batch, KeyRange, Kv, KvError, Visit};
 pub use kv_store::KvStore;
+#[cfg(any(test, feature = "sim"))]
 pub use memory::{KvFault, MemoryKv};
 pub use ports::{Apply, Direction, Limits, Page, Range, Reads, Retention, Store};
 
@@ -42,9 +44,6 @@ pub enum StoreError {
     /// There is no room: try the same again when space returns.
     #[error("no room for the store: the disk is full, or too many files are open")]
     NoSpace,
-    /// The simulated machine is down.
-    #[error("the simulated machine crashed")]
-    Crashed,
     /// The store takes no changes until it is opened again, which it does when the same is tried again.
     #[error("the store stopped (opened again {reopens} times since it last synced): {source}")]
     Stopped {
@@ -77,18 +76,10 @@ pub enum StoreError {
     },
 }
 
-impl StoreError {
-    /// Returns whether the simulated machine went down.
-    pub fn is_crash(&self) -> bool {
-        matches!(self, Self::Crashed)
-    }
-}
-
 impl From<KvError> for StoreError {
     fn from(error: KvError) -> Self {
         match error {
             KvError::NoSpace => Self::NoSpace,
-            KvError::Crashed => Self::Crashed,
             KvError::Stopped { reopens, source } => Self::Stopped { reopens, source },
             KvError::Failed(source) => Self::Failed(source),
         }
