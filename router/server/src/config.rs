@@ -52,6 +52,9 @@ pub struct RouterConfig {
     /// Rows deleted in one step of deleting what is older, four of each message. Default 256 (1 to 10,000). Steps are
     /// 10 ms apart; where that is not enough to end in a quarter of an hour they become larger, up to 16,384 rows.
     pub sweep_rows_max: usize,
+    /// How long rows wait in memory for others, to be written with them, in ms. Default 20 (0 to 1,000). What is overwritten
+    /// meanwhile is not written at all. Reads see what waits, and the log has it.
+    pub store_gather_ms: u32,
     /// How often the store is synced to the disk, in ms. Default 5,000 (100 to 60,000). A start after a crash replays
     /// the log from the last time.
     pub store_persist_interval_ms: u32,
@@ -107,6 +110,7 @@ impl Default for RouterConfig {
             dedupe_ids_max: 4 << 20,
             retention_days: 30,
             sweep_rows_max: 256,
+            store_gather_ms: 20,
             store_persist_interval_ms: 5_000,
             store_persist_bytes: 64 << 20,
             store_cache_bytes: 32 << 20,
@@ -176,6 +180,7 @@ impl RouterConfig {
         within("dedupe_ids_max", self.dedupe_ids_max as u64, 1024, 1 << 30)?;
         within("retention_days", self.retention_days.into(), 30, 36_500)?;
         within("sweep_rows_max", self.sweep_rows_max as u64, 1, 10_000)?;
+        within("store_gather_ms", self.store_gather_ms.into(), 0, 1_000)?;
         within(
             "store_persist_interval_ms",
             self.store_persist_interval_ms.into(),

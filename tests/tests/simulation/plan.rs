@@ -92,6 +92,7 @@ pub(crate) fn config(rng: &mut Rng) -> RouterConfig {
         dedupe_minutes,
         dedupe_ids_max: rng.pick(&[1, 20, 10_000]),
         sweep_rows_max: rng.pick(&[1, 5, 256]),
+        store_gather_ms: rng.pick(&[0, 20, 50]),
         store_persist_interval_ms: rng.pick(&[100, 1_000, 5_000]),
         store_persist_bytes: rng.pick(&[1 << 10, 1 << 20]),
         conversations_cached_max: cached_max,

@@ -120,6 +120,8 @@ impl<D: Disk, S: Store> Router<Inline<SegmentedLog<D>, S>> {
                 .map(|read| Ok(decode(read)?.1))
                 .collect::<Result<Vec<_>, StartError>>()?;
             if batch.is_empty() {
+                self.flush();
+                self.check_store()?;
                 return Ok(first.0 - from.0);
             }
             let count = batch.len() as u64;
@@ -127,11 +129,16 @@ impl<D: Disk, S: Store> Router<Inline<SegmentedLog<D>, S>> {
             first.0 += count;
             while !self.node.is_quiet() {
                 self.work(now);
-                // A store that cannot be read or written is a reason not to start.
-                if let Some(error) = self.disks.store.take_error() {
-                    return Err(error.into());
-                }
+                self.check_store()?;
             }
+        }
+    }
+
+    /// A store that cannot be read or written is a reason not to start.
+    fn check_store(&mut self) -> Result<(), StartError> {
+        match self.disks.store.take_error() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
         }
     }
 }
@@ -247,6 +254,8 @@ impl<D: Disk> Start<D> {
             health: StopSign(Health::starting()),
             counters: metrics.counters(),
             metrics,
+            gather_ms: config.store_gather_ms.into(),
+            flush_due_ms: None,
         };
         let report = StartReport {
             generation: held.generation,
@@ -261,7 +270,7 @@ impl<D: Disk> Start<D> {
             .add(u64::from(report.recovery.cut.is_some()));
         router.health.0.set(Readiness::Ready);
         router.node.begin(now);
-        router.carry_out();
+        router.carry_out(now.mono_ms);
         Ok((router, report))
     }
 }

@@ -1,24 +1,23 @@
-//! The store at work: writes rows in the order they come, and answers questions behind them. Runs on a thread of its own, or
+//! The store at work: takes rows in the order they come, and answers questions behind them. Runs on a thread of its own, or
 //! inline.
 //!
-//! Rows that could not be written stay first in line; what comes behind them waits with them, and nothing is answered, until
-//! they are tried again.
-
-use std::collections::VecDeque;
+//! Rows are gathered until [`StoreJob::Flush`] and seen at once. Those that could not be written stay; what comes behind them
+//! waits with them, and nothing is answered, until they are tried again.
 
 use router_core::node::{Answer, ApplyTicket, Ask, AskId, Prune, StoreFault};
 use router_records::row::Row;
-use router_storage::store::{Store, StoreError};
+use router_storage::store::{Apply, Gathered, Retention, Store, StoreError};
 use wire_base::ids::Offset;
 
 use super::answers::answer;
-use super::coalescer::Coalescer;
 
 /// Something for the store to do.
 #[derive(Debug)]
 pub enum StoreJob {
     /// See [`router_core::node::Intention::Apply`].
     Apply(Rows),
+    /// Write what was gathered; before every sync and every step of a sweep this is done without being asked for.
+    Flush,
     /// See [`router_core::node::Intention::RetryStore`].
     Retry,
     /// See [`router_core::node::Intention::Ask`].
@@ -29,7 +28,7 @@ pub enum StoreJob {
     Prune(Prune),
 }
 
-/// Rows that are written as one.
+/// Rows of a run of records.
 #[derive(Debug)]
 pub struct Rows {
     /// In order.
@@ -41,9 +40,9 @@ pub struct Rows {
 /// What came of a [`StoreJob`].
 #[derive(Debug)]
 pub enum StoreDone {
-    /// Rows are written.
+    /// Rows are seen by what is asked next.
     Applied(ApplyTicket),
-    /// Rows are not written, and wait.
+    /// Rows could not be written, and wait.
     ApplyFailed(StoreFault),
     /// Whether everything that waited is written.
     Retried(Result<(), StoreFault>),
@@ -57,9 +56,11 @@ pub enum StoreDone {
 
 /// A store, and what waits for it.
 pub(super) struct StoreWorker<S> {
-    store: S,
-    waiting: VecDeque<Rows>,
-    coalescer: Coalescer,
+    store: Gathered<S>,
+    /// Rows could not be written.
+    is_stuck: bool,
+    /// Of rows that came since, to be reported when they are written.
+    unreported: Vec<ApplyTicket>,
     has_failed_read: bool,
     /// The last one, for a start that cannot go on.
     error: Option<StoreError>,
@@ -68,9 +69,9 @@ pub(super) struct StoreWorker<S> {
 impl<S: Store> StoreWorker<S> {
     pub(super) fn new(store: S) -> Self {
         Self {
-            store,
-            waiting: VecDeque::new(),
-            coalescer: Coalescer::default(),
+            store: Gathered::new(store),
+            is_stuck: false,
+            unreported: Vec::new(),
             has_failed_read: false,
             error: None,
         }
@@ -79,16 +80,20 @@ impl<S: Store> StoreWorker<S> {
     /// Does a job and reports what came of it, in one or several parts.
     pub(super) fn run(&mut self, job: StoreJob, done: &mut dyn FnMut(StoreDone)) {
         match job {
-            StoreJob::Apply(mut rows) => {
-                self.coalescer.coalesce(&mut rows.rows);
-                let is_first = self.waiting.is_empty();
-                self.waiting.push_back(rows);
-                if is_first && let Err(fault) = self.write_waiting(done) {
-                    done(StoreDone::ApplyFailed(fault));
+            StoreJob::Apply(Rows { rows, ticket }) => {
+                self.store.gather(rows, ticket.through);
+                if self.is_stuck {
+                    self.unreported.push(ticket);
+                    return;
+                }
+                done(StoreDone::Applied(ticket));
+                if self.store.is_full() {
+                    self.flush(done);
                 }
             }
+            StoreJob::Flush => self.flush(done),
             StoreJob::Retry => {
-                let retried = self.write_waiting(done).and_then(|()| {
+                let retried = self.try_flush(done).and_then(|()| {
                     let probed = self.store.probe();
                     probed.map_err(|error| self.report(error, "the store does not work again"))
                 });
@@ -99,12 +104,15 @@ impl<S: Store> StoreWorker<S> {
                 done(StoreDone::Answered(ask.id, answered));
             }
             StoreJob::Persist => {
-                let persisted = self.store.persist().map(|()| self.store.flushed());
+                self.flush(done);
+                // What was written is synced even if there is no room for more.
+                let persisted = self.store.persist_written();
                 let persisted =
                     persisted.map_err(|error| self.report(error, "the store could not be synced"));
                 done(StoreDone::Persisted(persisted));
             }
             StoreJob::Prune(step) => {
+                self.flush(done);
                 let pruned = self.prune(step);
                 let pruned = pruned.map_err(|error| self.report(error, "old rows could not be deleted"));
                 done(StoreDone::Pruned(step, pruned));
@@ -115,31 +123,41 @@ impl<S: Store> StoreWorker<S> {
     /// Syncs the store, and notes that it is complete if it reaches what the log has, so that the next start may be one of
     /// another fold version. Not needed for safety.
     pub(super) fn close(&mut self, complete: Option<Option<Offset>>) {
-        let is_complete = self.waiting.is_empty() && complete == Some(self.store.flushed());
-        let closed = match is_complete {
-            true => self.store.complete_checkpoint(),
-            false => self.store.persist(),
-        };
+        let closed = self
+            .store
+            .flush()
+            .and_then(|()| match complete == Some(self.store.flushed()) {
+                true => self.store.complete_checkpoint(),
+                false => self.store.persist(),
+            });
         if let Err(error) = closed {
             tracing::warn!(%error, "the store could not be synced; the next start replays the log");
         }
     }
 
-    fn write_waiting(&mut self, done: &mut dyn FnMut(StoreDone)) -> Result<(), StoreFault> {
-        while let Some(rows) = self.waiting.front() {
-            if let Err(error) = self.store.apply(&rows.rows, rows.ticket.through) {
-                tracing::warn!(%error, "the store could not write rows; the log has their records");
-                return Err(self.judge(error));
-            }
-            if let Some(Rows { ticket, .. }) = self.waiting.pop_front() {
-                done(StoreDone::Applied(ticket));
-            }
+    /// Writes what was gathered, unless that waits to be tried again.
+    fn flush(&mut self, done: &mut dyn FnMut(StoreDone)) {
+        if !self.is_stuck
+            && let Err(fault) = self.try_flush(done)
+        {
+            done(StoreDone::ApplyFailed(fault));
+        }
+    }
+
+    fn try_flush(&mut self, done: &mut dyn FnMut(StoreDone)) -> Result<(), StoreFault> {
+        let flushed = self.store.flush();
+        self.is_stuck = flushed.is_err();
+        flushed.map_err(|error| {
+            self.report(error, "the store could not write rows; the log has their records")
+        })?;
+        for ticket in self.unreported.drain(..) {
+            done(StoreDone::Applied(ticket));
         }
         Ok(())
     }
 
     fn answer(&mut self, ask: &Ask) -> Result<Answer, StoreFault> {
-        if !self.waiting.is_empty() {
+        if self.is_stuck {
             return Err(StoreFault::NoSpace);
         }
         answer(&self.store, &ask.question).map_err(|error| {
@@ -157,7 +175,7 @@ impl<S: Store> StoreWorker<S> {
     }
 
     fn prune(&mut self, step: Prune) -> Result<Option<Offset>, StoreError> {
-        if !self.waiting.is_empty() {
+        if self.is_stuck {
             return Err(StoreError::NoSpace);
         }
         let oldest = self.store.prune(step.below, step.messages_max)?;

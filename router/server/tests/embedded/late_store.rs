@@ -36,6 +36,7 @@ impl<K: Kv + Clone + Send + 'static> Late<K> {
     fn start(disk: &SimDisk, kv: &K, seed: u64) -> Self {
         let config = RouterConfig {
             sends_per_s: Some(0),
+            store_gather_ms: 0, // Rows that wait have tests of their own.
             log_segment_bytes: 1 << 20,
             ..RouterConfig::default()
         };

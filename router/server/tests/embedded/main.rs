@@ -3,6 +3,7 @@
 mod clock;
 mod delivery;
 mod faults;
+mod gathering;
 mod late_store;
 mod log_space;
 mod reads;

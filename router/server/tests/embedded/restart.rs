@@ -261,7 +261,7 @@ fn a_crash_at_any_store_operation_loses_nothing_sent_and_leaves_seqs_dense() {
     let points: u64 = (0..8)
         .map(|seed| crash_everywhere(seed * 1_000, |world, n| world.kv.crash_at(n)))
         .sum();
-    assert!(points >= 8 * 7, "{points} points");
+    assert!(points >= 8 * 5, "{points} points");
 }
 
 #[test]

@@ -111,7 +111,8 @@ impl World {
     pub(crate) fn with(seed: u64, change: impl FnOnce(&mut RouterConfig)) -> Self {
         let mut config = RouterConfig {
             sends_per_s: Some(0),
-            ack_linger_ms: 0, // Acks that wait have tests of their own.
+            store_gather_ms: 0, // Rows that wait have tests of their own.
+            ack_linger_ms: 0,   // Acks that wait have tests of their own.
             ..RouterConfig::default()
         };
         change(&mut config);

@@ -243,7 +243,7 @@ impl<K: Kv> Retention for KvStore<K> {
 }
 
 /// Returns the keys between which the rows of a range lie.
-fn key_range<T: Table>(range: &Range<T>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+pub(super) fn key_range<T: Table>(range: &Range<T>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let owner = T::encode_owner(range.owner);
     let key = |order: &T::Order| T::encode_key(range.owner, *order);
     let start = match range.from.as_ref().map(key) {

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`Reads`], [`Apply`] and [`Retention`] are what the router asks. [`KvStore`] answers over any [`Kv`], of which there
 //! are two: [`FjallKv`] on disk and, for tests alone, `MemoryKv`, its twin, which reverts at a crash to any batch boundary
-//! that a disk may leave. The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end
+//! that a disk may leave. [`Gathered`] keeps rows in memory for some
+//! milliseconds, to write fewer of them. The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end
 //! of a complete checkpoint, expiry lists) lie beside them under table byte 0, so that a batch and the offset it completes are one.
 
 #[cfg(any(test, feature = "sim"))]
@@ -12,6 +13,7 @@ mod fjall_copy;
 mod fjall_glance;
 mod fjall_journal;
 mod fjall_kv;
+mod gathered;
 mod kv;
 mod kv_store;
 #[cfg(any(test, feature = "sim"))]
@@ -25,6 +27,7 @@ mod tests;
 pub use fjall_copy::StoreCopy;
 pub use fjall_glance::StoreGlance;
 pub use fjall_kv::{FjallConfig, FjallKv};
+pub use gathered::Gathered;
 pub use kv::{Batch, KeyRange, Kv, KvError, Visit};
 pub use kv_store::KvStore;
 #[cfg(any(test, feature = "sim"))]

@@ -17,7 +17,7 @@ pub trait Reads {
     /// Returns the row with a key.
     fn get<T: Table>(&self, owner: T::Owner, order: T::Order) -> Result<Option<T>, StoreError>;
 
-    /// Returns the rows of one owner between two places, as many as the limits allow.
+    /// Returns the rows of one owner between two places, at most as many as the limits allow.
     fn scan<T: Table>(
         &self,
         range: Range<T>,
@@ -87,7 +87,7 @@ pub trait Store: Reads + Apply + Retention {}
 impl<S: Reads + Apply + Retention> Store for S {}
 
 /// Rows of one owner.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Range<T: Table> {
     /// Whose.
     pub owner: T::Owner,
@@ -95,6 +95,14 @@ pub struct Range<T: Table> {
     pub from: Bound<T::Order>,
     /// Where they end.
     pub to: Bound<T::Order>,
+}
+
+// By hand: a derive would ask the rows to be `Copy`.
+impl<T: Table> Copy for Range<T> {}
+impl<T: Table> Clone for Range<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
 }
 
 impl<T: Table> Range<T> {

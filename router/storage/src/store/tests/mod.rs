@@ -1,6 +1,7 @@
 //! Tests of the store: one contract for both engines, then what is particular to each.
 
 mod fjall;
+mod gathered;
 mod kv;
 mod memory;
 mod prune;
