@@ -138,8 +138,7 @@ impl Sessions {
         };
         if let Some(session) = connections.session_mut(synced.connection).filter(is_first) {
             session.set(Flag::Synced, true);
-            // What lies between the last message and this was the device's own: an ack may name it.
-            session.try_forward(synced.cursor);
+            session.take_synced(synced.cursor);
             self.send_event(connections, synced.connection, &Event::Synced(synced.cursor), now);
         }
     }

@@ -146,7 +146,7 @@ impl Sessions {
                 device,
                 session: is_live.then(|| session.number()),
                 cursor: if is_live {
-                    session.acked()
+                    session.cursor_to_announce()
                 } else {
                     opening.and_then(|opening| opening.cursor)
                 },

@@ -76,6 +76,8 @@ pub(super) enum Flag {
     UserFixed = 64,
     /// The token names the device.
     DeviceFixed = 128,
+    /// Nothing was forwarded that an ack is owed for.
+    OwesNoAck = 256,
 }
 
 impl Session {
@@ -206,7 +208,25 @@ impl Session {
         }
         (self.forwarded_offset, self.forwarded_index) = (position.offset.0, position.index);
         self.set(Flag::Forwarded, true);
+        self.set(Flag::OwesNoAck, false);
         true
+    }
+
+    /// Notes the end of the backlog: what lies between the last message and this was the device's own, and an ack may name it.
+    pub(super) fn take_synced(&mut self, cursor: Position) {
+        let owes_no_ack = self.forwarded().is_none();
+        if self.try_forward(cursor) {
+            self.set(Flag::OwesNoAck, owes_no_ack);
+        }
+    }
+
+    /// Returns what an announcement gives as the client's cursor: what it acked, or all that was forwarded where nothing needs an ack.
+    /// A router that lost the device's last acks would count what they name as in flight, and the client has nothing left to ack.
+    pub(super) fn cursor_to_announce(&self) -> Option<Position> {
+        match self.has(Flag::OwesNoAck) {
+            true => self.forwarded(),
+            false => self.acked(),
+        }
     }
 
     /// Counts a malformed command; `false` when there were too many lately.
@@ -267,6 +287,22 @@ mod tests {
         assert!(session.ack(at(5)) && session.ack(at(7)));
         assert!(!session.ack(at(5)) && !session.ack(at(7)));
         assert_eq!(session.acked(), Some(at(7)));
+    }
+
+    #[test]
+    fn the_end_of_a_backlog_without_messages_is_announced_as_the_cursor() {
+        let mut session = live();
+        session.take_synced(at(9));
+        assert_eq!(
+            (session.acked(), session.cursor_to_announce()),
+            (None, Some(at(9)))
+        );
+        assert!(session.try_forward(at(10)));
+        assert_eq!(session.cursor_to_announce(), None, "that one is in flight");
+        let mut session = live();
+        assert!(session.try_forward(at(5)));
+        session.take_synced(at(9));
+        assert_eq!(session.cursor_to_announce(), None);
     }
 
     #[test]
