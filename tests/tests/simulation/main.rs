@@ -102,7 +102,7 @@ const MUST_BE_MET: &[(&str, u64)] = &[
     ("crash in SyncDirectory", 10),
     ("crash in Create", 10),
     ("crash in Remove", 3),
-    ("crash in Apply", 100),
+    ("crash in Apply", 25), // Rows are gathered: a batch is many records'.
     ("crash in Persist", 15),
     ("Log behind", 1_000),
     ("Log late", 20),

@@ -214,7 +214,8 @@ impl Plan {
     }
 
     /// A segment whose header cannot be read: the trace of a crash only while it is the newest and holds nothing more,
-    /// because a header is synced before anything follows it.
+    /// because a header is synced before anything follows it. Zeros are nothing: where that sync failed, a start that found the
+    /// header in memory all the same may have lengthened the file.
     fn take_headless<F: DiskFile>(
         &mut self,
         file: &F,
@@ -225,7 +226,7 @@ impl Plan {
     ) -> Result<(), OpenError> {
         let why = if !is_newest {
             "a later segment exists, so its header had been durable"
-        } else if file.len()? > HEADER_BYTES as u64 {
+        } else if nonzero_end(file, HEADER_BYTES as u64)? > HEADER_BYTES as u64 {
             "something follows its header, which had been durable then"
         } else {
             self.check_follows(first)?;

@@ -241,8 +241,11 @@ fn header_of_the_newest_segment_may_be_missing_only_while_nothing_follows_it() {
             "byte {at}"
         );
     }
-    for length in 0..HEADER_BYTES {
-        disk.damage(&newest, &bytes[..length]);
+    let short = (0..HEADER_BYTES).map(|length| bytes[..length].to_vec());
+    let lengthened = [vec![0; HEADER_BYTES], flipped(&bytes[..HEADER_BYTES], 9, 0x10)];
+    let lengthened = lengthened.map(|header| [header, vec![0; 4096]].concat());
+    for headless in short.chain(lengthened) {
+        disk.damage(&newest, &headless);
         assert!(matches!(
             SegmentedLog::open(disk.clone(), config(1), Some(Offset(3))),
             Err(OpenError::FlushedBeyondEnd {
