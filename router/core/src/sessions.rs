@@ -234,6 +234,12 @@ impl Sessions {
         holds && self.end(session.user, session.device).is_some()
     }
 
+    /// Returns the connection of every session, and its link.
+    pub fn all(&self) -> impl Iterator<Item = (LinkId, ConnectionHandle)> {
+        let readers = (0..self.table.slots()).filter_map(|slot| self.table.get(slot));
+        readers.map(|reader| (reader.link, reader.connection))
+    }
+
     /// Ends every session of a link that broke.
     ///
     /// Shape: looks at every session once.

@@ -210,6 +210,12 @@ pub(super) const NOT_OWNED: Refusal = Refusal {
     reason: "another server takes this over; the outcome is unknown, repeat it with the same message_id",
     retry_after_ms: Some(RETRY_MS as u32),
 };
+/// What a session is told that ends with the ownership of its user's slot.
+pub(super) const TAKEN_OVER: Refusal = Refusal {
+    code: Code::Unavailable,
+    reason: "another server takes this over; connect again",
+    retry_after_ms: None,
+};
 /// The answer while so much waits for the log of a slot that no more may.
 pub(super) const BUSY: Refusal = Refusal {
     code: Code::Busy,

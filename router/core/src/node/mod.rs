@@ -39,7 +39,8 @@
 //! - A group is in its log as a whole, in order and without gaps of its own; of one that failed, a part from its beginning may
 //!   be, also later. Groups of different [`AppendId::to`] and of different owners may overtake each other.
 //! - The `Apply`s of a partition are written and reported in their order; in each, a row is not written before those in front
-//!   of it, and [`ApplyTicket::flushed`] last. Rows carry the time stamp of [`ApplyTicket::through`]: where an owner that does
+//!   of it, and [`ApplyTicket::flushed`] last. Of one that was released they may be thrown away, but then with every one behind
+//!   it, those that were not polled yet among them. Rows carry the time stamp of [`ApplyTicket::through`]: where an owner that does
 //!   not know that it lost the slot writes late, the newer one stays.
 //! - A read sees every row of an `Apply` of the same partition up to [`Ask::after`], and every row that any node was reported as
 //!   written.
@@ -314,8 +315,8 @@ impl Node {
         });
     }
 
-    /// Learns that a slot is another node's, or nobody's. Whoever waits for something of it is answered, its sessions end (the
-    /// gateway announces them to the next owner), and its memory goes. What its log already has is for the next owner to fold.
+    /// Learns that a slot is another node's, or nobody's. Whoever waits for something of it is answered, its sessions end and are
+    /// told so (a gateway that knows the next owner has announced them there), and its memory goes. What its log already has is for the next owner to fold.
     pub fn handle_slot_released(&mut self, id: PartitionId) {
         if let Some(partition) = self.partitions.remove(&id) {
             partition.release(&mut self.shared);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use router_records::log::{DeviceInput, Input, LogRecord};
-use wire_base::ids::{Position, UserId};
+use wire_base::ids::{ConnectionHandle, Position, UserId};
 use wire_link::{AckRecord, FromRouter, SessionOpen, SessionRef, SessionRefused, Synced};
 
 use super::Shared;
@@ -265,8 +265,18 @@ impl Partition {
 
 impl Shared {
     pub(super) fn refuse_session(&mut self, link: LinkId, open: &SessionOpen, refusal: &Refusal) {
+        self.refuse_connection(link, open.connection, refusal);
+    }
+
+    /// Refuses the session of a connection, or ends it.
+    pub(super) fn refuse_connection(
+        &mut self,
+        link: LinkId,
+        connection: ConnectionHandle,
+        refusal: &Refusal,
+    ) {
         let record = SessionRefused {
-            connection: open.connection,
+            connection,
             code: refusal.code,
             reason: refusal.reason.to_owned(),
         };

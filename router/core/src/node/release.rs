@@ -1,6 +1,6 @@
 //! The end of a partition at this node: whoever waits is answered, and its share of the budgets goes back.
 
-use super::condition::NOT_OWNED;
+use super::condition::{NOT_OWNED, TAKEN_OVER};
 use super::group::ReplyTo;
 use super::intention::Purpose;
 use super::partition::Partition;
@@ -10,9 +10,15 @@ impl Partition {
     /// Answers everybody who waits for something of it. What the log has of that is for the next owner.
     pub(super) fn release(mut self, shared: &mut Shared) {
         self.refuse_waiting(shared, &NOT_OWNED);
+        // A gateway that knows the next owner has announced them there. One that knows of the release only by this would hold
+        // them for ever: the next owner may be this node.
+        for (link, connection) in self.sessions.all() {
+            shared.refuse_connection(link, connection, &TAKEN_OVER);
+        }
         for reply_to in self.take_replies() {
             shared.reply_unavailable(reply_to);
         }
+        shared.drop_queued_questions(self.id);
         for purpose in shared.asks.take_all_of(self.id) {
             match purpose {
                 Purpose::Lookup(_) => {}

@@ -127,6 +127,20 @@ impl Questions {
         }
     }
 
+    /// Takes out what waits for a partition; what it waits for there is counted anew when the partition is taken again.
+    fn take_queued_of(&mut self, partition: PartitionId) -> Vec<(LinkId, RequestId)> {
+        let mut taken = Vec::new();
+        for (link, of) in &mut self.links {
+            let (gone, kept) = std::mem::take(&mut of.queued)
+                .into_iter()
+                .partition(|queued| queued.partition == partition);
+            let gone: VecDeque<Queued> = gone;
+            of.queued = kept;
+            taken.extend(gone.iter().map(|queued| (*link, queued.asked.request())));
+        }
+        taken
+    }
+
     fn push(&mut self, link: LinkId, queued: Queued) {
         self.links.entry(link).or_default().queued.push_back(queued);
         self.turns.insert(link);
@@ -233,6 +247,13 @@ impl Node {
 }
 
 impl Shared {
+    /// Answers the questions that wait for a partition that is released.
+    pub(super) fn drop_queued_questions(&mut self, partition: PartitionId) {
+        for (link, request) in self.questions.take_queued_of(partition) {
+            self.fail(link, request, &NOT_OWNED);
+        }
+    }
+
     /// Answers a question whose partition was released while it was under way.
     pub(super) fn drop_question(&mut self, link: LinkId, stage: &Stage) {
         self.questions.under_way -= 1;

@@ -281,7 +281,8 @@ fn a_status_that_is_on_its_way_elsewhere_is_answered_when_its_slot_is_released()
     world.run();
     let got = world.got(1);
     assert!(
-        matches!(&got[..], [FromRouter::Failed(failed)] if failed.code == Code::Unavailable),
+        matches!(&got[..], [FromRouter::SessionRefused(_), FromRouter::Failed(failed)]
+            if failed.code == Code::Unavailable),
         "{got:?}"
     );
     world.let_go(); // It comes into the log after all.

@@ -2,7 +2,7 @@
 
 use wire_base::code::Code;
 use wire_base::ids::{Offset, Position};
-use wire_link::{FromRouter, SessionOpen, ToRouter};
+use wire_link::{FromRouter, HistoryRecord, RequestId, SessionOpen, ToRouter};
 
 use super::world::*;
 use crate::node::Intention;
@@ -114,6 +114,53 @@ fn a_hello_that_waits_is_refused_when_its_slot_goes() {
     world.release(0, of_user(1));
     world.run();
     assert!(matches!(&world.got(0)[..], [FromRouter::SessionRefused(_)]));
+}
+
+#[test]
+fn a_question_that_waits_is_answered_when_its_slot_goes_though_it_is_taken_again() {
+    let mut world = World::of_nodes(1);
+    world.take_all(0, all_of(1, 2));
+    for number in 1..=3 {
+        world.send(0, 1, 2, number);
+    }
+    world.got(0);
+    world.holds = |intention| matches!(intention, Intention::Append { .. });
+    world.send(0, 1, 2, 4);
+    world.say(0, &history(1, 2)); // Behind the send.
+    world.release(0, of_direct(1, 2));
+    world.take_all(0, [of_direct(1, 2)]);
+    let got = world.got(0);
+    assert!(
+        matches!(&got[..], [FromRouter::Rejected(_), FromRouter::Failed(failed)]
+            if failed.code == Code::Unavailable),
+        "{got:?}"
+    );
+}
+
+fn history(user_id: u64, other: u64) -> ToRouter {
+    ToRouter::History(HistoryRecord {
+        request: RequestId(99),
+        user: user(user_id),
+        conversation: direct(user_id, other),
+        before: None,
+        limit: 10,
+    })
+}
+
+#[test]
+fn a_session_is_told_when_its_slot_goes() {
+    let mut world = World::of_nodes(1);
+    world.take_all(0, [of_user(1)]);
+    world.hello(0, 1);
+    assert!(session_of(&world.got(0)).is_some());
+    world.release(0, of_user(1));
+    // Nobody else owns it in between, so that its gateway has no cause to announce the session again.
+    world.take_all(0, [of_user(1)]);
+    let got = world.got(0);
+    assert!(
+        matches!(&got[..], [FromRouter::SessionRefused(refused)] if refused.connection == connection(1)),
+        "{got:?}"
+    );
 }
 
 #[test]
