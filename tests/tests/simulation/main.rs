@@ -13,11 +13,15 @@
 //! | `SIMULATION_FIRST` | the first of them; 1 |
 //! | `SIMULATION_SEED` | run only this one: what a failure names |
 //! | `SIMULATION_CRASH` | tell only this story of [`dense`]: what a failure names |
-//! | `SIMULATION_TRACE` | show every event of a failed run |
+//! | `SIMULATION_CLUSTER_SEEDS` | how many seeds of [`cluster`] to run; 1,000 |
+//! | `SIMULATION_CLUSTER_FIRST` | the first of them; 1 |
+//! | `SIMULATION_CLUSTER_SEED` | run only this one: what a failure names |
+//! | `SIMULATION_TRACE` | show every event of a failed run, in [`cluster`] also what the nodes intend |
 
 mod audit;
 mod broken;
 mod clocks;
+mod cluster;
 mod coverage;
 mod dense;
 mod finish;

@@ -2,7 +2,7 @@
 
 use router_server::config::RouterConfig;
 
-use crate::audit::Bounds;
+use crate::audit::{Bounds, Reach};
 use crate::rng::Rng;
 
 /// One run.
@@ -68,6 +68,8 @@ impl Plan {
             backlog_bytes: 2 * self.config.link_backlog_bytes as u64 + BACKLOG_SLACK_BYTES,
             devices_max: usize::from(DEVICES_MAX),
             recovers_ms: self.recovers_ms(),
+            clock_slack_ms: CLOCK_SLACK_MS,
+            reach: Reach::OneRouter,
         }
     }
 
@@ -148,5 +150,7 @@ fn rates(rng: &mut Rng) -> Rates {
 
 /// Devices of a user: one more than any user has of its own.
 pub(crate) const DEVICES_MAX: u16 = 4;
+/// How far the wall clock is stepped back in all; log time is ahead of it by so much afterwards.
+pub(crate) const CLOCK_SLACK_MS: u64 = 10_000;
 /// What may wait in a link beyond its bound: the page and the answers of one tick.
 const BACKLOG_SLACK_BYTES: u64 = 384 << 10;

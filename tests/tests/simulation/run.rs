@@ -70,11 +70,7 @@ impl Run {
     /// Returns what a person needs to see of a run that failed; `None` for a good one.
     pub(crate) fn failure(&self, replay: &str) -> Option<String> {
         let first = self.violations.first()?;
-        let shown = if is_set("SIMULATION_TRACE") {
-            usize::MAX
-        } else {
-            EVENTS_SHOWN
-        };
+        let shown = if is_traced() { usize::MAX } else { EVENTS_SHOWN };
         let skipped = self.transcript.len().saturating_sub(shown);
         let events: Vec<String> = self
             .transcript
@@ -173,6 +169,27 @@ pub(crate) fn seeds() -> Vec<u64> {
 /// Returns whether a single run is asked for.
 pub(crate) fn is_replay() -> bool {
     is_set("SIMULATION_SEED")
+}
+
+/// The seeds of the cluster, in the same way.
+pub(crate) fn cluster_seeds() -> Vec<u64> {
+    if let Some(seed) = number("SIMULATION_CLUSTER_SEED") {
+        return vec![seed];
+    }
+    let first = number("SIMULATION_CLUSTER_FIRST").unwrap_or(1);
+    (first..)
+        .take(number("SIMULATION_CLUSTER_SEEDS").unwrap_or(1_000) as usize)
+        .collect()
+}
+
+/// Returns whether a single run of the cluster is asked for.
+pub(crate) fn is_cluster_replay() -> bool {
+    is_set("SIMULATION_CLUSTER_SEED")
+}
+
+/// Returns whether everything is to be shown.
+pub(crate) fn is_traced() -> bool {
+    is_set("SIMULATION_TRACE")
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -46,6 +46,8 @@ pub(crate) enum Seen {
     Settled,
     /// What the router says of itself: open links and sessions, and bytes that wait in links.
     Gauges(Gauges),
+    /// Something that no client sees, for whoever reads the transcript.
+    Remark(String),
 }
 
 /// See [`Seen::Gauges`].
@@ -81,6 +83,7 @@ impl fmt::Display for Event {
         match seen {
             Seen::Said(link, record) => write!(f, "{:>3} -> {record:?}", link.0),
             Seen::Heard(link, record) => write!(f, "{:>3} <- {record:?}", link.0),
+            Seen::Remark(text) => write!(f, "    -- {text}"),
             other => write!(f, "    == {other:?}"),
         }
     }

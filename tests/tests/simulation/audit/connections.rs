@@ -11,7 +11,7 @@ use wire_link::{AckRecord, SessionOpen, SessionOpened, StatusRecord};
 
 use super::ledger::Ledger;
 use super::receipts::Listener;
-use super::{Findings, Invariant};
+use super::{Findings, Invariant, Reach};
 use crate::text;
 use crate::transcript::{Connection, Link};
 
@@ -112,7 +112,7 @@ enum Start {
 #[derive(Clone, Copy, Debug)]
 struct Synced {
     head: Position,
-    /// The newest message before it.
+    /// The newest message before it, or that the device had said to have.
     last: Option<Position>,
 }
 
@@ -224,7 +224,8 @@ impl Connections {
         life.opened_at = clock;
         let (reader, cursor, known) = (life.reader, life.cursor, life.known);
         let generation = opened.cursor.generation;
-        findings.check(known <= Some(opened.cursor), Invariant::Durable, || {
+        let is_shown_all = known <= Some(opened.cursor) || findings.may_be_behind();
+        findings.check(is_shown_all, Invariant::Durable, || {
             format!(
                 "{reader:?} was shown {known:?} and is told a head of {}",
                 opened.cursor
@@ -289,6 +290,8 @@ impl Connections {
         let has_cause = match code {
             // Which of the devices came first is not seen here; that there are too many is.
             Code::TooManyDevices => !was_open && others.count() > devices_max,
+            // Its slot goes to another owner.
+            Code::Unavailable if findings.may_be_behind() => true,
             // What it had not read is deleted; from where it reads again to count its acks is not seen.
             Code::Unavailable if was_open => ledger.may_be_gone_after(user, Position::default(), findings),
             Code::Unavailable => findings.trouble_until_ms.max(findings.doubt_until_ms).is_some(),
@@ -434,10 +437,8 @@ impl Connections {
         findings.check(cursor >= head, Invariant::Ordered, || {
             format!("{connection:?} was synced at {cursor}, before its head {head}")
         });
-        life.synced.push(Synced {
-            head,
-            last: life.last,
-        });
+        let last = life.last.max(life.had);
+        life.synced.push(Synced { head, last });
     }
 
     /// Returns who hears a status update on a connection; `None` when nobody does any more. One that waited for room may
@@ -488,8 +489,10 @@ impl Connections {
             if life.stage == Stage::Open && !life.is_vanished {
                 self.devices.entry(life.reader).or_default().is_caught_up = true;
             }
+            // Where slots move, a gateway may forget a connection while nobody that it knows of owns the user.
+            let is_forgotten = findings.reach == Reach::Cluster && life.is_vanished;
             let is_done =
-                !matches!(life.stage, Stage::Opening) && (life.is_synced || life.stage != Stage::Open);
+                is_forgotten || life.stage != Stage::Opening && (life.is_synced || life.stage != Stage::Open);
             findings.check(is_done, Invariant::Converges, || {
                 format!(
                     "{connection:?} of {:?} is {:?} and not synced",
@@ -576,7 +579,12 @@ impl Life {
             // The router may have only its clock to number by, and that was perhaps set back, even since it was asked, or is
             // that of the newest record until it is believed.
             let is_known = findings.doubt_until_ms < Some(findings.mono_ms);
-            let is_later = is_known && before.0 >> 16 < self.said_unix.0.min(findings.unix.0);
+            let slack_ms = match findings.reach {
+                Reach::OneRouter => 0,
+                Reach::Cluster => findings.clock_slack_ms,
+            };
+            let said_ms = self.said_unix.0.min(findings.unix.0).saturating_sub(slack_ms);
+            let is_later = is_known && before.0 >> 16 < said_ms;
             findings.check(number > before || !is_later, Invariant::Answered, || {
                 format!("{reader:?} had {before:?} and its new session is {number:?}")
             });

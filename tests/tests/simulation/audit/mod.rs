@@ -83,6 +83,8 @@ pub(crate) struct Findings {
     /// Its wall clock may say something that it does not believe.
     leap_until_ms: Option<u64>,
     is_settled: bool,
+    clock_slack_ms: u64,
+    reach: Reach,
 }
 
 impl Findings {
@@ -122,6 +124,11 @@ impl Findings {
             .is_some_and(|before| self.is_expired(before))
     }
 
+    /// Returns whether somebody may be shown what was so before.
+    fn may_be_behind(&self) -> bool {
+        self.reach == Reach::Cluster && self.had_trouble_since(self.mono_ms)
+    }
+
     /// Returns whether a question asked then may be answered `unavailable` now.
     fn had_trouble_since(&self, asked_ms: u64) -> bool {
         self.trouble_until_ms.max(self.doubt_until_ms) >= Some(asked_ms)
@@ -137,6 +144,20 @@ pub(crate) struct Bounds {
     pub(crate) devices_max: usize,
     /// How long trouble may be felt after it ended.
     pub(crate) recovers_ms: u64,
+    /// How far wall clocks may be apart, over time or of nodes.
+    pub(crate) clock_slack_ms: u64,
+    pub(crate) reach: Reach,
+}
+
+/// Who is behind the links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// One router, which knows everything that it said.
+    #[default]
+    OneRouter,
+    /// Nodes whose slots move. While there is trouble, two may believe to own one, and of these the slower one may show what
+    /// was so before; what a watermark is may then be told twice, late, or not at all.
+    Cluster,
 }
 
 /// See the module.
@@ -156,7 +177,11 @@ impl Auditor {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            findings: Findings::default(),
+            findings: Findings {
+                clock_slack_ms: bounds.clock_slack_ms,
+                reach: bounds.reach,
+                ..Findings::default()
+            },
             links: BTreeMap::new(),
             ledger: Ledger::default(),
             questions: Questions::default(),
@@ -204,7 +229,7 @@ impl Auditor {
             Seen::Doubt { until_ms } => {
                 self.findings.doubt_until_ms = self.findings.doubt_until_ms.max(Some(*until_ms));
             }
-            Seen::Down | Seen::Up => {}
+            Seen::Down | Seen::Up | Seen::Remark(_) => {}
             Seen::Broken(reason) => {
                 let text = format!("the router does not start on what it wrote: {reason}");
                 self.findings.violate(Invariant::Durable, text);
@@ -254,20 +279,29 @@ impl Auditor {
             }
             ToRouter::Status(status) => {
                 self.questions.handle_asked(link, record, findings);
-                let peers = self.connections.peers(status, &self.ledger);
+                let peers = match findings.may_be_behind() {
+                    true => Vec::new(),
+                    false => self.connections.peers(status, &self.ledger),
+                };
                 self.receipts.handle_status(link, status, peers, &self.ledger);
                 let (request, of) = (status.request.0, &status.command.of);
-                self.reads
-                    .handle_status(link, request, of, status.user, &self.ledger);
+                if !findings.may_be_behind() {
+                    self.reads
+                        .handle_status(link, request, of, status.user, &self.ledger);
+                }
             }
             ToRouter::History(history) => {
                 self.questions.handle_asked(link, record, findings);
-                self.reads
-                    .handle_history(link, history, &self.ledger, &self.receipts);
+                if !findings.may_be_behind() {
+                    self.reads
+                        .handle_history(link, history, &self.ledger, &self.receipts);
+                }
             }
             ToRouter::Conversations(conversations) => {
                 self.questions.handle_asked(link, record, findings);
-                self.reads.handle_conversations(link, conversations, &self.ledger);
+                if !findings.may_be_behind() {
+                    self.reads.handle_conversations(link, conversations, &self.ledger);
+                }
             }
         }
     }

@@ -217,7 +217,7 @@ impl Receipts {
         );
         let before = self.shown.insert((reader, conversation, user, status as u8), seq);
         findings.check(
-            before.is_none_or(|before| before < seq),
+            before.is_none_or(|before| before < seq) || findings.may_be_behind(),
             Invariant::Receipts,
             || format!("{reader:?} was told {update:?} after {before:?}"),
         );

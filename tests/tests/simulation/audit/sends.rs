@@ -8,7 +8,7 @@ use wire_base::limits::{MESSAGE_ID_AGE_MS_MAX, MESSAGE_ID_AHEAD_MS_MAX};
 use wire_link::{FromRouter, RejectedRecord, RequestId, SendRecord, SentRecord, ToRouter};
 
 use super::ledger::Ledger;
-use super::{Findings, Invariant};
+use super::{Findings, Invariant, Reach};
 use crate::transcript::Link;
 
 /// Every question of the links that are up.
@@ -100,7 +100,7 @@ impl Questions {
             format!("{sent:?} came before any sync: the last one is {last_sync}, asked at {operations}")
         });
         let id_ms = sent.message_id.unix_ms().filter(|_| send.message_id.is_some());
-        let (unix, slack_ms) = (findings.unix, CLOCK_SLACK_MS);
+        let (unix, slack_ms) = (findings.unix, findings.clock_slack_ms);
         findings.check(
             id_ms.is_none_or(|id_ms| {
                 id_ms <= unix.0 + MESSAGE_ID_AHEAD_MS_MAX + slack_ms
@@ -158,7 +158,7 @@ impl Questions {
             return mismatch(rejected.request, "Rejected", findings);
         };
         let id_ms = send.message_id.and_then(|id| id.unix_ms());
-        let slack_ms = CLOCK_SLACK_MS;
+        let slack_ms = findings.clock_slack_ms;
         let is_id_off = id_ms.is_some_and(|id_ms| {
             id_ms + slack_ms > asked_unix.0 + MESSAGE_ID_AHEAD_MS_MAX
                 || id_ms + MESSAGE_ID_AGE_MS_MAX < findings.unix.0 + slack_ms
@@ -169,6 +169,8 @@ impl Questions {
                 let is_doubtful = is_id_off && findings.leap_until_ms >= Some(asked_ms);
                 (findings.had_trouble_since(asked_ms) || is_doubtful) && rejected.retry_after_ms.is_some()
             }
+            // More came than the log of a slot took; at once, and for sure.
+            Code::Busy => findings.reach == Reach::Cluster && rejected.retry_after_ms.is_some(),
             Code::Conflict => ledger.is_contradicted(&send),
             Code::BadRequest => is_id_off,
             _ => false,
@@ -275,6 +277,3 @@ fn mismatch(request: RequestId, answer: &'static str, findings: &mut Findings) {
         format!("{request:?} asked for something else than {answer}"),
     );
 }
-
-/// How far the wall clock is stepped back in all; log time is ahead of it by so much afterwards.
-pub(crate) const CLOCK_SLACK_MS: u64 = 10_000;
