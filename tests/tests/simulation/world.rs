@@ -53,7 +53,7 @@ pub(crate) struct World {
     pub(crate) leap: Option<Leap>,
     /// A router that was started may wait so long for a clock that it believes.
     pub(crate) doubt_until_ms: u64,
-    /// When the last message was answered.
+    /// Log time of the newest message that was answered; the answer may have been under way for long.
     pub(crate) last_sent: Option<UnixMs>,
     /// How many times in a hundred a start is made to go down.
     pub(crate) start_crashes_percent: u64,
@@ -528,7 +528,7 @@ impl World {
                 }
             }
             FromRouter::Sent(sent) => {
-                self.last_sent = Some(self.now.unix);
+                self.last_sent = self.last_sent.max(Some(sent.timestamp));
                 let Some(delivery) = self.waiting.remove(&sent.request) else {
                     return;
                 };

@@ -281,7 +281,9 @@ impl Connections {
         ) else {
             return;
         };
-        let was_open = std::mem::replace(&mut life.stage, Stage::Closed) == Stage::Open;
+        // One that was closed meanwhile may have been either.
+        let stage = std::mem::replace(&mut life.stage, Stage::Closed);
+        let (may_have_been_open, may_have_asked) = (stage != Stage::Opening, stage != Stage::Open);
         let (user, device) = life.reader;
         let others = self
             .devices
@@ -289,12 +291,15 @@ impl Connections {
             .take_while(|((of, _), _)| *of == user);
         let has_cause = match code {
             // Which of the devices came first is not seen here; that there are too many is.
-            Code::TooManyDevices => !was_open && others.count() > devices_max,
+            Code::TooManyDevices => may_have_asked && others.count() > devices_max,
             // Its slot goes to another owner.
             Code::Unavailable if findings.may_be_behind() => true,
             // What it had not read is deleted; from where it reads again to count its acks is not seen.
-            Code::Unavailable if was_open => ledger.may_be_gone_after(user, Position::default(), findings),
-            Code::Unavailable => findings.trouble_until_ms.max(findings.doubt_until_ms).is_some(),
+            Code::Unavailable => {
+                let is_gone = ledger.may_be_gone_after(user, Position::default(), findings);
+                let is_troubled = findings.trouble_until_ms.max(findings.doubt_until_ms).is_some();
+                may_have_been_open && is_gone || may_have_asked && is_troubled
+            }
             _ => false,
         };
         findings.check(has_cause, Invariant::Answered, || {
