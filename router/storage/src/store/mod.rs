@@ -1,10 +1,11 @@
 //! The store of a router that runs alone: projections of the log, in one keyspace.
 //!
-//! Reading order: [`Reads`], [`Apply`] and [`Retention`] are what the router asks. [`KvStore`] answers over any [`Kv`], of which there
-//! are two: [`FjallKv`] on disk and, for tests alone, `MemoryKv`, its twin, which reverts at a crash to any batch boundary
-//! that a disk may leave. [`Gathered`] keeps rows in memory for some
-//! milliseconds, to write fewer of them. The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end
-//! of a complete checkpoint, expiry lists) lie beside them under table byte 0, so that a batch and the offset it completes are one.
+//! Reading order: [`Reads`], [`Apply`] and [`Retention`] are what the router asks. [`KvStore`] answers over any [`Kv`], of
+//! which there are two: [`FjallKv`] on disk and, for tests alone, `MemoryKv`, its twin, which reverts at a crash to any batch
+//! boundary that a disk may leave. [`Gathered`] keeps rows in memory for some milliseconds, to write fewer of them.
+//!
+//! The layout of rows is `router_records::row`; the store's own rows (generation, flushed offset, prune floor, end of a
+//! complete checkpoint, expiry lists) lie beside them under table byte 0, so that a batch and the offset it completes are one.
 
 #[cfg(any(test, feature = "sim"))]
 pub mod contract;
