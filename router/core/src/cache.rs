@@ -1,20 +1,19 @@
 //! A bounded memory of what the store holds, in order of use.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 
-use hashbrown::HashTable;
 use wire_base::ids::Offset;
+
+use crate::slot_table::SlotTable;
 
 /// Values by key, the least recently used one first to go, but never one that the store does not hold yet.
 ///
-/// Shape: a slab of entries in a doubly linked list of use, and a table of slots by the hash of their key: beside a value
-/// and its key about 32 bytes. `capacity` is kept by [`Cache::evict`] alone, so that nothing a record needs can leave
-/// between its look-ups and its fold; in between, the memory is larger by what was touched. Keys are hashed with std's
-/// keyed SipHash because they come from peers; the table is never iterated, so the key makes no difference to any result.
+/// Shape: a slab of entries in a doubly linked list of use, and a table of slots by key: beside a value and its key
+/// about 32 bytes. `capacity` is kept by [`Cache::evict`] alone, so that nothing a record needs can leave between its
+/// look-ups and its fold; in between, the memory is larger by what was touched.
 #[derive(Debug)]
 pub(crate) struct Cache<K, V> {
-    slots: HashTable<u32>,
-    hasher: RandomState,
+    slots: SlotTable,
     entries: Vec<Entry<K, V>>,
     free: Vec<u32>,
     /// Ends of the list of use; [`NONE`] when empty.
@@ -41,8 +40,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     /// Returns an empty memory that is cut back to `capacity` values.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            slots: HashTable::new(),
-            hasher: RandomState::new(),
+            slots: SlotTable::default(),
             entries: Vec::new(),
             free: Vec::new(),
             oldest: NONE,
@@ -132,10 +130,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         let value = self.entries.get_mut(slot as usize)?.value.take()?;
         let key = self.entries[slot as usize].key;
         self.unlink(slot);
-        let hash = self.hasher.hash_one(key);
-        if let Ok(held) = self.slots.find_entry(hash, |at| *at == slot) {
-            held.remove();
-        }
+        self.slots.replace(&key, slot, None);
         self.free.push(slot);
         Some((key, value))
     }
@@ -164,24 +159,14 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
                 (self.entries.len() - 1) as u32
             }
         };
-        let Self {
-            slots,
-            entries,
-            hasher,
-            ..
-        } = self;
-        slots.insert_unique(hasher.hash_one(key), slot, |at| {
-            hasher.hash_one(entries[*at as usize].key)
-        });
+        let entries = &self.entries;
+        self.slots.insert(&key, slot, |at| entries[at as usize].key);
         self.link_newest(slot);
         slot
     }
 
     fn slot_of(&self, key: &K) -> Option<u32> {
-        let found = self.slots.find(self.hasher.hash_one(key), |at| {
-            self.entries[*at as usize].key == *key
-        });
-        found.copied()
+        self.slots.get(key, |at| self.entries[at as usize].key)
     }
 
     fn unlink(&mut self, slot: u32) {

@@ -39,6 +39,7 @@ pub mod node;
 pub mod receipts;
 pub mod retention;
 pub mod sessions;
+mod slot_table;
 #[cfg(test)]
 mod testing;
 pub mod time;

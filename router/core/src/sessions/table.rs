@@ -1,21 +1,17 @@
 //! Where readers are found: by user and device, and by slot.
 
-use std::hash::{BuildHasher, RandomState};
-
-use hashbrown::HashTable;
 use wire_base::ids::{DeviceId, Position, UserId};
 
 use super::reader::Reader;
+use crate::slot_table::SlotTable;
 
 /// The readers, in a slab; those of one user form a chain.
 ///
-/// Shape: a slot for each session, and of each user the first slot in a table by the hash of the user's id. Hashed with std's
-/// keyed SipHash, because user ids come from peers; the table is never iterated.
+/// Shape: a slot for each session, and of each user the first slot in a table by the user's id.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// The first reader of each user.
-    users: HashTable<u32>,
-    hasher: RandomState,
+    users: SlotTable,
     slots: Vec<Option<Chained>>,
     free: Vec<u32>,
 }
@@ -86,16 +82,10 @@ impl Table {
             }
         };
         match first {
-            Some(_) => self.replace_first(user, Some(slot)),
+            Some(first) => self.users.replace(&Some(user), first, Some(slot)),
             None => {
-                let hash = self.hasher.hash_one(user);
-                let Self {
-                    users, slots, hasher, ..
-                } = self;
-                users.insert_unique(hash, slot, |at| {
-                    let held = slots[*at as usize].as_ref();
-                    held.map_or(0, |held| hasher.hash_one(held.reader.user))
-                });
+                let slots = &self.slots;
+                self.users.insert(&Some(user), slot, |at| user_of(slots, at));
             }
         }
         slot
@@ -111,7 +101,7 @@ impl Table {
             if let Some(next) = next.and_then(|next| self.chained_mut(next)) {
                 next.head = head;
             }
-            self.replace_first(user, next);
+            self.users.replace(&Some(user), slot, next);
         } else if let Some(before) = before.and_then(|before| self.chained_mut(before)) {
             before.next = next.unwrap_or(NONE);
         }
@@ -152,26 +142,11 @@ impl Table {
 
     /// Returns the slot of a user's newest session.
     fn first(&self, user: UserId) -> Option<u32> {
-        let is_of_user = |at: &u32| self.get(*at).is_some_and(|reader| reader.user == user);
-        self.users.find(self.hasher.hash_one(user), is_of_user).copied()
+        self.users.get(&Some(user), |at| user_of(&self.slots, at))
     }
+}
 
-    /// Has a user's chain begin elsewhere; `None`: the user goes.
-    fn replace_first(&mut self, user: UserId, first: Option<u32>) {
-        let Self {
-            users, slots, hasher, ..
-        } = self;
-        let is_of_user = |at: &u32| {
-            let held = slots[*at as usize].as_ref();
-            held.is_some_and(|held| held.reader.user == user)
-        };
-        if let Ok(mut held) = users.find_entry(hasher.hash_one(user), is_of_user) {
-            match first {
-                Some(first) => *held.get_mut() = first,
-                None => {
-                    held.remove();
-                }
-            }
-        }
-    }
+/// Returns whose the session in a slot is.
+fn user_of(slots: &[Option<Chained>], slot: u32) -> Option<UserId> {
+    slots[slot as usize].as_ref().map(|held| held.reader.user)
 }
