@@ -17,7 +17,6 @@ use crate::effects::{Effects, Elsewhere, NewMessage};
 use crate::fold::Lookup;
 use crate::inbox::{FIRST_INDEX, InboxFold, NewEntry};
 use crate::membership::Membership;
-use crate::receipts::Mark;
 use crate::time::Stamp;
 use crate::topology::{PartitionId, Topology};
 
@@ -58,21 +57,13 @@ pub fn fan_out(
 }
 
 /// Returns the effect of an ack on the watermarks of a conversation.
-pub fn mark_elsewhere(topology: Topology, stamp: Stamp, mark: &Mark) -> Elsewhere {
-    let input = StatusInput {
-        user: mark.user,
-        device: mark.device,
-        conversation: mark.conversation,
-        status: mark.status,
-        seq: mark.seq,
-        message_id: mark.message_id,
-    };
+pub fn mark_elsewhere(topology: Topology, stamp: Stamp, mark: StatusInput) -> Elsewhere {
     Elsewhere {
         partition: topology.of_conversation(mark.conversation),
         offset: stamp.offset,
         record: LogRecord {
             time: stamp.time,
-            input: Input::Status(input),
+            input: Input::Status(mark),
         },
     }
 }

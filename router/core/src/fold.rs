@@ -3,7 +3,7 @@
 //! Where one log holds everything, so does one set of folds, and a message is in its inboxes by the same record. Where each
 //! slot has a log, a message, or the mark of an ack, becomes a record of another one ([`crate::fanout`]).
 
-use router_records::log::{AckInput, Input, LogRecord};
+use router_records::log::{AckInput, Input, LogRecord, StatusInput};
 use router_records::row::{DedupeRow, DeviceRow, LastSentRow, ReceiptRow};
 use wire_base::ids::{ConversationId, DeviceId, Offset, Position, UnixMs, UserId};
 use wire_base::message::Message;
@@ -15,7 +15,7 @@ use crate::effects::{Effects, NewMessage};
 use crate::fanout::{FanoutFold, Gap, fan_out, mark_elsewhere};
 use crate::inbox::{Admission, FIRST_INDEX, InboxConfig, InboxFold, NewEntry, ReaderFacts};
 use crate::membership::{Conversation, Membership};
-use crate::receipts::{Mark, ReceiptFold};
+use crate::receipts::{ReceiptFold, status_of_delivered};
 use crate::time::{LogTime, Stamp};
 use crate::topology::Topology;
 
@@ -189,7 +189,7 @@ impl Folds {
                 }
             }
             Input::Ack(ack) => self.fold_ack(stamp, ack, effects),
-            Input::Status(status) => self.fold_mark(offset, &Mark::of_status(status), effects),
+            Input::Status(status) => self.fold_mark(offset, status, effects),
             Input::Device(device) => self.inboxes.fold_device(stamp, device, effects),
             Input::Fanout(fanout) => self.fanouts.fold(offset, fanout, &mut self.inboxes, effects),
         }
@@ -272,12 +272,10 @@ impl Folds {
     fn fold_ack(&mut self, stamp: Stamp, ack: &AckInput, effects: &mut Effects) {
         self.inboxes.fold_ack(stamp, ack, effects);
         for delivered in &ack.delivered {
-            let mark = Mark::of_delivered(ack.user, ack.device, delivered);
+            let mark = status_of_delivered(ack.user, ack.device, delivered);
             match self.is_one() {
                 true => self.fold_mark(stamp.offset, &mark, effects),
-                false => effects
-                    .elsewhere
-                    .push(mark_elsewhere(self.topology, stamp, &mark)),
+                false => effects.elsewhere.push(mark_elsewhere(self.topology, stamp, mark)),
             }
         }
     }
@@ -287,7 +285,7 @@ impl Folds {
         self.topology == Topology::OnePartition
     }
 
-    fn fold_mark(&mut self, offset: Offset, mark: &Mark, effects: &mut Effects) {
+    fn fold_mark(&mut self, offset: Offset, mark: &StatusInput, effects: &mut Effects) {
         if let Some(conversation) = self.conversations.conversation(mark.conversation).flatten() {
             self.receipts.fold(offset, conversation, mark, effects);
         }

@@ -2,7 +2,7 @@
 
 use router_records::log::{Delivered, StatusInput};
 use router_records::row::{ReceiptRow, Row};
-use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Seq, UserId};
+use wire_base::ids::{ConversationId, DeviceId, Offset, Seq, UserId};
 use wire_base::status::Status;
 
 use crate::cache::Cache;
@@ -33,46 +33,15 @@ pub fn watermarks(receipts: &[ReceiptRow], members: impl Iterator<Item = UserId>
         .unwrap_or_default()
 }
 
-/// A watermark that is to move: a status, or one conversation of an ack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Where.
-    pub conversation: ConversationId,
-    /// Who received or read.
-    pub user: UserId,
-    /// The device that said so.
-    pub device: DeviceId,
-    /// Which watermark.
-    pub status: Status,
-    /// Everything up to here.
-    pub seq: Seq,
-    /// The message of that seq.
-    pub message_id: MessageId,
-}
-
-impl Mark {
-    /// Returns what a status record asks for.
-    pub fn of_status(input: &StatusInput) -> Self {
-        Self {
-            conversation: input.conversation,
-            user: input.user,
-            device: input.device,
-            status: input.status,
-            seq: input.seq,
-            message_id: input.message_id,
-        }
-    }
-
-    /// Returns what an ack of `user` says about one conversation.
-    pub fn of_delivered(user: UserId, device: DeviceId, delivered: &Delivered) -> Self {
-        Self {
-            conversation: delivered.conversation,
-            user,
-            device,
-            status: Status::Delivered,
-            seq: delivered.seq,
-            message_id: delivered.message_id,
-        }
+/// Returns what an ack of `user` says about one conversation, as the status that it is.
+pub fn status_of_delivered(user: UserId, device: DeviceId, delivered: &Delivered) -> StatusInput {
+    StatusInput {
+        user,
+        device,
+        conversation: delivered.conversation,
+        status: Status::Delivered,
+        seq: delivered.seq,
+        message_id: delivered.message_id,
     }
 }
 
@@ -116,7 +85,13 @@ impl ReceiptFold {
     /// there already, or when the user is no member.
     ///
     /// Panics: when the row [`is_missing`](Self::is_missing).
-    pub fn fold(&mut self, offset: Offset, conversation: &Conversation, mark: &Mark, effects: &mut Effects) {
+    pub fn fold(
+        &mut self,
+        offset: Offset,
+        conversation: &Conversation,
+        mark: &StatusInput,
+        effects: &mut Effects,
+    ) {
         if !conversation.membership.contains(mark.user) {
             return;
         }
@@ -160,7 +135,7 @@ impl ReceiptFold {
 }
 
 /// Delivered is news for the others, read also for the reader's other devices. One's own messages are news to nobody.
-fn update(mark: &Mark, membership: &Membership) -> Option<StatusUpdate> {
+fn update(mark: &StatusInput, membership: &Membership) -> Option<StatusUpdate> {
     let told: Vec<_> = membership.others(mark.user).collect();
     let except = (mark.status == Status::Read).then_some(mark.device);
     (!told.is_empty() || except.is_some()).then_some(StatusUpdate {

@@ -68,7 +68,7 @@ pub struct Delivered {
 }
 
 /// See [`Input::Status`]. Membership and bounds were checked before the log and are checked again by the fold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusInput {
     /// Who received or read.
     pub user: UserId,

@@ -11,8 +11,8 @@ fn receipt(row: &Conversation, number: u64, delivered: u64, read: u64) -> Receip
     }
 }
 
-fn mark(row: &Conversation, number: u64, status: Status, seq: u64) -> Mark {
-    Mark {
+fn mark(row: &Conversation, number: u64, status: Status, seq: u64) -> StatusInput {
+    StatusInput {
         conversation: row.id,
         user: user(number),
         device: device(1),

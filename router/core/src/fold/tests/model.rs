@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use router_records::log::{Input, LogRecord, SendInput};
+use router_records::log::{Input, LogRecord, SendInput, StatusInput};
 use router_records::row::{
     ConversationRow, DedupeRow, DeviceRow, InboxRow, Members, MessageRow, Pair, ReceiptRow,
     UserConversationRow,
@@ -15,7 +15,7 @@ use wire_base::status::Status;
 use super::store::MapStore;
 use crate::dedupe::SendKey;
 use crate::effects::{SendOutcome, StatusUpdate};
-use crate::receipts::Mark;
+use crate::receipts::status_of_delivered;
 use crate::testing::{GENERATION, position};
 
 #[derive(Default)]
@@ -60,10 +60,10 @@ impl Model {
                 };
                 self.device(row);
                 for delivered in &ack.delivered {
-                    self.mark(Mark::of_delivered(ack.user, ack.device, delivered));
+                    self.mark(status_of_delivered(ack.user, ack.device, delivered));
                 }
             }
-            Input::Status(status) => self.mark(Mark::of_status(status)),
+            Input::Status(status) => self.mark(*status),
             Input::Device(input) => self.device(DeviceRow {
                 user: input.user,
                 device: input.device,
@@ -196,7 +196,7 @@ impl Model {
         row.last_seen = row.last_seen.max(new.last_seen);
     }
 
-    fn mark(&mut self, mark: Mark) {
+    fn mark(&mut self, mark: StatusInput) {
         let Some(conversation) = self.store.conversations.get(&mark.conversation) else {
             return;
         };
