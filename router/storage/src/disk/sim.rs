@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wire_base::random::Random;
 
 use super::{Disk, DiskError, DiskFile};
-use crate::sim::Crashed;
+use crate::sim::{Crashed, Power};
 
 /// A simulated directory; clones share it, so that a test injects faults while the log owns its own handle.
 ///
@@ -42,11 +42,9 @@ impl SimDisk {
         let machine = Machine {
             random: Random::seeded(seed),
             boot: 0,
-            is_down: false,
+            power: Power::default(),
             is_locked: false,
-            operations: 0,
             reads: 0,
-            crash_at: None,
             syncs_until_failure: None,
             space_left: None,
             preallocates: false,
@@ -82,14 +80,13 @@ impl SimDisk {
     /// Lets `operations` more changing calls through; the one after them may take effect, but it and every later call
     /// (reads too) fail of [`Crashed`] until [`SimDisk::crash`].
     pub fn crash_at(&self, operations: u64) {
-        let mut machine = lock(&self.machine);
-        machine.crash_at = Some(machine.operations + operations + 1);
+        lock(&self.machine).power.fail_after(operations);
     }
 
     /// Returns how many changing calls there were: creates, writes, preallocations, truncations, removes, renames and
     /// syncs.
     pub fn operations(&self) -> u64 {
-        lock(&self.machine).operations
+        lock(&self.machine).power.operations()
     }
 
     /// Returns how often a file was read.
@@ -99,7 +96,7 @@ impl SimDisk {
 
     /// Returns whether the crash asked for came.
     pub fn is_down(&self) -> bool {
-        lock(&self.machine).is_down
+        lock(&self.machine).power.is_down()
     }
 
     /// Limits by how many bytes files may grow in all; `None` lifts it. What is removed or cut gives room again.
@@ -142,11 +139,9 @@ struct Machine {
     random: Random,
     /// Counts crashes and restarts: a handle of an earlier boot is dead.
     boot: u64,
-    is_down: bool,
+    power: Power,
     is_locked: bool,
-    operations: u64,
     reads: u64,
-    crash_at: Option<u64>,
     syncs_until_failure: Option<u64>,
     space_left: Option<u64>,
     preallocates: bool,
@@ -182,26 +177,18 @@ const SECTOR_BYTES: usize = 512;
 impl Machine {
     /// Runs one changing call: it takes effect, unless the machine is down, and is reported, unless it just went down.
     fn change<T>(&mut self, effect: impl FnOnce(&mut Self) -> Result<T, DiskError>) -> Result<T, DiskError> {
-        self.is_up()?;
-        self.operations += 1;
-        if self.crash_at == Some(self.operations) {
+        if self.power.begin()? {
             // What the effect leaves unsynced is for `lose_unsynced` to judge.
             let _ = effect(self);
-            self.is_down = true;
             return Err(Crashed.into());
         }
         effect(self)
     }
 
-    fn is_up(&self) -> Result<(), DiskError> {
-        if self.is_down { Err(Crashed.into()) } else { Ok(()) }
-    }
-
     fn boot_again(&mut self) {
         self.boot += 1;
-        self.is_down = false;
+        self.power.restore();
         self.is_locked = false;
-        self.crash_at = None;
         self.syncs_until_failure = None;
     }
 
@@ -405,7 +392,7 @@ impl Disk for SimDisk {
 
     fn lock(&self) -> Result<SimLock, DiskError> {
         let mut machine = lock(&self.machine);
-        machine.is_up()?;
+        machine.power.check()?;
         if machine.is_locked {
             return Err(DiskError::Locked {
                 directory: self.describe(),
@@ -437,7 +424,7 @@ impl Disk for SimDisk {
 
     fn open(&self, name: &str) -> Result<SimFile, DiskError> {
         let machine = lock(&self.machine);
-        machine.is_up()?;
+        machine.power.check()?;
         let inode = machine.inode_of(name)?;
         Ok(SimFile {
             machine: self.machine.clone(),
@@ -466,13 +453,13 @@ impl Disk for SimDisk {
 
     fn list(&self) -> Result<Vec<String>, DiskError> {
         let machine = lock(&self.machine);
-        machine.is_up()?;
+        machine.power.check()?;
         Ok(machine.names.keys().cloned().collect())
     }
 
     fn sync_dir(&self) -> Result<(), DiskError> {
         lock(&self.machine).change(|machine| {
-            if machine.crash_at == Some(machine.operations) {
+            if machine.power.is_down() {
                 return Ok(());
             }
             if machine.fails_now() {
@@ -490,7 +477,7 @@ impl Disk for SimDisk {
 impl SimFile {
     fn machine(&self) -> Result<MutexGuard<'_, Machine>, DiskError> {
         let machine = lock(&self.machine);
-        machine.is_up()?;
+        machine.power.check()?;
         if machine.boot == self.boot {
             Ok(machine)
         } else {
@@ -533,7 +520,7 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> Result<(), DiskError> {
         self.machine()?.change(|machine| {
-            if machine.crash_at == Some(machine.operations) {
+            if machine.power.is_down() {
                 return Ok(());
             }
             if machine.fails_now() {

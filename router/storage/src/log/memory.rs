@@ -11,7 +11,7 @@ use wire_base::random::Random;
 use super::error::{AppendError, ReadError, TruncateError};
 use super::group::Group;
 use super::port::{Log, LogStats, ReadRecord, Section};
-use crate::sim::Crashed;
+use crate::sim::{Crashed, Power};
 
 /// A log in memory that forgets, at a crash, any suffix of the groups that were not acknowledged.
 ///
@@ -32,11 +32,9 @@ struct Memory {
     first: Offset,
     /// Records that a crash leaves for sure end here.
     acknowledged: Offset,
-    is_down: bool,
+    power: Power,
     is_stopped: bool,
     is_full: bool,
-    operations: u64,
-    crash_at: Option<u64>,
     fails_next_sync: bool,
     stats: LogStats,
 }
@@ -50,11 +48,9 @@ impl MemoryLog {
             deleted_groups: 0,
             first: Offset(0),
             acknowledged: Offset(0),
-            is_down: false,
+            power: Power::default(),
             is_stopped: false,
             is_full: false,
-            operations: 0,
-            crash_at: None,
             fails_next_sync: false,
             stats: LogStats::default(),
         };
@@ -80,13 +76,12 @@ impl MemoryLog {
     /// Lets `operations` more appends, probes and truncations through; the one after them may take effect, but it and every
     /// later call fail of [`Crashed`] until [`MemoryLog::crash`].
     pub fn crash_at(&self, operations: u64) {
-        let mut memory = self.memory();
-        memory.crash_at = Some(memory.operations + operations + 1);
+        self.memory().power.fail_after(operations);
     }
 
     /// Returns whether the crash asked for came.
     pub fn is_down(&self) -> bool {
-        self.memory().is_down
+        self.memory().power.is_down()
     }
 
     /// Takes away all space, or gives it back.
@@ -114,25 +109,14 @@ impl Memory {
     fn boot_again(&mut self) {
         // Whoever opens a log makes what he finds durable before he hands it out.
         self.acknowledged = self.next();
-        self.is_down = false;
+        self.power.restore();
         self.is_stopped = false;
-        self.crash_at = None;
         self.fails_next_sync = false;
         self.stats = LogStats::default();
     }
 
-    /// Counts a changing call. Returns whether the machine goes down in it.
-    fn begin(&mut self) -> Result<bool, Crashed> {
-        if self.is_down {
-            return Err(Crashed);
-        }
-        self.operations += 1;
-        self.is_down = self.crash_at == Some(self.operations);
-        Ok(self.is_down)
-    }
-
     fn append(&mut self, group: &Group) -> Result<Offset, AppendError> {
-        let goes_down = self.begin().map_err(failed)?;
+        let goes_down = self.power.begin().map_err(failed)?;
         if self.is_stopped {
             return Err(AppendError::Stopped);
         }
@@ -161,7 +145,7 @@ impl Memory {
     }
 
     fn probe(&mut self) -> Result<(), AppendError> {
-        if self.begin().map_err(failed)? {
+        if self.power.begin().map_err(failed)? {
             Err(failed(Crashed))
         } else if self.is_stopped {
             Err(AppendError::Stopped)
@@ -173,7 +157,7 @@ impl Memory {
     }
 
     fn truncate_below(&mut self, offset: Offset) -> Result<(), Crashed> {
-        let goes_down = self.begin()?;
+        let goes_down = self.power.begin()?;
         while self.groups.len() > SECTION_GROUPS {
             let records: usize = self.groups.iter().take(SECTION_GROUPS).map(Vec::len).sum();
             let next = Offset(self.first.0 + records as u64);
@@ -189,9 +173,9 @@ impl Memory {
 
     fn records_from(&self, offset: Offset) -> Result<Vec<ReadRecord>, ReadError> {
         let (first, next) = (self.first, self.next());
-        if self.is_down {
-            return Err(ReadError::Failed(Crashed.into()));
-        }
+        self.power
+            .check()
+            .map_err(|crashed| ReadError::Failed(crashed.into()))?;
         if offset < first || offset > next {
             return Err(ReadError::OutOfRange { offset, first, next });
         }

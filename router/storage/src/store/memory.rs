@@ -7,7 +7,7 @@ use wire_base::random::Random;
 
 use super::kv::{Batch, KeyRange, Kv, KvError, Visit};
 use super::ports::Direction;
-use crate::sim::Crashed;
+use crate::sim::{Crashed, Power};
 
 /// An ordered map in memory that forgets, at a crash, any suffix of the batches since its last persist.
 ///
@@ -36,9 +36,7 @@ impl MemoryKv {
             random: Random::seeded(seed),
             rows: BTreeMap::new(),
             unpersisted: VecDeque::new(),
-            is_down: false,
-            operations: 0,
-            crash_at: None,
+            power: Power::default(),
             apply_fault: None,
             persist_fault: None,
         };
@@ -67,18 +65,17 @@ impl MemoryKv {
     /// Lets `operations` more applies and persists through; the one after them may take effect, but it and every later
     /// call (reads too) fail because of [`Crashed`] until [`MemoryKv::crash`].
     pub fn crash_at(&self, operations: u64) {
-        let mut memory = self.memory();
-        memory.crash_at = Some(memory.operations + operations + 1);
+        self.memory().power.fail_after(operations);
     }
 
     /// Returns how many applies and persists there were.
     pub fn operations(&self) -> u64 {
-        self.memory().operations
+        self.memory().power.operations()
     }
 
     /// Returns whether the crash asked for came.
     pub fn is_down(&self) -> bool {
-        self.memory().is_down
+        self.memory().power.is_down()
     }
 
     /// Fails every apply until lifted with `None`; the batch is made or not, by a coin.
@@ -108,9 +105,7 @@ struct Memory {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Per batch since the last persist, oldest first: what its keys held before.
     unpersisted: VecDeque<Vec<Before>>,
-    is_down: bool,
-    operations: u64,
-    crash_at: Option<u64>,
+    power: Power,
     apply_fault: Option<KvFault>,
     persist_fault: Option<KvFault>,
 }
@@ -120,22 +115,9 @@ type Before = (Vec<u8>, Option<Vec<u8>>);
 
 impl Memory {
     fn boot_again(&mut self) {
-        self.is_down = false;
-        self.crash_at = None;
+        self.power.restore();
         self.apply_fault = None;
         self.persist_fault = None;
-    }
-
-    fn is_up(&self) -> Result<(), KvError> {
-        if self.is_down { Err(Crashed.into()) } else { Ok(()) }
-    }
-
-    /// Counts one changing call; returns whether the machine goes down in it.
-    fn begin(&mut self) -> Result<bool, KvError> {
-        self.is_up()?;
-        self.operations += 1;
-        self.is_down = self.crash_at == Some(self.operations);
-        Ok(self.is_down)
     }
 
     fn make(&mut self, batch: &Batch) {
@@ -163,13 +145,13 @@ impl Memory {
 impl Kv for MemoryKv {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
         let memory = self.memory();
-        memory.is_up()?;
+        memory.power.check()?;
         Ok(memory.rows.get(key).cloned())
     }
 
     fn scan(&self, range: KeyRange<'_>, direction: Direction, visit: &mut Visit<'_>) -> Result<(), KvError> {
         let memory = self.memory();
-        memory.is_up()?;
+        memory.power.check()?;
         let pairs = memory.rows.range::<[u8], _>(range);
         let mut visit = |(key, value): (&Vec<u8>, &Vec<u8>)| visit(key, value);
         // Broken off by the visitor is as good as ended.
@@ -182,7 +164,7 @@ impl Kv for MemoryKv {
 
     fn apply(&mut self, batch: &Batch) -> Result<(), KvError> {
         let mut memory = self.memory();
-        if memory.begin()? {
+        if memory.power.begin()? {
             memory.make(batch);
             return Err(Crashed.into());
         }
@@ -198,7 +180,7 @@ impl Kv for MemoryKv {
 
     fn persist(&mut self) -> Result<(), KvError> {
         let mut memory = self.memory();
-        if memory.begin()? {
+        if memory.power.begin()? {
             return Err(Crashed.into());
         }
         if let Some(fault) = memory.persist_fault {
