@@ -8,7 +8,7 @@ use wire_link::{FromRouter, StatusRecord, ToRouter};
 use crate::audit::{Invariant, Violation};
 use crate::machine::Outage;
 use crate::plan::Rates;
-use crate::transcript::Seen;
+use crate::transcript::{Seen, answer_in};
 use crate::workload::{ask_conversations, ask_history, may_resend, write_to};
 use crate::world::{Delivery, Hello, Outcome, World};
 
@@ -248,17 +248,7 @@ fn last_answer(world: &mut World) -> Option<FromRouter> {
     for _ in 0..ANSWER_ROUNDS_MAX {
         world.advance(1);
         world.round();
-        let answer = world.transcript[seen..]
-            .iter()
-            .find_map(|event| match &event.seen {
-                Seen::Heard(
-                    _,
-                    answer @ (FromRouter::HistoryPage(_)
-                    | FromRouter::ConversationsPage(_)
-                    | FromRouter::Failed(_)),
-                ) => Some(answer.clone()),
-                _ => None,
-            });
+        let answer = answer_in(&world.transcript[seen..]);
         if answer.is_some() {
             return answer;
         }

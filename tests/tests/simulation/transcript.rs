@@ -71,6 +71,17 @@ pub(crate) struct Event {
     pub(crate) seen: Seen,
 }
 
+/// Returns the first answer to a question of a client.
+pub(crate) fn answer_in(events: &[Event]) -> Option<FromRouter> {
+    events.iter().find_map(|event| match &event.seen {
+        Seen::Heard(
+            _,
+            answer @ (FromRouter::HistoryPage(_) | FromRouter::ConversationsPage(_) | FromRouter::Failed(_)),
+        ) => Some(answer.clone()),
+        _ => None,
+    })
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -169,8 +169,8 @@ impl Reactor for PollReactor {
         if sleep_max != Some(Duration::ZERO) && !self.core.waker.fall_asleep() {
             sleep_max = Some(Duration::ZERO);
         }
-        let gather = self.coalesce.next(self.core.stats.completions);
         if sleep_max != Some(Duration::ZERO) && self.taken < ENOUGH as usize {
+            let gather = self.coalesce.next(self.core.stats.completions);
             // Whatever comes meanwhile, a waker's call too, the wait after it finds.
             thread::sleep(sleep_max.map_or(gather, |sleep| gather.min(sleep)));
         }

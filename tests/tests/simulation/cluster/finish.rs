@@ -8,7 +8,7 @@ use super::clients::Hello;
 use super::plan::{NODES, Rates};
 use super::world::World;
 use crate::audit::{Invariant, Violation};
-use crate::transcript::Seen;
+use crate::transcript::{Seen, answer_in};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Brings the world to rest and audits it.
@@ -225,17 +225,7 @@ fn last_answer(world: &mut World) -> Option<FromRouter> {
     for _ in 0..ANSWER_ROUNDS_MAX {
         world.advance(1);
         world.round();
-        let answer = world.transcript[seen..]
-            .iter()
-            .find_map(|event| match &event.seen {
-                Seen::Heard(
-                    _,
-                    answer @ (FromRouter::HistoryPage(_)
-                    | FromRouter::ConversationsPage(_)
-                    | FromRouter::Failed(_)),
-                ) => Some(answer.clone()),
-                _ => None,
-            });
+        let answer = answer_in(&world.transcript[seen..]);
         if answer.is_some() {
             return answer;
         }
