@@ -40,7 +40,7 @@ pub mod receipts;
 pub mod retention;
 pub mod sessions;
 mod slot_table;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 pub mod topology;

@@ -2,7 +2,7 @@
 //! gateways that know late who owns what. The same auditor as of one router says what was broken, from the records on the links;
 //! at the end the store is held against the logs.
 //!
-//! Reading order: [`plan`] (what a seed decides), [`world`] (a round), [`process`] with [`log`], [`store`], [`tables`] and
+//! Reading order: [`plan`] (what a seed decides), [`world`] (a round), [`process`] with [`log`], [`store`] and
 //! [`views`] (nodes and what they share), [`links`], [`gateway`] and [`clients`] (who talks to them), [`trouble`] (what goes
 //! wrong), [`finish`] (how it ends).
 
@@ -14,7 +14,6 @@ mod log;
 mod plan;
 mod process;
 mod store;
-mod tables;
 mod trouble;
 mod views;
 mod world;

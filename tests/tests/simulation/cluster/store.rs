@@ -4,18 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use router_core::node::{ApplyTicket, Ask, Flushed, PartitionStart, StoreFault};
+use router_core::testing::{GENERATION, SharedTables};
 use router_core::topology::PartitionId;
 use router_records::row::Row;
 use wire_base::ids::{Offset, UnixMs};
 
 use super::plan::DEDUPE_MS;
 use super::process::{Fact, Origin};
-use super::tables::Tables;
 use super::world::World;
 
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    pub(crate) tables: Tables,
+    pub(crate) tables: SharedTables,
     /// How far each partition was done, over time.
     flushed: BTreeMap<PartitionId, Vec<Flushed>>,
     /// Rows on their way, of each process and partition.
@@ -218,6 +218,3 @@ impl World {
         keys.filter(|(of, _)| *of == origin).copied().collect()
     }
 }
-
-/// Creation number of every log.
-const GENERATION: u32 = 3;

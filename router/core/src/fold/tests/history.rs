@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 use router_records::log::{AckInput, Delivered, DeviceInput, Input, LogRecord, StatusInput};
-use wire_base::ids::{ConversationId, MessageId, Offset, Position, Seq, SessionNumber};
+use wire_base::ids::{MessageId, Seq, SessionNumber};
 use wire_base::status::Status;
 
-use crate::testing::{GENERATION, device, message_id_at, other_message_id, record, send, user};
+use crate::testing::{device, direct, message_id_at, other_message_id, position, record, send, user};
 
 const START_MS: u64 = 1_000_000_000;
 /// Ids carry a time of this grain, so that they repeat.
@@ -96,11 +96,7 @@ fn input(time: u64, step: Step) -> Input {
             user: user(number),
             device: device(which),
             session: SessionNumber(offset),
-            position: Position {
-                generation: GENERATION,
-                offset: Offset(offset),
-                index,
-            },
+            position: position(offset, index),
             delivered: peers
                 .into_iter()
                 .map(|(peer, seq)| delivered(number, peer, seq))
@@ -149,9 +145,8 @@ fn message_id(time: u64, age_ms: i64, id: u64) -> MessageId {
 
 /// The id is any: a fold repeats what the check before the log put there.
 fn delivered(user_number: u64, peer: u64, seq: u64) -> Delivered {
-    let conversation = ConversationId::direct(user(user_number), user(peer));
     Delivered {
-        conversation,
+        conversation: direct(user_number, peer),
         seq: Seq(seq),
         message_id: other_message_id(seq),
     }

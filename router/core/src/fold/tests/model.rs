@@ -12,15 +12,14 @@ use wire_base::ids::{ConversationId, Offset, Position, Seq, UnixMs, UserId};
 use wire_base::message::{Message, Target};
 use wire_base::status::Status;
 
-use super::store::MapStore;
 use crate::dedupe::SendKey;
 use crate::effects::{SendOutcome, StatusUpdate};
 use crate::receipts::status_of_delivered;
-use crate::testing::{GENERATION, position};
+use crate::testing::{GENERATION, Tables, position};
 
 #[derive(Default)]
 pub(super) struct Model {
-    pub(super) store: MapStore,
+    pub(super) store: Tables,
     pub(super) outcomes: BTreeMap<Offset, SendOutcome>,
     pub(super) updates: Vec<StatusUpdate>,
     time: UnixMs,
@@ -43,13 +42,7 @@ impl Model {
                 self.outcomes.insert(Offset(offset), outcome);
             }
             Input::Ack(ack) => {
-                let head = self
-                    .store
-                    .inbox
-                    .keys()
-                    .filter(|key| key.0 == ack.user)
-                    .map(|key| key.1)
-                    .max();
+                let head = self.store.head(ack.user);
                 let acked = ack.position.min(head.unwrap_or(Position::start(GENERATION)));
                 let row = DeviceRow {
                     user: ack.user,

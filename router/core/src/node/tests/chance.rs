@@ -15,7 +15,7 @@ use wire_link::{FromRouter, ToRouter};
 
 use super::world::*;
 use crate::node::{AppendId, ApplyTicket, Ask, Group, Intention, LogFault, Offsets, StoreFault};
-use crate::testing::user;
+use crate::testing::{direct, user};
 use crate::topology::PartitionId;
 
 const USERS: u64 = 4;
@@ -530,8 +530,7 @@ impl Run {
         }
         for of in 1..=USERS {
             let mut had: BTreeMap<_, u64> = BTreeMap::new();
-            let rows = self.world.store.inbox.values().filter(|row| row.user == user(of));
-            for row in rows {
+            for row in self.world.store.inbox_of(user(of)) {
                 let before = had.insert(row.conversation, row.seq.0).unwrap_or(0);
                 assert_eq!(
                     (row.seq.0, row.prev_seq.0),

@@ -2,13 +2,13 @@
 
 use router_records::log::{FanoutInput, Input, Recipient};
 use wire_base::code::Code;
-use wire_base::ids::{Offset, Position, Seq, UnixMs, UserId};
+use wire_base::ids::{Offset, Seq, UnixMs};
 use wire_base::status::{Status, StatusCommand, StatusOf};
 use wire_link::{FromRouter, RequestId, StatusRecord, ToRouter};
 
 use super::world::*;
 use crate::node::Intention;
-use crate::testing::{self, device, user};
+use crate::testing::{self, connection, device, direct, user};
 use crate::topology::PartitionId;
 
 fn is_to_users(intention: &Intention) -> bool {
@@ -30,9 +30,7 @@ fn apart() -> World {
 }
 
 fn inbox_of(world: &World, of: u64) -> Vec<u64> {
-    let rows = world.store.inbox.values();
-    let own = rows.filter(|row| row.user == user(of));
-    own.map(|row| row.seq.0).collect()
+    world.store.inbox_of(user(of)).map(|row| row.seq.0).collect()
 }
 
 #[test]
@@ -201,18 +199,6 @@ fn what_an_inbox_lacks_before_a_message_is_read_first() {
     assert_eq!(inbox_of(&world, 2), [1, 2, 3]);
 }
 
-fn newest_position(world: &World, of: u64) -> Position {
-    let own = |key: &&(UserId, Position)| key.0 == user(of);
-    world
-        .store
-        .inbox
-        .keys()
-        .filter(own)
-        .map(|key| key.1)
-        .max()
-        .expect("it has entries")
-}
-
 #[test]
 fn an_ack_moves_the_mark_of_a_conversation_elsewhere_and_its_sender_is_told() {
     let mut world = apart();
@@ -221,7 +207,7 @@ fn an_ack_moves_the_mark_of_a_conversation_elsewhere_and_its_sender_is_told() {
     let session = session_of(&world.got(1)).unwrap();
     world.send(0, 1, 2, 1);
     world.holds = is_to_conversations;
-    let position = newest_position(&world, 2);
+    let position = world.store.head(user(2)).unwrap();
     world.say(1, &ack(2, session, position));
     world.pass(10);
     let done = world.flushed[&of_user(2)];

@@ -6,7 +6,7 @@ use wire_link::FromRouter;
 
 use super::world::*;
 use crate::node::{Intention, Offsets};
-use crate::testing;
+use crate::testing::{self, direct};
 
 fn holds_appends(intention: &Intention) -> bool {
     matches!(intention, Intention::Append { .. })

@@ -2,11 +2,11 @@
 
 use wire_base::code::Code;
 use wire_base::ids::{Offset, Position};
-use wire_link::{FromRouter, HistoryRecord, RequestId, SessionOpen, ToRouter};
+use wire_link::{FromRouter, RequestId, SessionOpen, ToRouter};
 
 use super::world::*;
 use crate::node::Intention;
-use crate::testing::user;
+use crate::testing::{connection, history_of, session_open, user};
 
 #[test]
 fn what_belongs_to_a_slot_of_another_node_is_refused_at_once() {
@@ -126,7 +126,7 @@ fn a_question_that_waits_is_answered_when_its_slot_goes_though_it_is_taken_again
     world.got(0);
     world.holds = |intention| matches!(intention, Intention::Append { .. });
     world.send(0, 1, 2, 4);
-    world.say(0, &history(1, 2)); // Behind the send.
+    world.say(0, &ToRouter::History(history_of(RequestId(99), 1, 2, 10))); // Behind the send.
     world.release(0, of_direct(1, 2));
     world.take_all(0, [of_direct(1, 2)]);
     let got = world.got(0);
@@ -135,16 +135,6 @@ fn a_question_that_waits_is_answered_when_its_slot_goes_though_it_is_taken_again
             if failed.code == Code::Unavailable),
         "{got:?}"
     );
-}
-
-fn history(user_id: u64, other: u64) -> ToRouter {
-    ToRouter::History(HistoryRecord {
-        request: RequestId(99),
-        user: user(user_id),
-        conversation: direct(user_id, other),
-        before: None,
-        limit: 10,
-    })
 }
 
 #[test]
@@ -170,16 +160,8 @@ fn a_position_that_another_owner_gave_is_waited_for_and_one_that_nobody_gave_is_
     world.take_all(1, [of_user(2)]);
     world.nodes[1].is_deaf = true;
     world.send(0, 1, 2, 1);
-    let newest = world
-        .store
-        .inbox
-        .keys()
-        .filter(|key| key.0 == user(2))
-        .map(|key| key.1);
-    let known = newest.max().unwrap();
-    let ToRouter::SessionOpen(open) = hello(2) else {
-        unreachable!("it is a hello");
-    };
+    let known = world.store.head(user(2)).unwrap();
+    let open = session_open(2, 2, 1);
     let with = |position| {
         ToRouter::SessionOpen(SessionOpen {
             cursor: Some(position),

@@ -5,23 +5,20 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use router_records::log::{Input, LogRecord};
 use router_records::row::Row;
-use wire_base::ids::{ConnectionHandle, ConversationId, MessageId, Offset, Position, SessionNumber, UnixMs};
-use wire_link::codec::{BatchWriter, decode_from_router};
-use wire_link::{
-    AckRecord, Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
-    ToRouter,
-};
+use wire_base::ids::{MessageId, Offset, Position, SessionNumber, UnixMs};
+use wire_link::{AckRecord, Deliver, FromRouter, LinkKind, RequestId, ToRouter};
 
 use crate::admission::SendRateConfig;
 use crate::fold::FoldsConfig;
-use crate::fold::tests::store::MapStore;
-use crate::membership::Conversation;
 use crate::node::{
-    Answer, Appended, ApplyTicket, Ask, Flushed, Group, InboxPage, Intention, LogFault, NamedMessage, Node,
-    NodeConfig, Offsets, PartitionStart, Question, UpkeepConfig,
+    Appended, ApplyTicket, Ask, Flushed, Group, Intention, LogFault, Node, NodeConfig, Offsets,
+    PartitionStart, UpkeepConfig,
 };
 use crate::sessions::{LinkId, SessionsConfig};
-use crate::testing::{self, GENERATION, device, message_id_at, user};
+use crate::testing::{
+    GENERATION, Gateway, START, SharedTables, connection, decode, device, direct, encode, link_hello,
+    message_id_at, send_of, session_open, user,
+};
 use crate::time::Now;
 use crate::topology::{PartitionId, Topology};
 
@@ -33,14 +30,11 @@ pub(super) const GATEWAY: LinkId = LinkId {
     slot: 0,
     generation: 0,
 };
-const START_MS: u64 = 1_800_000_000_000;
 
 pub(super) struct World {
     pub(super) logs: BTreeMap<PartitionId, Vec<LogRecord>>,
-    pub(super) store: MapStore,
+    pub(super) store: SharedTables,
     pub(super) flushed: BTreeMap<PartitionId, Flushed>,
-    /// By which record each row was written, by its key.
-    written: BTreeMap<Vec<u8>, Offset>,
     pub(super) nodes: Vec<OfNode>,
     /// What is not carried out but kept in `held`, by node.
     pub(super) holds: fn(&Intention) -> bool,
@@ -50,6 +44,8 @@ pub(super) struct World {
 
 pub(super) struct OfNode {
     pub(super) node: Node,
+    /// It checks what it gets.
+    gateway: Gateway,
     /// What the gateway got.
     pub(super) got: Vec<FromRouter>,
     /// Where each consumer is, and whether it has said where its log ended.
@@ -63,15 +59,11 @@ pub(super) struct OfNode {
 
 impl World {
     pub(super) fn of_nodes(count: usize) -> Self {
-        let now = Now {
-            mono_ms: 1_000,
-            unix: UnixMs(START_MS),
-        };
+        let now = START;
         let mut world = Self {
             logs: BTreeMap::new(),
-            store: MapStore::default(),
+            store: SharedTables::default(),
             flushed: BTreeMap::new(),
-            written: BTreeMap::new(),
             nodes: (0..count).map(|seed| OfNode::new(seed as u64, now, 0)).collect(),
             holds: |_| false,
             held: VecDeque::new(),
@@ -83,29 +75,33 @@ impl World {
 
     /// Has a node take a slot, from what the store says of it.
     pub(super) fn take(&mut self, node: usize, id: PartitionId) {
-        let flushed = self.flushed.get(&id);
-        let start = PartitionStart {
-            generation: GENERATION,
-            prune_floor: Offset(0),
-            flushed: flushed.map(|flushed| flushed.through),
-            observe_from: Offset(0),
-            log_time: UnixMs(0),
-        };
-        self.nodes[node].node.handle_slot_taken(id, start);
+        let flushed = self.flushed.get(&id).map(|flushed| flushed.through);
+        self.start(node, id, flushed, Offset(0), UnixMs(0));
     }
 
     /// Has a node take a slot that was done up to the newest flush, without reading what lies before it.
     pub(super) fn take_from_flushed(&mut self, node: usize, id: PartitionId) {
-        let flushed = self.flushed[&id];
+        let Flushed { through, log_time } = self.flushed[&id];
+        self.start(node, id, Some(through), Offset(through.0 + 1), log_time);
+        self.run();
+    }
+
+    fn start(
+        &mut self,
+        node: usize,
+        id: PartitionId,
+        flushed: Option<Offset>,
+        observe_from: Offset,
+        log_time: UnixMs,
+    ) {
         let start = PartitionStart {
             generation: GENERATION,
             prune_floor: Offset(0),
-            flushed: Some(flushed.through),
-            observe_from: Offset(flushed.through.0 + 1),
-            log_time: flushed.log_time,
+            flushed,
+            observe_from,
+            log_time,
         };
         self.nodes[node].node.handle_slot_taken(id, start);
-        self.run();
     }
 
     pub(super) fn take_all(&mut self, node: usize, ids: impl IntoIterator<Item = PartitionId>) {
@@ -207,7 +203,7 @@ impl World {
                 self.nodes[at].node.handle_applied(ticket);
             }
             Intention::Ask(Ask { id, question, .. }) => {
-                let answer = self.answer(&question);
+                let answer = self.store.answer(&question);
                 self.nodes[at].node.handle_answer(id, Ok(answer));
             }
             Intention::Consume { partition, from } => {
@@ -278,64 +274,13 @@ impl World {
     /// Writes rows as of the record that they came with: what a later one wrote stays.
     pub(super) fn write(&mut self, rows: &[Row], ticket: &ApplyTicket) {
         for row in rows {
-            let of = self.written.entry(row.encode().0).or_default();
-            if *of <= ticket.through {
-                *of = ticket.through;
-                self.store.apply(std::slice::from_ref(row));
-            }
+            self.store.write(row, ticket.through);
         }
         if let Some(flushed) = ticket.flushed {
             let of = self.flushed.entry(ticket.partition).or_insert(flushed);
             if of.through < flushed.through {
                 *of = flushed;
             }
-        }
-    }
-
-    pub(super) fn answer(&self, question: &Question) -> Answer {
-        match question {
-            Question::Lookup(lookup) => Answer::Loaded(self.store.load(*lookup)),
-            Question::Inbox {
-                user, after, limit, ..
-            } => {
-                let rows = self.store.inbox.values();
-                let rows = rows.filter(|row| row.user == *user && row.position > *after);
-                let mut page = InboxPage::default();
-                for row in rows.take(*limit) {
-                    page.through = Some(row.position);
-                    let message = &self.store.messages[&(row.conversation, row.seq)].message;
-                    page.entries.push((row.position, message.clone()));
-                }
-                Answer::Inbox(page)
-            }
-            Question::Messages {
-                conversation,
-                before,
-                limit,
-                ..
-            } => {
-                let rows = self.store.messages_of(*conversation);
-                let rows = rows.filter(|row| before.is_none_or(|before| row.message.seq < before));
-                let mut rows: Vec<_> = rows.cloned().collect();
-                rows.reverse();
-                rows.truncate(*limit);
-                Answer::Messages(rows)
-            }
-            Question::Named { message_id, .. } => {
-                let found = self.store.index.values();
-                let named = found.filter(|row| row.message_id == *message_id);
-                let with_state = |row: &router_records::row::DedupeRow| NamedMessage {
-                    index: *row,
-                    state: self
-                        .store
-                        .conversations
-                        .get(&row.conversation)
-                        .copied()
-                        .map(Conversation::from),
-                };
-                Answer::Named(named.map(with_state).collect())
-            }
-            other => panic!("no test asks {other:?}"),
         }
     }
 
@@ -363,63 +308,55 @@ impl OfNode {
         node.handle_link_up(GATEWAY);
         let mut of = Self {
             node,
+            gateway: Gateway::new(config().sessions.window_bytes_max),
             got: Vec::new(),
             consumers: BTreeMap::new(),
             is_deaf: false,
             given_up: Vec::new(),
             behind_ms,
         };
-        of.say(&[ToRouter::Hello(LinkHello {
-            version: LINK_VERSION,
-            kind: LinkKind::Gateway,
-            node: "test".into(),
-            epoch: 1,
-            worker: 0,
-        })]);
+        of.say(&[ToRouter::Hello(link_hello(LinkKind::Gateway))]);
         of
     }
 
     /// Says something without waiting for what comes of it.
     pub(super) fn say(&mut self, records: &[ToRouter]) {
-        let mut batch = BatchWriter::new();
-        records.iter().for_each(|record| batch.push_to_router(record));
+        records.iter().for_each(|record| self.gateway.said(record));
         while !self.node.wants_batch(GATEWAY) {
             self.node.advance();
         }
-        self.node.handle_batch(GATEWAY, batch.take());
+        self.node.handle_batch(GATEWAY, encode(records));
     }
 
     pub(super) fn receive(&mut self) {
         while let Some(batch) = self.node.poll_batch(GATEWAY) {
-            let records =
-                decode_from_router(batch).map(|record| record.expect("a node writes what can be read"));
-            self.got.extend(records);
+            for record in decode(batch) {
+                self.gateway.heard(&record);
+                self.got.push(record);
+            }
         }
     }
 }
 
 pub(super) fn send(from: u64, to: u64, number: u64) -> ToRouter {
-    ToRouter::Send(SendRecord {
-        request: RequestId(number),
-        message_id: Some(id(number)),
-        draft: testing::send(from, to, id(number), &number.to_string()).draft,
-    })
+    let request = RequestId(number);
+    let sender = (from, device(1));
+    ToRouter::Send(send_of(
+        request,
+        sender,
+        to,
+        Some(id(number)),
+        &number.to_string(),
+    ))
 }
 
 pub(super) fn id(number: u64) -> MessageId {
-    message_id_at(START_MS, number)
+    message_id_at(START.unix.0, number)
 }
 
+/// A hello of device 1 of a user, on the connection of that number.
 pub(super) fn hello(of: u64) -> ToRouter {
-    ToRouter::SessionOpen(SessionOpen {
-        connection: connection(of),
-        user: user(of),
-        device: device(1),
-        session: None,
-        cursor: None,
-        forwarded: None,
-        window: 100,
-    })
+    ToRouter::SessionOpen(session_open(of as u32, of, 1))
 }
 
 pub(super) fn ack(of: u64, session: SessionNumber, position: Position) -> ToRouter {
@@ -429,17 +366,6 @@ pub(super) fn ack(of: u64, session: SessionNumber, position: Position) -> ToRout
         session,
         position,
     })
-}
-
-pub(super) fn connection(of: u64) -> ConnectionHandle {
-    ConnectionHandle {
-        slot: of as u32,
-        generation: 1,
-    }
-}
-
-pub(super) fn direct(a: u64, b: u64) -> ConversationId {
-    ConversationId::direct(user(a), user(b))
 }
 
 pub(super) fn of_direct(a: u64, b: u64) -> PartitionId {
@@ -472,7 +398,8 @@ pub(super) fn delivered(got: &[FromRouter], to: u64) -> Vec<u64> {
         FromRouter::Deliver(Deliver { message, to }) => Some((message.seq.0, to)),
         _ => None,
     });
-    let own = deliveries.filter(|(_, connections)| connections.iter().any(|(at, _)| *at == connection(to)));
+    let own =
+        deliveries.filter(|(_, connections)| connections.iter().any(|(at, _)| *at == connection(to as u32)));
     own.map(|(seq, _)| seq).collect()
 }
 

@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use router_records::row::DeviceRow;
-use wire_base::ids::{
-    ConnectionHandle, ConversationId, DeviceId, Offset, Position, Seq, SessionNumber, UnixMs, UserId,
-};
+use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, Offset, Position, Seq, UnixMs, UserId};
 use wire_link::{AckRecord, SessionOpen, SessionRef};
 
-use super::link;
+use super::inbox::link;
 use crate::inbox::ReaderFacts;
 use crate::sessions::{
     AckVerdict, Delivery, Entry, LinkId, Opened, PageRequest, Sessions, SessionsConfig, Step as PageStep,
 };
-use crate::testing::{GENERATION, device, other_message_id, position, user};
+use crate::testing::{self, Client, GENERATION, device, other_message_id, position, user};
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -113,7 +111,7 @@ pub(super) struct World {
     oldest: Position,
     unannounced: VecDeque<(UserId, Entry)>,
     devices: BTreeMap<Who, Device>,
-    clients: BTreeMap<Who, Client>,
+    clients: BTreeMap<Who, Connected>,
     pages: VecDeque<PageRequest>,
     full: BTreeSet<LinkId>,
     /// Newest seq of each conversation.
@@ -133,18 +131,10 @@ struct Device {
     delivered: BTreeMap<ConversationId, Seq>,
 }
 
-/// A connected device.
-struct Client {
+/// A connected device, where its gateway has it.
+struct Connected {
+    client: Client,
     link: LinkId,
-    connection: ConnectionHandle,
-    session: SessionNumber,
-    window: usize,
-    /// It has, or made itself, every entry up to here.
-    has: Position,
-    acked: Position,
-    in_flight: VecDeque<(Position, u32)>,
-    /// Head at hello while `synced` is owed.
-    owed: Option<Position>,
     /// The router knows the session.
     is_open: bool,
 }
@@ -256,7 +246,7 @@ impl World {
             rounds += 1;
             assert!(rounds < 10_000, "it never comes to rest");
         }
-        for (who, client) in &self.clients {
+        for (who, Connected { client, .. }) in &self.clients {
             let missed = self.inboxes[&user(who.0)]
                 .iter()
                 .find(|entry| entry.position > client.has && !is_own(*who, entry));
@@ -329,7 +319,7 @@ impl World {
 
     fn open(&mut self, who: Who, cursor: Cursor, window: u16) {
         let facts = self.facts(who);
-        let last = self.clients.get(&who).map(|client| client.has);
+        let last = self.clients.get(&who).map(|of| of.client.has);
         let back = |n: usize| {
             self.inboxes[&user(who.0)]
                 .iter()
@@ -357,34 +347,28 @@ impl World {
                 slot: self.connections % 3,
                 generation: self.connections,
             },
-            user: user(who.0),
-            device: device(who.1),
-            session: None,
             cursor,
-            forwarded: None,
             window,
+            ..testing::session_open(0, who.0, who.1)
         };
         self.start(who, link((self.connections % 2) as u16), &request, &facts);
     }
 
     fn reannounce(&mut self, who: Who) {
         let facts = self.facts(who);
-        let Some(client) = self.clients.get(&who).filter(|client| !client.is_open) else {
+        let Some(Connected { client, link, .. }) = self.clients.get(&who).filter(|of| !of.is_open) else {
             return;
         };
+        let (link, has) = (*link, client.has);
         let request = SessionOpen {
-            connection: client.connection,
-            user: user(who.0),
-            device: device(who.1),
             session: Some(client.session),
             cursor: Some(client.acked),
-            forwarded: Some(client.has),
-            window: client.window as u16,
+            forwarded: Some(has),
+            ..client.open
         };
-        let link = client.link;
         // A page may have brought the client an entry that is not announced yet; whoever opens a session knows of it.
         let facts = ReaderFacts {
-            head: facts.head.max(client.has),
+            head: facts.head.max(has),
             ..facts
         };
         self.start(who, link, &request, &facts);
@@ -405,9 +389,11 @@ impl World {
         let was_open = old
             .as_ref()
             .filter(|old| old.is_open)
-            .map(|old| (old.link, old.connection));
+            .map(|old| (old.link, old.client.open.connection));
         assert_eq!(replaced.map(|(link, old)| (link, old.connection)), was_open);
-        assert!(request.session.is_some() || old.as_ref().is_none_or(|old| old.session < answer.session));
+        assert!(
+            request.session.is_some() || old.as_ref().is_none_or(|old| old.client.session < answer.session)
+        );
         assert_eq!(answer.cursor, facts.head);
 
         let device = self.devices.get_mut(&who).expect("all devices are there");
@@ -416,20 +402,14 @@ impl World {
             .find(request.user, request.device)
             .expect("just opened");
         let own_start = reader.acked;
-        let has = match (&answer.resync, request.cursor) {
-            (Some((_, oldest)), _) => {
-                assert_eq!(*oldest, facts.oldest.min(facts.head));
-                *oldest
-            }
-            (None, Some(cursor)) => {
-                assert!(
-                    answer.resumed
-                        && cursor.generation == GENERATION
-                        && cursor <= facts.head
-                        && cursor >= facts.oldest.min(facts.head)
-                );
-                request.forwarded.unwrap_or(cursor).max(cursor)
-            }
+        let mut client = Client::opened(request, &answer, self.config.window_bytes_max);
+        match (&answer.resync, request.cursor) {
+            (Some((_, oldest)), _) => assert_eq!(*oldest, facts.oldest.min(facts.head)),
+            (None, Some(cursor)) => assert!(
+                cursor.generation == GENERATION
+                    && cursor <= facts.head
+                    && cursor >= facts.oldest.min(facts.head)
+            ),
             (None, None) => {
                 // Not before what is stored, and nothing is skipped that the device did not ack or send itself.
                 assert!(device.row.is_none_or(|row| row.acked <= own_start));
@@ -437,33 +417,19 @@ impl World {
                     entry.position > device.claimed && entry.position <= own_start && !is_own(who, entry)
                 });
                 assert_eq!(skipped, None);
-                own_start
+                (client.has, client.acked) = (own_start, own_start);
             }
+        }
+        device.claimed = device.claimed.max(client.acked);
+        if let Some(old) = old.filter(|_| request.forwarded.is_some() && answer.resync.is_none()) {
+            client.in_flight = old.client.in_flight;
+        }
+        let connected = Connected {
+            client,
+            link,
+            is_open: true,
         };
-        let acked = if answer.resync.is_some() {
-            has
-        } else {
-            request.cursor.unwrap_or(has)
-        };
-        device.claimed = device.claimed.max(acked);
-        let in_flight = old
-            .filter(|_| request.forwarded.is_some() && answer.resync.is_none())
-            .map(|old| old.in_flight)
-            .unwrap_or_default();
-        self.clients.insert(
-            who,
-            Client {
-                link,
-                connection: request.connection,
-                session: answer.session,
-                window: usize::from(request.window),
-                has,
-                acked,
-                in_flight,
-                owed: Some(facts.head),
-                is_open: true,
-            },
-        );
+        self.clients.insert(who, connected);
         if let Some(cursor) = synced {
             self.synced(link, request.connection, cursor);
         }
@@ -484,22 +450,23 @@ impl World {
     }
 
     fn close(&mut self, who: Who) {
-        if let Some(client) = self.clients.remove(&who) {
-            let (user, device) = (user(who.0), device(who.1));
-            let held = self.sessions.close(
-                client.link,
-                &SessionRef {
-                    connection: client.connection,
-                    user,
-                    device,
-                },
-            );
-            assert_eq!(held, client.is_open);
+        if let Some(Connected {
+            client,
+            link,
+            is_open,
+        }) = self.clients.remove(&who)
+        {
+            let session = SessionRef {
+                connection: client.open.connection,
+                user: user(who.0),
+                device: device(who.1),
+            };
+            assert_eq!(self.sessions.close(link, &session), is_open);
         }
     }
 
     fn ack(&mut self, who: Who, quarters: usize) -> bool {
-        let Some(client) = self.clients.get_mut(&who).filter(|client| client.is_open) else {
+        let Some(Connected { client, link, .. }) = self.clients.get_mut(&who).filter(|of| of.is_open) else {
             return false;
         };
         let beyond = Position {
@@ -517,14 +484,13 @@ impl World {
             session: client.session,
             position,
         };
-        let verdict = self.sessions.handle_ack(client.link, &record);
+        let verdict = self.sessions.handle_ack(*link, &record);
         if quarters == 5 {
             assert_eq!(verdict, AckVerdict::Ignored);
             return false;
         }
         assert_eq!(verdict, AckVerdict::Taken);
-        client.acked = position;
-        client.in_flight.retain(|in_flight| in_flight.0 > position);
+        client.ack(position);
         let device = self.devices.get_mut(&who).expect("all devices are there");
         device.claimed = device.claimed.max(position);
         true
@@ -608,7 +574,7 @@ impl World {
         let has = self
             .clients
             .values()
-            .map(|client| client.has.min(client.acked))
+            .map(|of| of.client.has.min(of.client.acked))
             .min();
         let announced = self.unannounced.front().map(|(_, entry)| entry.position);
         let Some(keep) = [acked, has, announced].into_iter().flatten().min() else {
@@ -624,44 +590,21 @@ impl World {
 
     fn deliver(&mut self, link: LinkId, connection: ConnectionHandle, entry: &Entry) {
         assert!(!self.full.contains(&link), "a full link takes nothing");
-        let (who, client) = self
-            .clients
-            .iter_mut()
-            .find(|(_, client)| client.connection == connection && client.link == link && client.is_open)
-            .expect("only to a connection that stands");
+        let (who, client) = connected(&mut self.clients, link, connection);
         let next = self.inboxes[&user(who.0)]
             .iter()
-            .find(|next| next.position > client.has && !is_own(*who, next));
+            .find(|next| next.position > client.has && !is_own(who, next));
         assert_eq!(next, Some(entry), "{who:?} is at {:?}", client.has);
-        if let Some(head) = client.owed {
-            assert!(entry.position <= head, "live before synced");
-        }
-        client.has = entry.position;
-        client.in_flight.push_back((entry.position, entry.bytes));
-        let bytes: usize = client
-            .in_flight
-            .iter()
-            .map(|in_flight| in_flight.1 as usize)
-            .sum();
-        let (count, bytes_max) = (client.in_flight.len(), self.config.window_bytes_max);
-        assert!(
-            count <= client.window && (bytes <= bytes_max || count == 1),
-            "{count} with {bytes} bytes in flight"
-        );
+        client.deliver(entry);
     }
 
     fn synced(&mut self, link: LinkId, connection: ConnectionHandle, cursor: Position) {
-        let (who, client) = self
-            .clients
-            .iter_mut()
-            .find(|(_, client)| client.connection == connection && client.link == link && client.is_open)
-            .expect("only to a connection that stands");
-        let head = client.owed.take().expect("once");
+        let (who, client) = connected(&mut self.clients, link, connection);
+        let head = client.synced(cursor);
         let missed = self.inboxes[&user(who.0)]
             .iter()
-            .find(|entry| entry.position > client.has && entry.position <= head && !is_own(*who, entry));
+            .find(|entry| entry.position > client.has && entry.position <= head && !is_own(who, entry));
         assert_eq!(missed, None, "before the end of the backlog");
-        assert!(cursor >= head);
     }
 
     /// Everything of others that the device's stored ack covers was reported, and nothing that it never claimed.
@@ -697,4 +640,16 @@ impl World {
 
 fn is_own(who: Who, entry: &Entry) -> bool {
     entry.sender == user(who.0) && entry.sender_device == device(who.1)
+}
+
+/// Returns whose connection it is.
+fn connected(
+    clients: &mut BTreeMap<Who, Connected>,
+    link: LinkId,
+    connection: ConnectionHandle,
+) -> (Who, &mut Client) {
+    let mut open = clients.iter_mut().filter(|(_, of)| of.is_open && of.link == link);
+    let found = open.find(|(_, of)| of.client.open.connection == connection);
+    let (who, of) = found.expect("only to a connection that stands");
+    (*who, &mut of.client)
 }

@@ -1,40 +1,67 @@
-//! What the store of a cluster holds: a map for each table, in which a late writer changes nothing that is newer.
+//! The smallest store: a map for each table, and the answers to a node's questions.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
-use router_core::dedupe::SendKey;
-use router_core::fold::{Loaded, Lookup};
-use router_core::membership::Conversation;
-use router_core::node::{Answer, InboxPage, NamedMessage, Question, Summary, UserConversation};
-use router_core::sessions::Entry;
 use router_records::row::{
     ConversationRow, DedupeRow, DeviceRow, InboxRow, LastSentRow, MessageRow, ReceiptRow, Row,
+    UserConversationRow,
 };
 use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UserId};
 use wire_base::message::Message;
 
-#[derive(Debug, Default)]
-pub(crate) struct Tables {
+use crate::dedupe::SendKey;
+use crate::fold::{Loaded, Lookup};
+use crate::membership::Conversation;
+use crate::node::{Answer, InboxPage, NamedMessage, Question, Summary, UserConversation};
+use crate::sessions::Entry;
+
+/// A map for each table.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)] // Each is named for its rows.
+pub struct Tables {
+    pub messages: BTreeMap<(ConversationId, Seq), MessageRow>,
+    pub index: BTreeMap<SendKey, DedupeRow>,
+    pub conversations: BTreeMap<ConversationId, ConversationRow>,
+    pub receipts: BTreeMap<(ConversationId, UserId), ReceiptRow>,
+    pub user_conversations: BTreeMap<(UserId, ConversationId), UserConversationRow>,
+    pub inbox: BTreeMap<(UserId, Position), InboxRow>,
+    pub devices: BTreeMap<(UserId, DeviceId), DeviceRow>,
+    pub last_sent: BTreeMap<(UserId, ConversationId), LastSentRow>,
+}
+
+/// Tables that several write to: what a late writer brings changes nothing that is newer.
+#[derive(Clone, Debug, Default)]
+pub struct SharedTables {
+    tables: Tables,
     /// The record by which each row was written, by its key.
     written: BTreeMap<Vec<u8>, Offset>,
-    pub(crate) messages: BTreeMap<(ConversationId, Seq), MessageRow>,
-    sends: BTreeMap<SendKey, DedupeRow>,
-    pub(crate) conversations: BTreeMap<ConversationId, ConversationRow>,
-    receipts: BTreeMap<(ConversationId, UserId), ReceiptRow>,
-    user_conversations: BTreeMap<(UserId, ConversationId), ()>,
-    pub(crate) inbox: BTreeMap<(UserId, Position), InboxRow>,
-    devices: BTreeMap<(UserId, DeviceId), DeviceRow>,
-    last_sent: BTreeMap<(UserId, ConversationId), LastSentRow>,
+}
+
+impl SharedTables {
+    /// Writes a row as of a record; returns whether a newer one stands there, and stays.
+    pub fn write(&mut self, row: &Row, of: Offset) -> bool {
+        let before = self.written.entry(row.encode().0).or_default();
+        let is_stale = *before > of;
+        if !is_stale {
+            *before = of;
+            self.tables.write(row);
+        }
+        is_stale
+    }
+}
+
+impl Deref for SharedTables {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
 }
 
 impl Tables {
-    /// Writes a row with the time stamp of a record; returns whether a newer one stands there, and stays.
-    pub(crate) fn write(&mut self, row: &Row, stamp: Offset) -> bool {
-        let before = self.written.entry(row.encode().0).or_default();
-        if *before > stamp {
-            return true;
-        }
-        *before = stamp;
+    /// Writes a row over what stands under its key.
+    pub fn write(&mut self, row: &Row) {
         match row.clone() {
             Row::Message(row) => {
                 let key = (row.message.conversation, row.message.seq);
@@ -46,7 +73,7 @@ impl Tables {
                     sender: row.sender,
                     message_id: row.message_id,
                 };
-                self.sends.insert(key, row);
+                self.index.insert(key, row);
             }
             Row::Conversation(row) => {
                 self.conversations.insert(row.conversation, row);
@@ -55,7 +82,7 @@ impl Tables {
                 self.receipts.insert((row.conversation, row.user), row);
             }
             Row::UserConversation(row) => {
-                self.user_conversations.insert((row.user, row.conversation), ());
+                self.user_conversations.insert((row.user, row.conversation), row);
             }
             Row::Inbox(row) => {
                 self.inbox.insert((row.user, row.position), row);
@@ -68,10 +95,10 @@ impl Tables {
             }
             Row::Checkpoint(_) => unreachable!("folds write none"),
         }
-        false
     }
 
-    pub(crate) fn answer(&self, question: &Question) -> Answer {
+    /// Answers a question of a node.
+    pub fn answer(&self, question: &Question) -> Answer {
         match *question {
             Question::Lookup(lookup) => Answer::Loaded(self.load(lookup)),
             Question::Inbox {
@@ -103,11 +130,11 @@ impl Tables {
             }
             Question::Named { message_id, limit } => Answer::Named(self.named(message_id, limit)),
             Question::Conversations { user, after, limit } => {
-                let own = self.user_conversations.keys();
-                let own = own.filter(|(of, id)| *of == user && after.is_none_or(|after| *id > after));
-                let with_state = |(_, conversation): &(UserId, ConversationId)| UserConversation {
-                    conversation: *conversation,
-                    state: self.state(*conversation),
+                let own = self.user_conversations.values();
+                let own = own.filter(|row| row.user == user && Some(row.conversation) > after);
+                let with_state = |row: &UserConversationRow| UserConversation {
+                    conversation: row.conversation,
+                    state: self.state(row.conversation),
                 };
                 Answer::Conversations(own.take(limit).map(with_state).collect())
             }
@@ -117,10 +144,11 @@ impl Tables {
         }
     }
 
-    fn load(&self, lookup: Lookup) -> Loaded {
+    /// Looks up what a fold lacks.
+    pub fn load(&self, lookup: Lookup) -> Loaded {
         match lookup {
             Lookup::Conversation(id) => Loaded::Conversation(id, self.state(id)),
-            Lookup::Dedupe(key) => Loaded::Dedupe(key, self.sends.get(&key).copied()),
+            Lookup::Dedupe(key) => Loaded::Dedupe(key, self.index.get(&key).copied()),
             Lookup::Receipt(conversation, user) => {
                 let row = self.receipts.get(&(conversation, user));
                 Loaded::Receipt(conversation, user, row.copied())
@@ -130,9 +158,9 @@ impl Tables {
                 Loaded::LastSent(user, conversation, row.copied())
             }
             Lookup::Gap(gap) => {
-                let range = (gap.conversation, gap.after.next())..=(gap.conversation, gap.through);
-                let rows = self.messages.range(range).map(|(_, row)| row.message.clone());
-                Loaded::Gap(gap, rows.collect())
+                let rows = self.messages_of(gap.conversation).map(|row| &row.message);
+                let rows = rows.filter(|message| gap.after < message.seq && message.seq <= gap.through);
+                Loaded::Gap(gap, rows.cloned().collect())
             }
             Lookup::Entries(user, offset) => {
                 let rows = self.inbox_of(user).filter(|row| row.position.offset == offset);
@@ -142,13 +170,33 @@ impl Tables {
             Lookup::User(user) => Loaded::User {
                 user,
                 devices: (self.devices.values().filter(|row| row.user == user).copied()).collect(),
-                head: self.inbox_of(user).next_back().map(|row| row.position),
+                head: self.head(user),
             },
         }
     }
 
-    pub(crate) fn inbox_of(&self, user: UserId) -> impl DoubleEndedIterator<Item = &InboxRow> {
-        self.inbox.values().filter(move |row| row.user == user)
+    /// Returns the messages of a conversation, oldest first.
+    pub fn messages_of(&self, id: ConversationId) -> impl DoubleEndedIterator<Item = &MessageRow> {
+        self.messages
+            .range((id, Seq(0))..=(id, Seq(u64::MAX)))
+            .map(|(_, row)| row)
+    }
+
+    /// Returns the inbox of a user, oldest first.
+    pub fn inbox_of(&self, user: UserId) -> impl DoubleEndedIterator<Item = &InboxRow> {
+        let end = Position {
+            generation: u32::MAX,
+            offset: Offset(u64::MAX),
+            index: u16::MAX,
+        };
+        self.inbox
+            .range((user, Position::start(0))..=(user, end))
+            .map(|(_, row)| row)
+    }
+
+    /// Returns the position of the newest entry of an inbox.
+    pub fn head(&self, user: UserId) -> Option<Position> {
+        self.inbox_of(user).next_back().map(|row| row.position)
     }
 
     fn message(&self, row: &InboxRow) -> Message {
@@ -183,6 +231,7 @@ impl Tables {
         page
     }
 
+    /// Returns the messages before a seq, newest first, and whether there are more.
     fn messages_before(
         &self,
         conversation: ConversationId,
@@ -190,27 +239,21 @@ impl Tables {
         limit: usize,
         bytes_max: usize,
     ) -> (Vec<MessageRow>, bool) {
-        let end = before.unwrap_or(Seq(u64::MAX));
-        let mut older = self
-            .messages
-            .range((conversation, Seq(0))..(conversation, end))
-            .rev();
+        let older = self.messages_of(conversation).rev();
+        let older = older.filter(|row| before.is_none_or(|before| row.message.seq < before));
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        while rows.len() < limit {
-            let Some((_, row)) = older.next() else {
-                return (rows, false);
-            };
+        for row in older {
             bytes += row.message.body.as_bytes().len();
-            if bytes > bytes_max && !rows.is_empty() {
+            if rows.len() == limit || bytes > bytes_max && !rows.is_empty() {
                 return (rows, true);
             }
             rows.push(row.clone());
         }
-        (rows, older.next().is_some())
+        (rows, false)
     }
 
     fn named(&self, message_id: MessageId, limit: usize) -> Vec<NamedMessage> {
-        let rows = self.sends.values().filter(|row| row.message_id == message_id);
+        let rows = self.index.values().filter(|row| row.message_id == message_id);
         let with_state = |row: &DedupeRow| NamedMessage {
             index: *row,
             state: self.state(row.conversation),
