@@ -1,12 +1,13 @@
 //! Wall clocks that are wrong, for a moment or for days: nothing is lost by them, and nothing stays refused.
 
+use router_core::testing::{direct, page_texts, user};
 use router_server::health::Readiness;
 use wire_base::code::Code;
 use wire_base::ids::UnixMs;
 use wire_link::ToRouter;
 
 use crate::retention::let_time_pass;
-use crate::world::{Device, Link, World, direct, page_texts, user};
+use crate::world::{Device, Link, World};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 /// After which a clock is believed that says something unlikely.
@@ -21,8 +22,7 @@ struct Told {
 /// Returns a world in which user 1 told user 2 five things.
 fn told(seed: u64) -> Told {
     let mut world = World::seeded(seed);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     for n in 0..5 {
         world.send(&a, user(2), &n.to_string()).unwrap();
     }
@@ -52,11 +52,11 @@ impl Told {
     }
 
     fn readiness(&mut self) -> Readiness {
-        self.world.router().health().readiness()
+        self.world.readiness()
     }
 
     fn stored(&mut self) -> usize {
-        let conversation = direct(user(1), user(2));
+        let conversation = direct(1, 2);
         let page = self.world.history(self.gateway, user(1), conversation, None, 100);
         page_texts(&page.unwrap()).len()
     }
@@ -148,8 +148,7 @@ fn ids_of_the_right_time_are_good_after_records_of_a_wrong_one() {
 fn an_id_whose_outcome_is_deleted_gets_no_second_seq_when_the_clock_is_set_back() {
     for restarts in [true, false] {
         let mut world = World::seeded(6);
-        let gateway = world.gateway();
-        let a = world.connect(gateway, user(1), 1);
+        let (gateway, a) = world.one();
         let id = world.new_id();
         world.send_with_id(&a, user(2), id, "once").unwrap();
         for text in ["x", "y"] {
@@ -180,13 +179,12 @@ fn a_boot_at_1970_waits_for_the_clock_and_stamps_nothing() {
     let open = world.open_record(user(1), 1);
     world.say(gateway, &[ToRouter::SessionOpen(open)]);
     let_time_pass(&mut world, DAY_MS);
-    assert_eq!(world.router().health().readiness(), Readiness::ClockUnset);
+    assert_eq!(world.readiness(), Readiness::ClockUnset);
     assert_eq!(world.metric("router_records_total"), 0);
 
     world.now.unix = right;
-    world.advance(1_001);
-    world.settle();
-    assert_eq!(world.router().health().readiness(), Readiness::Ready);
+    world.pass(1_001);
+    assert_eq!(world.readiness(), Readiness::Ready);
     let a = world.connect(gateway, user(1), 1);
     let sent = world.send(&a, user(2), "x").unwrap();
     world.send(&a, user(2), "y").unwrap();

@@ -1,10 +1,11 @@
 //! What a device is sent: backlog, synced, live, resume, window, replacement, links that stand still.
 
+use router_core::testing::{history_of, link_hello, text_of, user};
 use wire_base::code::Code;
 use wire_base::ids::Position;
-use wire_link::{FromRouter, SessionOpen, ToRouter};
+use wire_link::{FromRouter, LinkHello, LinkKind, SessionOpen, ToRouter};
 
-use crate::world::{Device, Got, Link, World, user};
+use crate::world::{Device, Got, Link, World};
 
 /// Sends `texts` from a device to a user, one group each.
 fn send_all<'a>(world: &mut World, from: &Device, to: u64, texts: impl IntoIterator<Item = &'a str>) {
@@ -26,8 +27,7 @@ fn send_numbered(world: &mut World, from: &Device, to: u64, range: std::ops::Ran
 #[test]
 fn a_new_device_gets_the_backlog_then_synced_then_live() {
     let mut world = World::seeded(1);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     send_all(&mut world, &a, 2, ["one", "two"]);
     let b = world.connect(gateway, user(2), 1);
     send_all(&mut world, &a, 2, ["three"]);
@@ -36,7 +36,7 @@ fn a_new_device_gets_the_backlog_then_synced_then_live() {
         .into_iter()
         .filter_map(|record| match record {
             FromRouter::Deliver(deliver) if deliver.to[0].0 == b.connection => {
-                Some(crate::world::text_of(&deliver.message.body))
+                Some(text_of(&deliver.message.body))
             }
             FromRouter::Synced(synced) if synced.connection == b.connection => {
                 assert_eq!(synced.cursor, b.head);
@@ -51,28 +51,19 @@ fn a_new_device_gets_the_backlog_then_synced_then_live() {
 #[test]
 fn a_device_without_backlog_is_synced_at_once() {
     let mut world = World::seeded(2);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     assert_eq!(world.synced(&a), [a.head]);
 }
 
 #[test]
 fn a_connection_resumes_after_its_cursor() {
     let mut world = World::seeded(3);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     send_numbered(&mut world, &a, 2, 0..5);
     let got = world.got(&b);
     world.disconnect(&b);
     send_numbered(&mut world, &a, 2, 5..7);
-    let open = SessionOpen {
-        cursor: Some(got[2].position),
-        ..world.open_record(user(2), 1)
-    };
-    let (again, opened) = world.open(gateway, open);
+    let (again, opened) = world.resume(gateway, user(2), got[2].position);
     assert!(opened.resumed && opened.resync.is_none());
     assert_eq!(world.texts(&again), numbered(3..7));
     assert_eq!(world.synced(&again).len(), 1);
@@ -81,11 +72,7 @@ fn a_connection_resumes_after_its_cursor() {
 #[test]
 fn without_a_cursor_a_device_starts_after_what_it_acked() {
     let mut world = World::seeded(4);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     send_numbered(&mut world, &a, 2, 0..4);
     let got = world.got(&b);
     world.ack(&b, got[1].position);
@@ -99,11 +86,7 @@ fn without_a_cursor_a_device_starts_after_what_it_acked() {
 #[test]
 fn a_cursor_of_another_store_or_beyond_the_head_resyncs_from_the_oldest() {
     let mut world = World::seeded(5);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     send_numbered(&mut world, &a, 2, 0..3);
     let last = world.got(&b)[2].position;
     world.disconnect(&b);
@@ -116,11 +99,7 @@ fn a_cursor_of_another_store_or_beyond_the_head_resyncs_from_the_oldest() {
         ..last
     };
     for cursor in [foreign, beyond] {
-        let open = SessionOpen {
-            cursor: Some(cursor),
-            ..world.open_record(user(2), 1)
-        };
-        let (again, opened) = world.open(gateway, open);
+        let (again, opened) = world.resume(gateway, user(2), cursor);
         let (reason, oldest) = opened.resync.expect("a cursor of no use");
         assert!(!reason.is_empty() && !opened.resumed);
         assert_eq!(oldest, Position::start(last.generation));
@@ -132,13 +111,8 @@ fn a_cursor_of_another_store_or_beyond_the_head_resyncs_from_the_oldest() {
 #[test]
 fn a_device_that_does_not_ack_stops_at_its_window_and_goes_on_when_it_does() {
     let mut world = World::seeded(6);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
-    let open = SessionOpen {
-        window: 3,
-        ..world.open_record(user(2), 1)
-    };
-    let (b, _) = world.open(gateway, open);
+    let (gateway, a) = world.one();
+    let b = world.connect_with_window(gateway, user(2), 3);
     send_numbered(&mut world, &a, 2, 0..8);
     let got = world.got(&b);
     assert_eq!(got.len(), 3);
@@ -157,11 +131,7 @@ fn a_device_that_does_not_ack_stops_at_its_window_and_goes_on_when_it_does() {
 #[test]
 fn the_window_is_bounded_in_bytes_too() {
     let mut world = World::seeded(7);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (_, a, b) = world.two();
     let long = "x".repeat(10_000);
     for _ in 0..30 {
         world.send(&a, user(2), &long).unwrap();
@@ -175,15 +145,9 @@ fn the_window_is_bounded_in_bytes_too() {
 #[test]
 fn a_long_backlog_comes_in_pages_while_others_are_served() {
     let mut world = World::with(8, |config| config.pages_per_tick = 1);
-    let gateway = world.gateway();
-    let (a, c) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(3), 1),
-    );
-    let records: Vec<_> = (0..250)
-        .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
-        .collect();
-    world.say(gateway, &records);
+    let (gateway, a) = world.one();
+    let c = world.connect(gateway, user(3), 1);
+    world.say_sends(&a, user(2), 0..250);
     world.settle();
     world.heard(gateway);
     let open = SessionOpen {
@@ -245,14 +209,7 @@ fn a_ninth_device_is_refused_and_known_ones_are_not() {
         .map(|device| world.connect(gateway, user(1), device))
         .collect();
     world.disconnect(&devices[0]);
-    let open = world.open_record(user(1), 9);
-    world.say(gateway, &[ToRouter::SessionOpen(open)]);
-    world.settle();
-    let refused = world.hear(gateway, |record| match record {
-        FromRouter::SessionRefused(refused) => Some((refused.connection, refused.code)),
-        _ => None,
-    });
-    assert_eq!(refused, [(open.connection, Code::TooManyDevices)]);
+    assert_eq!(world.refused(gateway, user(1), 9), Code::TooManyDevices);
     world.connect(gateway, user(1), 1);
 }
 
@@ -286,12 +243,10 @@ fn one_message_is_one_record_for_all_connections_of_a_link() {
 fn a_later_process_of_a_gateway_ends_the_sessions_of_the_earlier_and_is_not_ended_by_it() {
     let mut world = World::seeded(12);
     let hello = |epoch| {
-        ToRouter::Hello(wire_link::LinkHello {
-            version: wire_link::LINK_VERSION,
-            kind: wire_link::LinkKind::Gateway,
+        ToRouter::Hello(LinkHello {
             node: "restarts".into(),
             epoch,
-            worker: 3,
+            ..link_hello(LinkKind::Gateway)
         })
     };
     let (before, other) = (world.silent_link(), world.gateway());
@@ -353,16 +308,11 @@ fn a_link_that_stands_still_keeps_state_and_loses_nothing() {
     });
     let (fast, slow) = (world.gateway(), world.gateway());
     let a = world.connect(fast, user(1), 1);
-    let open = SessionOpen {
-        window: 256,
-        ..world.open_record(user(2), 1)
-    };
-    let (b, _) = world.open(slow, open);
+    let b = world.connect_with_window(slow, user(2), 256);
     let mut expected = Vec::new();
     for n in 0..60 {
         let text = format!("{n} {}", "x".repeat(8_000));
-        let send = world.send_record(&a, user(2), None, &text);
-        world.say(fast, &[ToRouter::Send(send)]);
+        world.say_send(&a, user(2), &text);
         expected.push(text);
         settle_deaf(&mut world);
     }
@@ -389,11 +339,7 @@ fn a_link_that_stands_still_is_told_the_newest_of_each_watermark_later() {
         config.link_backlog_bytes = 64 << 10;
     });
     let (fast, slow) = (world.gateway(), world.gateway());
-    let open = SessionOpen {
-        window: 256,
-        ..world.open_record(user(1), 1)
-    };
-    let (a, _) = world.open(slow, open);
+    let a = world.connect_with_window(slow, user(1), 256);
     let (b, c) = (world.connect(fast, user(2), 1), world.connect(fast, user(3), 1));
     for _ in 0..20 {
         world.send(&a, user(2), "x").unwrap();
@@ -403,17 +349,11 @@ fn a_link_that_stands_still_is_told_the_newest_of_each_watermark_later() {
     // Fill the slow link, and let the receiver ack one by one meanwhile.
     let long = "x".repeat(9_000);
     for _ in 0..20 {
-        let send = world.send_record(&c, user(1), None, &long);
-        world.say(fast, &[ToRouter::Send(send)]);
+        world.say_send(&c, user(1), &long);
         settle_deaf(&mut world);
     }
     for Got { position, .. } in &got {
-        let ack = wire_link::AckRecord {
-            user: b.user,
-            device: b.device,
-            session: b.session,
-            position: *position,
-        };
+        let ack = b.ack_record(*position);
         world.say(fast, &[ToRouter::Ack(ack)]);
         world.advance(10);
         settle_deaf(&mut world);
@@ -430,19 +370,11 @@ fn a_link_that_is_owed_too_much_is_not_read_until_it_takes_some() {
         config.link_pipe_bytes = 64 << 10;
         config.link_backlog_bytes = 64 << 10;
     });
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     world.send(&a, user(1), &"x".repeat(9_000)).unwrap();
-    let conversation = wire_base::ids::ConversationId::direct(user(1), user(1));
     let mut asked = 0;
     for _ in 0..200 {
-        let history = wire_link::HistoryRecord {
-            request: world.request(),
-            user: user(1),
-            conversation,
-            before: None,
-            limit: 100,
-        };
+        let history = history_of(world.request(), 1, 1, 100);
         world.say(gateway, &[ToRouter::History(history)]);
         asked += 1;
         settle_deaf(&mut world);
@@ -467,15 +399,11 @@ fn a_busy_link_does_not_starve_another() {
     let mut world = World::with(15, |config| config.group_records_max = 8);
     let (busy, quiet) = (world.gateway(), world.gateway());
     let (a, c) = (world.connect(busy, user(1), 1), world.connect(quiet, user(3), 1));
-    let flood: Vec<_> = (0..500)
-        .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
-        .collect();
-    world.say(busy, &flood);
-    let send = world.send_record(&c, user(4), None, "hello");
-    world.say(quiet, &[ToRouter::Send(send.clone())]);
+    world.say_sends(&a, user(2), 0..500);
+    let request = world.say_send(&c, user(4), "hello");
     let ticks = (1..).find(|_| {
         world.tick();
-        world.outcome(quiet, send.request).is_some()
+        world.outcome(quiet, request).is_some()
     });
     assert!(ticks.is_some_and(|ticks| ticks <= 2), "{ticks:?}");
 }
@@ -483,25 +411,12 @@ fn a_busy_link_does_not_starve_another() {
 #[test]
 fn who_comes_back_while_the_last_ack_is_on_its_way_into_the_log_goes_on_behind_it() {
     let mut world = World::seeded(16);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     world.send(&a, user(2), "seen").unwrap();
     world.settle_acks();
     let position = world.got(&b)[0].position;
-    let ack = wire_link::AckRecord {
-        user: b.user,
-        device: b.device,
-        session: b.session,
-        position,
-    };
-    let session = wire_link::SessionRef {
-        connection: b.connection,
-        user: b.user,
-        device: b.device,
-    };
+    let ack = b.ack_record(position);
+    let session = b.session_ref();
     let send = world.send_record(&a, user(3), None, "shares the group");
     let leave = [
         ToRouter::Ack(ack),

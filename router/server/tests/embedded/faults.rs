@@ -1,5 +1,6 @@
 //! A disk or a store that fails instead of crashing.
 
+use router_core::testing::{direct, page_texts, user};
 use router_records::row::{CheckpointRow, MessageRow, Table};
 use router_server::health::Readiness;
 use router_storage::store::{Batch, Kv, KvFault};
@@ -7,18 +8,14 @@ use wire_base::code::Code;
 use wire_base::ids::{Seq, UnixMs};
 use wire_base::status::Status;
 use wire_base::status::StatusOf;
-use wire_link::{FromRouter, ToRouter};
+use wire_link::ToRouter;
 
-use crate::world::{World, direct, page_texts, user};
+use crate::world::World;
 
 #[test]
 fn a_full_disk_makes_sends_unavailable_until_there_is_space_again() {
     let mut world = World::seeded(1);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     world.send(&a, user(2), "before").unwrap();
     world.disk.set_space_left(Some(10));
     for _ in 0..3 {
@@ -36,28 +33,18 @@ fn a_full_disk_makes_sends_unavailable_until_there_is_space_again() {
         "only the first one asked the disk"
     );
     // Reads go on, and so do sessions of known devices; a new device would have to be logged.
-    let page = world
-        .history(gateway, user(1), direct(user(1), user(2)), None, 10)
-        .unwrap();
-    assert_eq!(page_texts(&page), [(1, "before".into())]);
+    assert_eq!(world.stored(gateway), [(1, "before".into())]);
     world.connect(gateway, user(2), 1);
-    let open = world.open_record(user(2), 2);
-    world.say(gateway, &[ToRouter::SessionOpen(open)]);
-    world.settle();
-    assert!(world.heard(gateway).iter().any(
-        |record| matches!(record, FromRouter::SessionRefused(refused) if refused.code == Code::Unavailable)
-    ));
+    assert_eq!(world.refused(gateway, user(2), 2), Code::Unavailable);
 
-    world.advance(1_001);
-    world.settle();
+    world.pass(1_001);
     assert_eq!(
         health.readiness(),
         Readiness::LogFull,
         "asked again, and still full"
     );
     world.disk.set_space_left(None);
-    world.advance(1_001);
-    world.settle();
+    world.pass(1_001);
     assert_eq!(
         health.readiness(),
         Readiness::Ready,
@@ -71,8 +58,7 @@ fn a_full_disk_makes_sends_unavailable_until_there_is_space_again() {
 #[test]
 fn what_found_no_space_does_not_come_back_after_a_restart() {
     let mut world = World::seeded(2);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     world.send(&a, user(2), "before").unwrap();
     world.disk.set_space_left(Some(10));
     world.send(&a, user(2), "lost").unwrap_err();
@@ -80,10 +66,7 @@ fn what_found_no_space_does_not_come_back_after_a_restart() {
     world.crash();
     world.start().unwrap();
     let gateway = world.gateway();
-    let page = world
-        .history(gateway, user(1), direct(user(1), user(2)), None, 10)
-        .unwrap();
-    assert_eq!(page_texts(&page), [(1, "before".into())]);
+    assert_eq!(world.stored(gateway), [(1, "before".into())]);
 }
 
 #[test]
@@ -92,8 +75,7 @@ fn a_full_store_is_tried_again_however_often_it_is_asked_meanwhile() {
         config.users_cached_max = 1;
         config.group_records_max = 1;
     });
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     for known in 10..15 {
         world.connect(gateway, user(known), 1);
     }
@@ -118,17 +100,13 @@ fn a_full_store_is_tried_again_however_often_it_is_asked_meanwhile() {
 #[test]
 fn an_ack_in_the_group_that_found_no_space_is_logged_later() {
     let mut world = World::seeded(13);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     world.send(&a, user(2), "x").unwrap();
     let position = world.got(&b)[0].position;
     world.disk.set_space_left(Some(10));
     world.ack(&b, position);
     world.settle_acks();
-    assert_eq!(world.router().health().readiness(), Readiness::LogFull);
+    assert_eq!(world.readiness(), Readiness::LogFull);
     world.disk.set_space_left(None);
     world.advance(1_001);
     world.settle_acks();
@@ -138,11 +116,7 @@ fn an_ack_in_the_group_that_found_no_space_is_logged_later() {
 #[test]
 fn acks_and_new_devices_wait_for_space_and_are_logged_then() {
     let mut world = World::seeded(3);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     world.send(&a, user(2), "x").unwrap();
     let position = world.got(&b)[0].position;
     world.disk.set_space_left(Some(10));
@@ -154,8 +128,7 @@ fn acks_and_new_devices_wait_for_space_and_are_logged_then() {
     world.settle_acks();
     assert_eq!(world.updates(gateway).len(), 1);
     // The newcomer is known after a restart: it cannot be registered a second time.
-    world.kill();
-    world.start().unwrap();
+    world.restart();
     let records = world.metric("router_records_total");
     let gateway = world.gateway();
     world.connect(gateway, newcomer.user, 1);
@@ -165,11 +138,7 @@ fn acks_and_new_devices_wait_for_space_and_are_logged_then() {
 #[test]
 fn a_failed_sync_stops_acknowledging_until_restart() {
     let mut world = World::seeded(4);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     world.send(&a, user(2), "before").unwrap();
     world.texts(&b);
     world.disk.fail_sync(0);
@@ -180,9 +149,9 @@ fn a_failed_sync_stops_acknowledging_until_restart() {
         );
         world.advance(5_000);
     }
-    assert_eq!(world.router().health().readiness(), Readiness::LogFailed);
+    assert_eq!(world.readiness(), Readiness::LogFailed);
     assert_eq!(world.texts(&b), Vec::<String>::new());
-    let conversation = direct(user(1), user(2));
+    let conversation = direct(1, 2);
     assert!(
         world.history(gateway, user(1), conversation, None, 10).is_ok(),
         "reads go on"
@@ -208,11 +177,7 @@ fn a_failed_sync_stops_acknowledging_until_restart() {
 #[test]
 fn a_store_without_space_pauses_and_then_delivers_what_the_log_has() {
     let mut world = World::seeded(5);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     world.kv.fail_applies(Some(KvFault::NoSpace));
     let id = world.new_id();
     // It is in the log, so that it is sent, and whoever is up to date has it.
@@ -222,21 +187,12 @@ fn a_store_without_space_pauses_and_then_delivers_what_the_log_has() {
         world.send(&a, user(2), "refused").unwrap_err().code,
         Code::Unavailable
     );
-    assert_eq!(world.router().health().readiness(), Readiness::StoreFull);
-    let open = world.open_record(user(2), 2);
-    world.say(gateway, &[ToRouter::SessionOpen(open)]);
-    world.settle();
-    assert!(
-        world
-            .heard(gateway)
-            .iter()
-            .any(|record| matches!(record, FromRouter::SessionRefused(_)))
-    );
+    assert_eq!(world.readiness(), Readiness::StoreFull);
+    assert_eq!(world.refused(gateway, user(2), 2), Code::Unavailable);
 
     world.kv.fail_applies(None);
-    world.advance(1_001);
-    world.settle();
-    assert_eq!(world.router().health().readiness(), Readiness::Ready);
+    world.pass(1_001);
+    assert_eq!(world.readiness(), Readiness::Ready);
     let again = world.send_with_id(&a, user(2), id, "logged").unwrap();
     assert!(again.duplicate && again.seq == Seq(1));
     assert_eq!(world.send(&a, user(2), "next").unwrap().seq, Seq(2));
@@ -246,13 +202,8 @@ fn a_store_without_space_pauses_and_then_delivers_what_the_log_has() {
 fn a_batch_that_the_store_refused_and_made_all_the_same_is_delivered_once_and_not_before() {
     for seed in 0..8 {
         let mut world = World::seeded(seed);
-        let gateway = world.gateway();
-        let a = world.connect(gateway, user(1), 1);
-        let open = wire_link::SessionOpen {
-            window: 2,
-            ..world.open_record(user(2), 1)
-        };
-        let (b, _) = world.open(gateway, open);
+        let (gateway, a) = world.one();
+        let b = world.connect_with_window(gateway, user(2), 2);
         for text in ["0", "1", "2"] {
             world.send(&a, user(2), text).unwrap();
         }
@@ -279,8 +230,7 @@ fn a_failed_store_is_brought_up_to_the_log_by_a_restart() {
     let mut replayed = 0;
     for seed in 0..8 {
         let mut world = World::seeded(seed);
-        let gateway = world.gateway();
-        let a = world.connect(gateway, user(1), 1);
+        let (_, a) = world.one();
         world.kv.fail_applies(Some(KvFault::Failed));
         let id = world.new_id();
         world.send_with_id(&a, user(2), id, "logged").unwrap();
@@ -290,11 +240,10 @@ fn a_failed_store_is_brought_up_to_the_log_by_a_restart() {
             world.send(&a, user(2), "refused").unwrap_err().code,
             Code::Unavailable
         );
-        assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
+        assert_eq!(world.readiness(), Readiness::StoreFailed);
         world.crash();
         replayed += world.start().unwrap().replayed;
-        let gateway = world.gateway();
-        let a = world.connect(gateway, user(1), 1);
+        let (_, a) = world.one();
         let again = world.send_with_id(&a, user(2), id, "logged").unwrap();
         assert!(again.duplicate && again.seq == Seq(1));
     }
@@ -307,30 +256,26 @@ fn a_failed_store_is_brought_up_to_the_log_by_a_restart() {
 #[test]
 fn a_store_that_cannot_be_synced_is_not_trusted_any_more() {
     let mut world = World::seeded(7);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     world.send(&a, user(2), "x").unwrap();
     world.kv.fail_persists(Some(KvFault::Failed));
-    world.advance(u64::from(world.config.store_persist_interval_ms) + 1);
-    world.settle();
-    assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
+    world.pass(u64::from(world.config.store_persist_interval_ms) + 1);
+    assert_eq!(world.readiness(), Readiness::StoreFailed);
     assert_eq!(world.send(&a, user(2), "y").unwrap_err().code, Code::Unavailable);
     // A later sync that succeeds proves nothing, so none is asked for, and the log keeps what it has.
     world.kv.fail_persists(None);
     let tries = world.metric("router_store_persists_total");
-    world.advance(100 * u64::from(world.config.store_persist_interval_ms));
-    world.settle();
+    world.pass(100 * u64::from(world.config.store_persist_interval_ms));
     assert_eq!(world.metric("router_store_persists_total"), tries);
-    assert_eq!(world.router().health().readiness(), Readiness::StoreFailed);
+    assert_eq!(world.readiness(), Readiness::StoreFailed);
 }
 
 #[test]
 fn an_inbox_that_cannot_be_read_waits_while_its_session_lasts_and_others_go_on() {
     let mut world = World::seeded(9);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     world.send(&a, user(2), "kept").unwrap();
-    let row = MessageRow::encode_key(direct(user(1), user(2)), Seq(1));
+    let row = MessageRow::encode_key(direct(1, 2), Seq(1));
     let value = world.kv.get(&row).unwrap().unwrap();
     let kv = world.kv.clone();
     let set = |value: Vec<u8>| {
@@ -364,11 +309,10 @@ fn an_inbox_that_cannot_be_read_waits_while_its_session_lasts_and_others_go_on()
 #[test]
 fn a_router_waits_while_a_page_is_due_and_the_store_is_full() {
     let mut world = World::seeded(11);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     world.send(&a, user(2), "x").unwrap();
     let mut batch = Batch::default();
-    batch.put(MessageRow::encode_key(direct(user(1), user(2)), Seq(1)), [200]);
+    batch.put(MessageRow::encode_key(direct(1, 2), Seq(1)), [200]);
     world.kv.clone().apply(&batch).unwrap();
     world.connect(gateway, user(2), 1);
     world.settle();
@@ -385,21 +329,18 @@ fn a_router_waits_while_a_page_is_due_and_the_store_is_full() {
 #[test]
 fn a_sweep_that_meets_a_damaged_row_goes_on() {
     let mut world = World::seeded(10);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     for text in ["one", "two", "three"] {
         world.send(&a, user(2), text).unwrap();
     }
     let mut batch = Batch::default();
-    batch.put(MessageRow::encode_key(direct(user(1), user(2)), Seq(1)), [200]);
+    batch.put(MessageRow::encode_key(direct(1, 2), Seq(1)), [200]);
     batch.put(CheckpointRow::encode_key((), UnixMs(1)), [200]);
     world.kv.clone().apply(&batch).unwrap();
-    world.advance(40 * 24 * 3_600_000);
-    world.settle();
+    world.pass(40 * 24 * 3_600_000);
     world.send(&a, user(2), "after").unwrap();
-    world.advance(24 * 3_600_000);
-    world.settle();
-    assert_eq!(world.router().health().readiness(), Readiness::Ready);
+    world.pass(24 * 3_600_000);
+    assert_eq!(world.readiness(), Readiness::Ready);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Rows wait for others before they are written: seen at once, lost to nobody.
 
+use router_core::testing::{direct, page_texts, user};
 use router_server::health::Readiness;
 use router_storage::store::{Apply, KvFault, KvStore};
 use wire_base::ids::Offset;
 
-use crate::world::{World, direct, page_texts, user};
+use crate::world::World;
 
 const GATHER_MS: u64 = 20;
 
@@ -14,8 +15,7 @@ fn world(seed: u64) -> World {
 
 /// Sends so many messages from user 1 to user 2, and returns the texts.
 fn send(world: &mut World, count: u64) -> Vec<(u64, String)> {
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     let texts = (1..=count).map(|seq| (seq, format!("message {seq}")));
     let texts: Vec<_> = texts.collect();
     for (_, text) in &texts {
@@ -26,7 +26,7 @@ fn send(world: &mut World, count: u64) -> Vec<(u64, String)> {
 
 fn history(world: &mut World) -> Vec<(u64, String)> {
     let gateway = world.gateway();
-    let page = world.history(gateway, user(1), direct(user(1), user(2)), None, 100);
+    let page = world.history(gateway, user(1), direct(1, 2), None, 100);
     page_texts(&page.unwrap())
 }
 
@@ -37,16 +37,14 @@ fn flushed(world: &World) -> Option<Offset> {
 #[test]
 fn rows_are_read_at_once_and_written_together_later() {
     let mut world = world(1);
-    world.advance(GATHER_MS);
-    world.settle();
+    world.pass(GATHER_MS);
     let (before, operations) = (flushed(&world), world.kv.operations());
     let texts = send(&mut world, 10);
     assert_eq!(history(&mut world), texts);
     assert_eq!((flushed(&world), world.kv.operations()), (before, operations));
     let due_ms = world.router().poll_timeout().unwrap();
     assert!(due_ms <= world.now.mono_ms + GATHER_MS, "it says when");
-    world.advance(GATHER_MS);
-    world.settle();
+    world.pass(GATHER_MS);
     assert!(flushed(&world) > before);
     assert_eq!(world.kv.operations(), operations + 1);
     assert_eq!(history(&mut world), texts);
@@ -83,19 +81,17 @@ fn rows_that_find_no_room_later_are_written_when_there_is_room() {
         let mut world = world(4);
         world.kv.fail_applies(Some(fault));
         let texts = send(&mut world, 10);
-        world.advance(GATHER_MS);
-        world.settle();
+        world.pass(GATHER_MS);
         let health = world.router().health();
         assert!(matches!(
             health.readiness(),
             Readiness::StoreFull | Readiness::StoreStopped
         ));
         let gateway = world.gateway();
-        let conversation = direct(user(1), user(2));
+        let conversation = direct(1, 2);
         assert!(world.history(gateway, user(1), conversation, None, 10).is_err());
         world.kv.fail_applies(None);
-        world.advance(2_001);
-        world.settle();
+        world.pass(2_001);
         assert_eq!(health.readiness(), Readiness::Ready);
         assert_eq!(history(&mut world), texts);
         assert!(flushed(&world) >= Some(Offset(9)));

@@ -5,6 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use router_core::sessions::SessionsConfig;
+use router_core::testing::{
+    Gateway, START, connection, decode, encode, history_of, link_hello, page_texts, send_of, session_open,
+    text_of, user,
+};
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::{Router, Threads};
@@ -12,21 +17,15 @@ use router_server::health::Readiness;
 use router_storage::disk::SimDisk;
 use router_storage::store::{Batch, Direction, KeyRange, Kv, KvError, KvFault, KvStore, MemoryKv, Visit};
 use wire_base::code::Code;
-use wire_base::ids::{ConnectionHandle, DeviceId, UnixMs};
-use wire_base::message::{Draft, Target};
-use wire_link::codec::{BatchWriter, decode_from_router};
+use wire_base::ids::DeviceId;
 use wire_link::pipe::{Endpoint, pipe};
-use wire_link::{
-    FromRouter, HistoryRecord, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
-    SessionRef, ToRouter,
-};
-
-use crate::world::{body, direct, page_texts, text_of, user};
+use wire_link::{FromRouter, LinkKind, RequestId, SessionRef, ToRouter};
 
 /// A router over what outlives it, and a gateway's end of a link.
 struct Late<K: Kv + Send + 'static = MemoryKv> {
     router: Router<Threads>,
-    gateway: Endpoint,
+    link: Endpoint,
+    gateway: Gateway,
     now: Now,
     store: PhantomData<K>,
 }
@@ -40,43 +39,38 @@ impl<K: Kv + Clone + Send + 'static> Late<K> {
             log_segment_bytes: 1 << 20,
             ..RouterConfig::default()
         };
-        let now = Now {
-            mono_ms: 1_000,
-            unix: UnixMs(1_800_000_000_000),
-        };
-        let (gateway, theirs) = pipe(config.link_pipe_bytes);
+        let now = START;
+        let (link, theirs) = pipe(config.link_pipe_bytes);
         let store = KvStore::open(kv.clone(), 7).unwrap();
         let (router, _) = Router::open(disk.clone(), store, &config, seed, now).unwrap();
         let mut router = router.with_threads(thread::current()).unwrap();
         router.add_link(theirs);
         let mut late = Self {
             router,
-            gateway,
+            link,
+            gateway: Gateway::new(SessionsConfig::default().window_bytes_max),
             now,
             store: PhantomData,
         };
-        let hello = LinkHello {
-            version: LINK_VERSION,
-            kind: LinkKind::Gateway,
-            node: "test".into(),
-            epoch: 1,
-            worker: 0,
-        };
-        assert!(late.ask(&ToRouter::Hello(hello)).is_none());
+        assert!(
+            late.ask(&ToRouter::Hello(link_hello(LinkKind::Gateway)))
+                .is_none()
+        );
         late
     }
 
     /// Ticks as log and store report, until there is an answer, or nothing more to come.
     fn ask(&mut self, question: &ToRouter) -> Option<FromRouter> {
-        let mut batch = BatchWriter::new();
-        batch.push_to_router(question);
-        self.gateway.try_send(batch.take()).unwrap();
-        let mut answer = None;
+        self.gateway.said(question);
+        self.link
+            .try_send(encode(std::slice::from_ref(question)))
+            .unwrap();
+        let mut answers = Vec::new();
         self.tick_until("an answer, or rest", |late, is_at_rest| {
-            answer = late.gateway.try_recv().unwrap();
-            answer.is_some() || is_at_rest
+            answers = late.hear();
+            !answers.is_empty() || is_at_rest
         });
-        decode_from_router(answer?).next().map(Result::unwrap)
+        answers.into_iter().next()
     }
 
     /// Ticks until it is `done`, which is told whether nothing is under way.
@@ -104,27 +98,21 @@ impl<K: Kv + Clone + Send + 'static> Late<K> {
     }
 
     /// Returns what the router said since.
-    fn hear(&self) -> Vec<FromRouter> {
-        let batches = std::iter::from_fn(|| self.gateway.try_recv().unwrap());
-        batches.flat_map(decode_from_router).map(Result::unwrap).collect()
+    fn hear(&mut self) -> Vec<FromRouter> {
+        let batches = std::iter::from_fn(|| self.link.try_recv().unwrap());
+        let records: Vec<_> = batches.flat_map(decode).collect();
+        records.iter().for_each(|record| self.gateway.heard(record));
+        records
     }
 
     /// Opens a session of device 1.
     fn open(&mut self, user_id: u64, slot: u32) -> Option<FromRouter> {
-        self.ask(&ToRouter::SessionOpen(SessionOpen {
-            connection: ConnectionHandle { slot, generation: 1 },
-            user: user(user_id),
-            device: DeviceId::DEFAULT,
-            session: None,
-            cursor: None,
-            forwarded: None,
-            window: 64,
-        }))
+        self.ask(&ToRouter::SessionOpen(session_open(slot, user_id, 1)))
     }
 
     fn close(&mut self, user_id: u64, slot: u32) {
         let session = SessionRef {
-            connection: ConnectionHandle { slot, generation: 1 },
+            connection: connection(slot),
             user: user(user_id),
             device: DeviceId::DEFAULT,
         };
@@ -137,16 +125,7 @@ impl<K: Kv + Clone + Send + 'static> Late<K> {
     }
 
     fn send_to(&mut self, receiver: u64, text: &str) -> Result<u64, Code> {
-        let send = SendRecord {
-            request: RequestId(1),
-            message_id: None,
-            draft: Draft {
-                sender: user(1),
-                sender_device: DeviceId::API,
-                target: Target::Direct(user(receiver)),
-                body: body(text),
-            },
-        };
+        let send = send_of(RequestId(1), (1, DeviceId::API), receiver, None, text);
         match self.ask(&ToRouter::Send(send)) {
             Some(FromRouter::Sent(sent)) => Ok(sent.seq.0),
             Some(FromRouter::Rejected(rejected)) => Err(rejected.code),
@@ -156,13 +135,7 @@ impl<K: Kv + Clone + Send + 'static> Late<K> {
 
     /// Returns the newest texts, oldest first.
     fn history(&mut self) -> Result<Vec<String>, Code> {
-        let history = HistoryRecord {
-            request: RequestId(2),
-            user: user(2),
-            conversation: direct(user(1), user(2)),
-            before: None,
-            limit: 10,
-        };
+        let history = history_of(RequestId(2), 2, 1, 10);
         match self.ask(&ToRouter::History(history)) {
             Some(FromRouter::HistoryPage(page)) => {
                 Ok(page_texts(&page).into_iter().map(|(_, text)| text).collect())
@@ -315,11 +288,7 @@ fn a_store_that_cannot_be_written_is_not_started_on() {
     let kv = MemoryKv::seeded(6);
     let store = KvStore::open(kv.clone(), 7).unwrap();
     kv.fail_applies(Some(KvFault::Failed));
-    let now = Now {
-        mono_ms: 1,
-        unix: UnixMs(1_800_000_000_000),
-    };
-    assert!(Router::open(disk, store, &RouterConfig::default(), 2, now).is_err());
+    assert!(Router::open(disk, store, &RouterConfig::default(), 2, START).is_err());
 }
 
 #[test]

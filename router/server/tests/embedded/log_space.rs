@@ -1,13 +1,13 @@
 //! A log that is full of what nobody needs any more makes room by itself, and never of what the store lacks.
 
+use router_core::testing::user;
 use router_server::health::Readiness;
 use router_storage::disk::Disk;
 use router_storage::store::KvFault;
 use wire_base::code::Code;
-use wire_link::ToRouter;
 
 use crate::retention::let_time_pass;
-use crate::world::{Device, Link, World, user};
+use crate::world::{Device, Link, World};
 
 const MINUTE_MS: u64 = 60_000;
 /// Of 10,000 bytes each; 105 fill a segment.
@@ -15,8 +15,7 @@ const SENDS: u64 = 420;
 
 fn world(seed: u64) -> (World, Link, Device) {
     let mut world = World::with(seed, |config| config.log_segment_bytes = 1 << 20);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     (world, gateway, a)
 }
 
@@ -24,8 +23,7 @@ fn world(seed: u64) -> (World, Link, Device) {
 fn fill(world: &mut World, gateway: Link, a: &Device) {
     let text = "x".repeat(10_000);
     for _ in 0..SENDS {
-        let send = world.send_record(a, user(2), None, &text);
-        world.say(gateway, &[ToRouter::Send(send)]);
+        world.say_send(a, user(2), &text);
         world.tick();
     }
     world.heard(gateway);
@@ -55,10 +53,10 @@ fn a_full_log_gives_up_what_it_kept_for_longer_than_dedupe_needs() {
     world.disk.set_space_left(Some(10));
     assert_eq!(world.send(&a, user(2), "x").unwrap_err().code, Code::Unavailable);
     let_time_pass(&mut world, 2 * MINUTE_MS);
-    assert_eq!(world.router().health().readiness(), Readiness::LogFull);
+    assert_eq!(world.readiness(), Readiness::LogFull);
     assert_eq!(segments(&world), 5, "dedupe reads them at a start");
     let_time_pass(&mut world, 4 * MINUTE_MS);
-    assert_eq!(world.router().health().readiness(), Readiness::Ready);
+    assert_eq!(world.readiness(), Readiness::Ready);
     assert_eq!(world.send(&a, user(2), "x").unwrap().seq.0, SENDS + 1);
 }
 
@@ -71,8 +69,7 @@ fn a_start_on_a_full_disk_makes_room_too() {
     world.advance(2 * 60 * MINUTE_MS);
     world.disk.set_space_left(Some(0));
     world.start().unwrap();
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     let_time_pass(&mut world, 2_000);
     assert_eq!(world.send(&a, user(2), "x").unwrap().seq.0, SENDS + 1);
 }
@@ -102,7 +99,6 @@ fn what_the_store_does_not_surely_have_stays_in_the_log_however_old_and_full_it_
     world.crash();
     world.disk.set_space_left(None);
     world.start().unwrap();
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     assert_eq!(world.send(&a, user(2), "next").unwrap().seq.0, SENDS + 1);
 }

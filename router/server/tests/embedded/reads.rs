@@ -3,36 +3,30 @@
 use std::cell::Cell;
 
 use proptest::prelude::*;
+use router_core::testing::{direct, history_of, page_texts, send_of, text_of, user};
 use wire_base::body::{Body, Content};
 use wire_base::code::Code;
 use wire_base::ids::{DeviceId, Seq};
 use wire_base::limits::FRAME_BYTES_MAX;
-use wire_base::message::{Draft, Target};
+use wire_base::message::Target;
 use wire_client::{Event, Format};
-use wire_link::{HistoryPageRecord, HistoryRecord, LinkKind, PAGE_BODY_BYTES_MAX, SendRecord, ToRouter};
+use wire_link::{FromRouter, HistoryPageRecord, LinkKind, PAGE_BODY_BYTES_MAX, ToRouter};
 
-use crate::world::{World, direct, page_texts, text_of, unknown_conversation, user};
+use crate::world::{World, unknown_conversation};
 
 #[test]
 fn history_has_what_the_same_connection_sent_just_before() {
     let mut world = World::seeded(1);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     let request = world.request();
     let mut records: Vec<_> = ["x", "y"]
         .map(|text| ToRouter::Send(world.send_record(&a, user(2), None, text)))
         .into();
-    records.push(ToRouter::History(HistoryRecord {
-        request,
-        user: user(1),
-        conversation: direct(user(1), user(2)),
-        before: None,
-        limit: 50,
-    }));
+    records.push(ToRouter::History(history_of(request, 1, 2, 50)));
     world.say(gateway, &records);
     world.settle();
     let pages = world.hear(gateway, |record| match record {
-        wire_link::FromRouter::HistoryPage(page) => Some(page.clone()),
+        FromRouter::HistoryPage(page) => Some(page.clone()),
         _ => None,
     });
     assert_eq!(page_texts(&pages[0]), [(1, "x".into()), (2, "y".into())]);
@@ -45,8 +39,7 @@ fn questions_put_off_for_what_a_link_is_owed_are_served_without_a_wake_up() {
         config.link_pipe_bytes = 64 << 20;
         config.link_backlog_bytes = 64 << 10;
     });
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     let long = "x".repeat(9_500);
     for _ in 0..12 {
         world.send(&a, user(2), &long).unwrap();
@@ -54,20 +47,13 @@ fn questions_put_off_for_what_a_link_is_owed_are_served_without_a_wake_up() {
     let questions: Vec<_> = (0..30)
         .map(|_| {
             let request = world.request();
-            let conversation = direct(user(1), user(2));
-            ToRouter::History(HistoryRecord {
-                request,
-                user: user(1),
-                conversation,
-                before: None,
-                limit: 100,
-            })
+            ToRouter::History(history_of(request, 1, 2, 100))
         })
         .collect();
     world.say(gateway, &questions);
     while world.tick().is_busy {}
     let pages = world.hear(gateway, |record| match record {
-        wire_link::FromRouter::HistoryPage(page) => Some(page.request),
+        FromRouter::HistoryPage(page) => Some(page.request),
         _ => None,
     });
     assert_eq!(pages.len(), 30);
@@ -76,14 +62,10 @@ fn questions_put_off_for_what_a_link_is_owed_are_served_without_a_wake_up() {
 #[test]
 fn history_goes_back_page_by_page() {
     let mut world = World::seeded(2);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
-    let records: Vec<_> = (1..=25)
-        .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
-        .collect();
-    world.say(gateway, &records);
+    let (gateway, a) = world.one();
+    world.say_sends(&a, user(2), 1..=25);
     world.settle();
-    let conversation = direct(user(1), user(2));
+    let conversation = direct(1, 2);
     let mut before = None;
     let mut seqs = Vec::new();
     loop {
@@ -105,10 +87,9 @@ fn history_goes_back_page_by_page() {
 #[test]
 fn history_is_for_members_and_tells_others_nothing() {
     let mut world = World::seeded(3);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     world.send(&a, user(2), "x").unwrap();
-    let known = world.history(gateway, user(3), direct(user(1), user(2)), None, 10);
+    let known = world.history(gateway, user(3), direct(1, 2), None, 10);
     let unknown = world.history(gateway, user(3), unknown_conversation(), None, 10);
     assert_eq!((known, unknown), (Err(Code::Forbidden), Err(Code::Forbidden)));
 }
@@ -116,11 +97,9 @@ fn history_is_for_members_and_tells_others_nothing() {
 #[test]
 fn conversations_come_newest_activity_first_page_by_page() {
     let mut world = World::seeded(4);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     for peer in 2..=600 {
-        let send = world.send_record(&a, user(peer), None, &format!("to {peer}"));
-        world.say(gateway, &[ToRouter::Send(send)]);
+        world.say_send(&a, user(peer), &format!("to {peer}"));
         world.advance(u64::from(peer % 8 == 0)); // Several within one millisecond.
         world.tick();
     }
@@ -152,12 +131,8 @@ fn conversations_come_newest_activity_first_page_by_page() {
 #[test]
 fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
     let mut world = World::seeded(5);
-    let gateway = world.gateway();
+    let (_, a, b) = world.two();
     let api = world.link_of(LinkKind::Api);
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
     let sent = world.send(&a, user(2), "hello").unwrap();
     let position = world.got(&b)[0].position;
     world.ack(&b, position);
@@ -179,16 +154,8 @@ fn a_summary_shows_the_last_text_and_the_peers_watermarks() {
         media_url: None,
         kind: None,
     };
-    let send = SendRecord {
-        request: world.request(),
-        message_id: None,
-        draft: Draft {
-            sender: user(1),
-            sender_device: DeviceId::API,
-            target: Target::Direct(user(2)),
-            body: sealed.encode(),
-        },
-    };
+    let mut send = send_of(world.request(), (1, DeviceId::API), 2, None, "x");
+    send.draft.body = sealed.encode();
     world.say(api, &[ToRouter::Send(send)]);
     world.settle();
     let page = world.conversations(api, user(1), 10, None).unwrap();
@@ -230,8 +197,7 @@ proptest! {
     #[test]
     fn every_page_fits_a_frame_and_none_is_missing(contents in prop::collection::vec(any_content(), 1..40)) {
         let mut world = World::seeded(6);
-        let gateway = world.gateway();
-        let a = world.connect(gateway, user(1), 1);
+        let (gateway, a) = world.one();
         let url = "\"".repeat(2_048);
         for (text, is_sealed) in &contents {
             let content = if *is_sealed { Content::Ciphertext(text.as_bytes()) } else { Content::Text(text) };
@@ -245,7 +211,7 @@ proptest! {
         let mut before = None;
         let mut seqs = Vec::new();
         loop {
-            let page = world.history(gateway, user(1), direct(user(1), user(2)), before, 100).unwrap();
+            let page = world.history(gateway, user(1), direct(1, 2), before, 100).unwrap();
             let bodies: usize = page.messages.iter().map(|message| message.body.len()).sum();
             prop_assert!(bodies <= PAGE_BODY_BYTES_MAX || page.messages.len() == 1);
             let (shown, more) = shown(&page);

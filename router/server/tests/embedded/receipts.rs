@@ -1,21 +1,18 @@
 //! Acks, statuses, and who is told.
 
+use router_core::testing::{direct, user};
 use wire_base::code::Code;
 use wire_base::ids::{DeviceId, Seq};
 use wire_base::status::Status;
 use wire_base::status::{StatusCommand, StatusOf};
 use wire_link::{ConversationsRecord, FromRouter, StatusRecord, ToRouter};
 
-use crate::world::{World, direct, unknown_conversation, user};
+use crate::world::{World, unknown_conversation};
 
 #[test]
 fn an_ack_is_a_delivered_for_the_sender() {
     let mut world = World::seeded(1);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     let sent: Vec<_> = ["x", "y", "z"]
         .map(|text| world.send(&a, user(2), text).unwrap())
         .into();
@@ -44,8 +41,7 @@ fn an_ack_is_a_delivered_for_the_sender() {
 #[test]
 fn acks_of_many_devices_share_one_group() {
     let mut world = World::seeded(2);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     let devices: Vec<_> = (1..=8)
         .map(|device| world.connect(gateway, user(2), device))
         .collect();
@@ -54,14 +50,7 @@ fn acks_of_many_devices_share_one_group() {
     let groups = world.metric("router_groups_total");
     let acks: Vec<_> = devices
         .iter()
-        .map(|device| {
-            ToRouter::Ack(wire_link::AckRecord {
-                user: device.user,
-                device: device.device,
-                session: device.session,
-                position,
-            })
-        })
+        .map(|device| ToRouter::Ack(device.ack_record(position)))
         .collect();
     world.say(gateway, &acks);
     world.settle_acks();
@@ -77,22 +66,13 @@ fn acks_of_many_devices_share_one_group() {
 #[test]
 fn steady_sends_do_not_hold_up_acks() {
     let mut world = World::with(7, |config| config.group_records_max = 4);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     world.send(&a, user(2), "x").unwrap();
     let position = world.got(&b)[0].position;
     let mut records: Vec<_> = (0..200)
         .map(|_| ToRouter::Send(world.send_record(&a, user(3), None, "flood")))
         .collect();
-    let ack = wire_link::AckRecord {
-        user: b.user,
-        device: b.device,
-        session: b.session,
-        position,
-    };
+    let ack = b.ack_record(position);
     records.insert(0, ToRouter::Ack(ack));
     world.say(gateway, &records);
     let ticks = (1..).find(|_| {
@@ -106,8 +86,7 @@ fn steady_sends_do_not_hold_up_acks() {
 #[test]
 fn a_read_implies_delivered_and_is_told_to_the_readers_other_devices() {
     let mut world = World::seeded(3);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     let (b, other) = (
         world.connect(gateway, user(2), 1),
         world.connect(gateway, user(2), 2),
@@ -143,11 +122,7 @@ fn a_read_implies_delivered_and_is_told_to_the_readers_other_devices() {
 #[test]
 fn a_status_reaches_at_most_the_last_seq() {
     let mut world = World::seeded(4);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     world.send(&a, user(2), "x").unwrap();
     let last = world.send(&a, user(2), "y").unwrap();
     let of = StatusOf::Seq(last.conversation, Seq(99));
@@ -161,11 +136,7 @@ fn a_status_reaches_at_most_the_last_seq() {
 #[test]
 fn a_seq_means_the_newest_message_up_to_it_that_the_user_received() {
     let mut world = World::seeded(14);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     let own = world.send(&b, user(1), "1").unwrap();
     let status = |world: &mut World, seq| {
         let of = StatusOf::Seq(own.conversation, Seq(seq));
@@ -192,8 +163,7 @@ fn a_seq_means_the_newest_message_up_to_it_that_the_user_received() {
 #[test]
 fn what_is_asked_right_after_a_status_shows_it() {
     let mut world = World::seeded(15);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     let sent = world.send(&a, user(2), "x").unwrap();
     let status = StatusRecord {
         request: world.request(),
@@ -233,11 +203,8 @@ fn what_is_asked_right_after_a_status_shows_it() {
 #[test]
 fn a_status_of_what_the_user_did_not_receive_is_forbidden() {
     let mut world = World::seeded(5);
-    let gateway = world.gateway();
-    let (a, c) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(3), 1),
-    );
+    let (gateway, a) = world.one();
+    let c = world.connect(gateway, user(3), 1);
     let sent = world.send(&a, user(2), "x").unwrap();
     let unknown = world.new_id();
     let device = DeviceId::new(1).unwrap();
@@ -257,11 +224,7 @@ fn a_status_of_what_the_user_did_not_receive_is_forbidden() {
 #[test]
 fn unread_counts_what_others_sent_after_the_own_read_and_send() {
     let mut world = World::seeded(6);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     let unread = |world: &mut World| {
         let page = world.conversations(gateway, user(2), 10, None).unwrap();
         page.conversations[0].unread
@@ -270,7 +233,7 @@ fn unread_counts_what_others_sent_after_the_own_read_and_send() {
         world.send(&a, user(2), text).unwrap();
     }
     assert_eq!(unread(&mut world), 3);
-    let of = StatusOf::Seq(direct(user(1), user(2)), Seq(2));
+    let of = StatusOf::Seq(direct(1, 2), Seq(2));
     world
         .status(gateway, user(2), b.device, Status::Read, of)
         .unwrap();
@@ -284,26 +247,17 @@ fn unread_counts_what_others_sent_after_the_own_read_and_send() {
 #[test]
 fn acks_and_new_devices_wait_for_company_until_the_process_is_about_to_end() {
     let mut world = World::with(9, |config| config.ack_linger_ms = 100);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
-    let b = world.connect(gateway, user(2), 1);
+    let (gateway, a, b) = world.two();
     assert_eq!(world.metric("router_groups_total"), 0, "nobody waits for them");
-    world.advance(10);
-    world.settle();
+    world.pass(10);
     assert_eq!(world.metric("router_groups_total"), 1);
     assert_eq!(world.metric("router_records_total"), 2);
 
     world.send(&a, user(2), "x").unwrap();
     let position = world.got(&b)[0].position;
-    let ack = wire_link::AckRecord {
-        user: b.user,
-        device: b.device,
-        session: b.session,
-        position,
-    };
+    let ack = b.ack_record(position);
     world.say(gateway, &[ToRouter::Ack(ack)]);
-    world.advance(99);
-    world.settle();
+    world.pass(99);
     assert_eq!(world.metric("router_acks_total"), 0);
     assert!(world.updates(gateway).is_empty());
     world.router().stop_lingering();

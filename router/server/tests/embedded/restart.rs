@@ -2,44 +2,33 @@
 
 use std::collections::BTreeMap;
 
+use router_core::testing::{direct, page_texts, send_of, text_of, user};
 use router_server::config::RouterConfig;
 use router_server::embedded::{FOLD_VERSION, StartReport};
 use router_storage::disk::Disk;
 use router_storage::log::{Group, Log, LogConfig, SegmentedLog};
 use router_storage::store::{Apply, KvFault, KvStore};
-use wire_base::ids::{MessageId, Position};
-use wire_base::message::{Draft, Target};
-use wire_link::SessionOpen;
+use wire_base::ids::{DeviceId, MessageId, Position};
+use wire_link::{RequestId, SessionOpen, ToRouter};
 
-use crate::world::{World, direct, page_texts, user};
+use crate::world::{Link, World};
 
 #[test]
 fn everything_is_still_there_after_a_restart() {
     let mut world = World::seeded(1);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (_, a, b) = world.two();
     let id = world.new_id();
     let first = world.send_with_id(&a, user(2), id, "x").unwrap();
     world.send(&a, user(2), "y").unwrap();
     let got = world.got(&b);
     world.ack(&b, got[0].position);
-    world.kill();
-    world.start().unwrap();
+    world.restart();
 
-    let gateway = world.gateway();
-    let (a, again) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, again) = world.two();
     assert!(again.session > b.session);
     assert_eq!(again.head, got[1].position);
     assert_eq!(world.texts(&again), ["y"], "x was acked");
-    let page = world
-        .history(gateway, user(1), direct(user(1), user(2)), None, 10)
-        .unwrap();
+    let page = world.history(gateway, user(1), direct(1, 2), None, 10).unwrap();
     assert_eq!(page_texts(&page), [(1, "x".into()), (2, "y".into())]);
     assert_eq!(page.delivered.0, 1);
     let duplicate = world.send_with_id(&a, user(2), id, "x").unwrap();
@@ -50,11 +39,7 @@ fn everything_is_still_there_after_a_restart() {
 #[test]
 fn a_cursor_is_good_across_a_restart() {
     let mut world = World::seeded(2);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (_, a, b) = world.two();
     for text in ["x", "y", "z"] {
         world.send(&a, user(2), text).unwrap();
     }
@@ -62,11 +47,7 @@ fn a_cursor_is_good_across_a_restart() {
     world.crash();
     world.start().unwrap();
     let gateway = world.gateway();
-    let open = SessionOpen {
-        cursor: Some(cursor),
-        ..world.open_record(user(2), 1)
-    };
-    let (again, opened) = world.open(gateway, open);
+    let (again, opened) = world.resume(gateway, user(2), cursor);
     assert!(opened.resumed);
     assert_eq!(world.texts(&again), ["z"]);
 }
@@ -113,13 +94,7 @@ impl Life {
             cursor: self.cursor,
             ..world.open_record(user(2), 1)
         };
-        world.say(
-            gateway,
-            &[
-                wire_link::ToRouter::SessionOpen(a),
-                wire_link::ToRouter::SessionOpen(b),
-            ],
-        );
+        world.say(gateway, &[ToRouter::SessionOpen(a), ToRouter::SessionOpen(b)]);
         let mut asked = Vec::new();
         let mut ticks = Vec::new();
         for step in 0..6 {
@@ -158,10 +133,8 @@ impl Life {
             {
                 assert!(Some(*position) > self.cursor, "went back to {position}");
                 self.cursor = Some(*position);
-                self.received.push((
-                    deliver.message.seq.0,
-                    crate::world::text_of(&deliver.message.body),
-                ));
+                self.received
+                    .push((deliver.message.seq.0, text_of(&deliver.message.body)));
             }
         }
         if ticks.iter().all(Result::is_ok) {
@@ -175,10 +148,7 @@ impl Life {
     fn check(&mut self) {
         let world = &mut self.world;
         let gateway = world.gateway();
-        let page = world
-            .history(gateway, user(1), direct(user(1), user(2)), None, 100)
-            .unwrap();
-        let stored = page_texts(&page);
+        let stored = world.stored(gateway);
         let seqs: Vec<u64> = stored.iter().map(|(seq, _)| *seq).collect();
         assert_eq!(seqs, (1..=stored.len() as u64).collect::<Vec<_>>(), "dense");
         for (seq, text) in self.sent.values() {
@@ -196,24 +166,10 @@ impl Life {
     }
 }
 
-fn send(
-    world: &mut World,
-    gateway: crate::world::Link,
-    id: MessageId,
-    text: &str,
-) -> (wire_link::RequestId, MessageId, String) {
+fn send(world: &mut World, gateway: Link, id: MessageId, text: &str) -> (RequestId, MessageId, String) {
     let request = world.request();
-    let record = wire_link::SendRecord {
-        request,
-        message_id: Some(id),
-        draft: Draft {
-            sender: user(1),
-            sender_device: wire_base::ids::DeviceId::new(1).unwrap(),
-            target: Target::Direct(user(2)),
-            body: crate::world::body(text),
-        },
-    };
-    world.say(gateway, &[wire_link::ToRouter::Send(record)]);
+    let send = send_of(request, (1, DeviceId::DEFAULT), 2, Some(id), text);
+    world.say(gateway, &[ToRouter::Send(send)]);
     (request, id, text.to_owned())
 }
 
@@ -267,16 +223,13 @@ fn a_crash_at_any_store_operation_loses_nothing_sent_and_leaves_seqs_dense() {
 #[test]
 fn the_memory_of_sends_is_filled_again_from_the_log() {
     let mut world = World::seeded(3);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     world.send(&a, user(2), "x").unwrap();
-    world.advance(6_000);
-    world.settle(); // The store is synced: nothing is left to replay.
+    world.pass(6_000); // The store is synced: nothing is left to replay.
     world.crash();
     let report = world.start().unwrap();
     assert_eq!((report.replayed, report.observed), (0, 2), "{report}");
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     let reads = world.metric("router_store_reads_total");
     world.send(&a, user(2), "y").unwrap();
     assert_eq!(
@@ -293,12 +246,10 @@ fn start_on_segments(segments: u64, ids_max: usize) -> (u64, StartReport) {
         config.log_retention_minutes = 6_000;
         config.dedupe_ids_max = ids_max;
     });
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     let long = "x".repeat(10_000);
     for _ in 0..segments * SENDS_PER_SEGMENT {
-        let send = world.send_record(&a, user(2), None, &long);
-        world.say(gateway, &[wire_link::ToRouter::Send(send)]);
+        world.say_send(&a, user(2), &long);
         world.tick();
         world.heard(gateway);
         world.advance(20 * 60_000 / SENDS_PER_SEGMENT);
@@ -353,8 +304,7 @@ fn begin_other_fold_version(world: &World, logs_record: bool) {
 /// A world with a message in log and store, and who sent it.
 fn world_with_a_message() -> World {
     let mut world = World::seeded(7);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     world.send(&a, user(2), "x").unwrap();
     world
 }
@@ -367,8 +317,7 @@ fn another_fold_version_goes_on_after_a_clean_stop() {
     for seq in 2..4 {
         let report = world.start().unwrap();
         assert_eq!(report.replayed, 0, "{report}");
-        let gateway = world.gateway();
-        let a = world.connect(gateway, user(1), 1);
+        let (_, a) = world.one();
         assert_eq!(world.send(&a, user(2), "y").unwrap().seq.0, seq);
         world.stop();
     }
@@ -382,12 +331,10 @@ fn another_fold_version_is_refused_without_a_clean_stop_and_told_what_to_do() {
         if was_stopped_before {
             world.stop();
             world.start().unwrap();
-            let gateway = world.gateway();
-            let a = world.connect(gateway, user(1), 1);
+            let (_, a) = world.one();
             world.send(&a, user(2), "y").unwrap();
         }
-        world.advance(6_000);
-        world.settle(); // The store is synced.
+        world.pass(6_000); // The store is synced.
         world.kill();
         begin_other_fold_version(&world, false);
         let names = world.disk.list().unwrap();
@@ -416,11 +363,9 @@ fn records_that_only_another_fold_version_knows_are_refused() {
 #[test]
 fn a_stop_while_the_store_lacks_something_is_no_clean_one() {
     let mut world = world_with_a_message();
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     world.kv.fail_applies(Some(KvFault::NoSpace));
-    let send = world.send_record(&a, user(2), None, "y");
-    world.say(gateway, &[wire_link::ToRouter::Send(send)]);
+    world.say_send(&a, user(2), "y");
     world.tick();
     world.kv.fail_applies(None);
     world.stop();

@@ -1,10 +1,11 @@
 //! What is past retention goes, slice by slice; what is not stays.
 
+use router_core::testing::{direct, page_texts, text_of, user};
 use router_records::row::{CheckpointRow, Table};
 use wire_base::ids::Position;
-use wire_link::{FromRouter, SessionOpen};
+use wire_link::FromRouter;
 
-use crate::world::{World, direct, page_texts, user};
+use crate::world::World;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
@@ -37,11 +38,7 @@ fn rows(world: &World) -> usize {
 #[test]
 fn messages_inboxes_and_ids_past_retention_are_deleted_and_newer_ones_stay() {
     let mut world = World::with(1, |config| config.sweep_rows_max = 7);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (_, a, b) = world.two();
     let old_id = world.new_id();
     world.send_with_id(&a, user(2), old_id, "old 0").unwrap();
     for n in 1..40 {
@@ -53,8 +50,7 @@ fn messages_inboxes_and_ids_past_retention_are_deleted_and_newer_ones_stay() {
     let rows = rows(&world);
 
     let_time_pass(&mut world, 20 * DAY_MS);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     for n in 0..3 {
         world.send(&a, user(2), &format!("new {n}")).unwrap();
     }
@@ -63,16 +59,12 @@ fn messages_inboxes_and_ids_past_retention_are_deleted_and_newer_ones_stay() {
     assert!(left + 100 < rows, "{rows} rows became {left}");
     assert!(world.metric("router_sweep_steps_total") > 40 * 3 / 7, "in slices");
 
-    let conversation = direct(user(1), user(2));
+    let conversation = direct(1, 2);
     let page = world.history(gateway, user(1), conversation, None, 100).unwrap();
     let new: Vec<_> = (0..3).map(|n| (41 + n, format!("new {n}"))).collect();
     assert_eq!(page_texts(&page), new);
 
-    let open = SessionOpen {
-        cursor: Some(old_cursor),
-        ..world.open_record(user(2), 1)
-    };
-    let (b, opened) = world.open(gateway, open);
+    let (b, opened) = world.resume(gateway, user(2), old_cursor);
     let (_, oldest) = opened.resync.expect("the cursor is older than what is kept");
     assert!(oldest > old_cursor && oldest > Position::start(oldest.generation));
     assert_eq!(world.texts(&b), ["new 0", "new 1", "new 2"]);
@@ -83,13 +75,12 @@ fn messages_inboxes_and_ids_past_retention_are_deleted_and_newer_ones_stay() {
 #[test]
 fn a_router_that_nobody_uses_deletes_all_the_same() {
     let mut world = World::seeded(5);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     for text in ["x", "y", "z"] {
         world.send(&a, user(2), text).unwrap();
     }
     let_time_pass(&mut world, 29 * DAY_MS);
-    let conversation = direct(user(1), user(2));
+    let conversation = direct(1, 2);
     assert_eq!(
         world
             .history(gateway, user(1), conversation, None, 10)
@@ -99,9 +90,8 @@ fn a_router_that_nobody_uses_deletes_all_the_same() {
         3
     );
     let_time_pass(&mut world, DAY_MS + 2 * 3_600_000);
-    let page = world.history(gateway, user(1), conversation, None, 10).unwrap();
     assert_eq!(
-        page_texts(&page),
+        world.stored(gateway),
         [(3, "z".into())],
         "only the newest, for the summary"
     );
@@ -110,8 +100,7 @@ fn a_router_that_nobody_uses_deletes_all_the_same() {
 #[test]
 fn a_summary_keeps_its_text_past_retention() {
     let mut world = World::seeded(2);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     world.send(&a, user(2), "first").unwrap();
     world.send(&a, user(2), "last").unwrap();
     let_time_pass(&mut world, 31 * DAY_MS);
@@ -120,7 +109,7 @@ fn a_summary_keeps_its_text_past_retention() {
     let texts: Vec<_> = page
         .conversations
         .iter()
-        .map(|it| it.last_body.as_ref().map(crate::world::text_of).unwrap())
+        .map(|it| it.last_body.as_ref().map(text_of).unwrap())
         .collect();
     assert_eq!(texts, ["elsewhere", "last"]);
 }
@@ -131,13 +120,11 @@ fn old_segments_of_the_log_go_once_the_store_is_synced() {
         config.log_segment_bytes = 1 << 20;
         config.log_retention_minutes = 30;
     });
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     let long = "x".repeat(10_000);
     for _ in 0..5 {
         for _ in 0..110 {
-            let send = world.send_record(&a, user(2), None, &long);
-            world.say(gateway, &[wire_link::ToRouter::Send(send)]);
+            world.say_send(&a, user(2), &long);
             world.tick();
         }
         world.heard(gateway);
@@ -148,16 +135,14 @@ fn old_segments_of_the_log_go_once_the_store_is_synced() {
     assert!((2..=4).contains(&logs), "{segments:?}");
     world.crash();
     world.start().unwrap();
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     assert_eq!(world.send(&a, user(2), "next").unwrap().seq.0, 551);
 }
 
 #[test]
 fn sweeping_leaves_live_traffic_alone() {
     let mut world = World::with(4, |config| config.sweep_rows_max = 1);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     for n in 0..100 {
         world.send(&a, user(2), &n.to_string()).unwrap();
     }
@@ -178,13 +163,8 @@ fn sweeping_leaves_live_traffic_alone() {
 #[test]
 fn a_connected_reader_that_did_not_read_what_is_deleted_is_sent_to_resync() {
     let mut world = World::seeded(6);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
-    let open = SessionOpen {
-        window: 1,
-        ..world.open_record(user(2), 1)
-    };
-    let (b, _) = world.open(gateway, open);
+    let (gateway, a) = world.one();
+    let b = world.connect_with_window(gateway, user(2), 1);
     for n in 0..5 {
         world.send(&a, user(2), &format!("old {n}")).unwrap();
     }
@@ -202,11 +182,7 @@ fn a_connected_reader_that_did_not_read_what_is_deleted_is_sent_to_resync() {
     });
     assert_eq!(ended, [b.connection]);
 
-    let open = SessionOpen {
-        cursor: Some(got[0].position),
-        ..world.open_record(user(2), 1)
-    };
-    let (b, opened) = world.open(gateway, open);
+    let (b, opened) = world.resume(gateway, user(2), got[0].position);
     assert!(opened.resync.is_some());
     assert_eq!(world.texts(&b), ["new 0", "new 1"]);
 }

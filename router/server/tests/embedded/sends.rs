@@ -1,23 +1,22 @@
 //! A send and its answer.
 
+use router_core::testing::{direct, link_hello, other_message_id, page_texts, send_of, user};
 use wire_base::code::Code;
-use wire_base::ids::{ConversationId, DeviceId, Seq};
-use wire_base::message::{Draft, Target};
+use wire_base::ids::{DeviceId, Seq};
+use wire_base::message::Target;
 use wire_link::{FromRouter, LinkHello, LinkKind, SendRecord, ToRouter};
 
-use crate::world::{World, body, direct, page_texts, random_id, user};
+use crate::world::World;
 
 #[test]
 fn a_message_gets_dense_seqs_and_reaches_the_receiver_and_the_senders_other_devices() {
     let mut world = World::seeded(1);
-    let gateway = world.gateway();
-    let phone = world.connect(gateway, user(1), 1);
+    let (gateway, phone, peer) = world.two();
     let laptop = world.connect(gateway, user(1), 2);
-    let peer = world.connect(gateway, user(2), 1);
     for (n, text) in ["a", "b", "c"].into_iter().enumerate() {
         let sent = world.send(&phone, user(2), text).unwrap();
         assert_eq!(sent.seq.0, n as u64 + 1);
-        assert_eq!(sent.conversation, direct(user(1), user(2)));
+        assert_eq!(sent.conversation, direct(1, 2));
         assert!(!sent.duplicate);
     }
     assert_eq!(world.texts(&peer), ["a", "b", "c"]);
@@ -28,11 +27,7 @@ fn a_message_gets_dense_seqs_and_reaches_the_receiver_and_the_senders_other_devi
 #[test]
 fn both_members_share_one_order() {
     let mut world = World::seeded(2);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     let sends: Vec<SendRecord> = (0..40)
         .map(|n| {
             let (from, to) = if n % 2 == 0 { (&a, user(2)) } else { (&b, user(1)) };
@@ -69,11 +64,8 @@ fn both_members_share_one_order() {
 #[test]
 fn a_message_to_oneself_reaches_the_own_other_devices_once() {
     let mut world = World::seeded(3);
-    let gateway = world.gateway();
-    let (phone, laptop) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(1), 2),
-    );
+    let (gateway, phone) = world.one();
+    let laptop = world.connect(gateway, user(1), 2);
     world.send(&phone, user(1), "note").unwrap();
     assert_eq!(world.texts(&laptop), ["note"]);
     assert_eq!(world.texts(&phone), Vec::<String>::new());
@@ -82,17 +74,12 @@ fn a_message_to_oneself_reaches_the_own_other_devices_once() {
 #[test]
 fn a_send_costs_one_write_and_one_sync_and_is_answered_in_the_same_tick() {
     let mut world = World::seeded(4);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
-    let send = world.send_record(&a, user(2), None, "x");
-    world.say(gateway, &[ToRouter::Send(send.clone())]);
+    let (gateway, a, b) = world.two();
+    let request = world.say_send(&a, user(2), "x");
     let before = world.disk.operations();
     world.tick();
     assert_eq!(world.disk.operations() - before, 2);
-    assert!(world.outcome(gateway, send.request).unwrap().is_ok());
+    assert!(world.outcome(gateway, request).unwrap().is_ok());
     assert_eq!(world.texts(&b), ["x"]);
 }
 
@@ -100,14 +87,9 @@ fn a_send_costs_one_write_and_one_sync_and_is_answered_in_the_same_tick() {
 fn nothing_is_said_of_a_message_whose_write_or_sync_did_not_end() {
     for operations in 0..2 {
         let mut world = World::seeded(4);
-        let gateway = world.gateway();
-        let (a, _b) = (
-            world.connect(gateway, user(1), 1),
-            world.connect(gateway, user(2), 1),
-        );
+        let (gateway, a, _b) = world.two();
         world.heard(gateway);
-        let send = world.send_record(&a, user(2), None, "x");
-        world.say(gateway, &[ToRouter::Send(send)]);
+        world.say_send(&a, user(2), "x");
         world.disk.crash_at(operations);
         assert!(world.try_tick().is_err());
         assert_eq!(world.heard(gateway), []);
@@ -117,14 +99,9 @@ fn nothing_is_said_of_a_message_whose_write_or_sync_did_not_end() {
 #[test]
 fn nothing_is_said_of_a_message_that_the_store_does_not_have_yet() {
     let mut world = World::seeded(4);
-    let gateway = world.gateway();
-    let (a, _b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, _b) = world.two();
     world.heard(gateway);
-    let send = world.send_record(&a, user(2), None, "x");
-    world.say(gateway, &[ToRouter::Send(send)]);
+    world.say_send(&a, user(2), "x");
     world.kv.crash_at(0);
     assert!(world.try_tick().is_err());
     assert_eq!(world.heard(gateway), []);
@@ -133,11 +110,7 @@ fn nothing_is_said_of_a_message_that_the_store_does_not_have_yet() {
 #[test]
 fn a_repeated_send_gets_the_first_answer_and_is_delivered_once() {
     let mut world = World::seeded(5);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (gateway, a, b) = world.two();
     let id = world.new_id();
     let first = world.send_with_id(&a, user(2), id, "x").unwrap();
     world.advance(5_000);
@@ -152,7 +125,7 @@ fn a_repeated_send_gets_the_first_answer_and_is_delivered_once() {
     assert_eq!(world.metric("router_sends_total"), 1);
     // Two of the same in one group, and ids that say nothing of their time.
     let records: Vec<_> = (0..2)
-        .map(|_| ToRouter::Send(world.send_record(&a, user(2), Some(random_id(9)), "y")))
+        .map(|_| ToRouter::Send(world.send_record(&a, user(2), Some(other_message_id(9)), "y")))
         .collect();
     world.say(gateway, &records);
     world.settle();
@@ -167,11 +140,7 @@ fn a_repeated_send_gets_the_first_answer_and_is_delivered_once() {
 #[test]
 fn the_same_id_with_other_content_is_a_conflict_and_elsewhere_another_message() {
     let mut world = World::seeded(6);
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (_, a, b) = world.two();
     let id = world.new_id();
     world.send_with_id(&a, user(2), id, "x").unwrap();
     let refused = world.send_with_id(&a, user(2), id, "y").unwrap_err();
@@ -186,14 +155,12 @@ fn the_same_id_with_other_content_is_a_conflict_and_elsewhere_another_message() 
 #[test]
 fn a_send_without_an_id_gets_one_that_carries_the_time() {
     let mut world = World::seeded(7);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     let ids: Vec<_> = (0..2)
         .map(|_| {
-            let send = world.send_record(&a, user(2), None, "x");
-            world.say(gateway, &[ToRouter::Send(send.clone())]);
+            let request = world.say_send(&a, user(2), "x");
             world.settle();
-            world.outcome(gateway, send.request).unwrap().unwrap().message_id
+            world.outcome(gateway, request).unwrap().unwrap().message_id
         })
         .collect();
     assert_ne!(ids[0], ids[1]);
@@ -203,8 +170,7 @@ fn a_send_without_an_id_gets_one_that_carries_the_time() {
 #[test]
 fn an_id_from_the_future_and_one_from_long_ago_are_refused_before_the_log() {
     let mut world = World::seeded(8);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
     let records = world.metric("router_records_total");
     let now = world.now;
     for (offset_ms, is_good) in [(61_000, false), (59_000, true), (-29 * 86_400_000 - 1_000, false)] {
@@ -226,11 +192,7 @@ fn who_sends_faster_than_allowed_is_told_when_to_try_again() {
         config.sends_per_s = Some(2);
         config.sends_burst = 3;
     });
-    let gateway = world.gateway();
-    let (a, b) = (
-        world.connect(gateway, user(1), 1),
-        world.connect(gateway, user(2), 1),
-    );
+    let (_, a, b) = world.two();
     for _ in 0..3 {
         world.send(&a, user(2), "x").unwrap();
     }
@@ -248,16 +210,7 @@ fn a_send_over_http_is_echoed_to_every_device_of_the_sender() {
     let gateway = world.gateway();
     let api = world.link_of(LinkKind::Api);
     let phone = world.connect(gateway, user(1), 1);
-    let send = SendRecord {
-        request: world.request(),
-        message_id: None,
-        draft: Draft {
-            sender: user(1),
-            sender_device: DeviceId::API,
-            target: Target::Direct(user(2)),
-            body: body("by http"),
-        },
-    };
+    let send = send_of(world.request(), (1, DeviceId::API), 2, None, "by http");
     world.say(api, &[ToRouter::Send(send.clone())]);
     world.settle();
     assert!(world.outcome(api, send.request).unwrap().is_ok());
@@ -267,32 +220,25 @@ fn a_send_over_http_is_echoed_to_every_device_of_the_sender() {
 #[test]
 fn a_group_takes_no_more_than_its_bounds_and_the_rest_follows() {
     let mut world = World::with(11, |config| config.group_records_max = 10);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (gateway, a) = world.one();
     world.send(&a, user(2), "first").unwrap();
     let groups = world.metric("router_groups_total");
-    let records: Vec<_> = (0..35)
-        .map(|n| ToRouter::Send(world.send_record(&a, user(2), None, &n.to_string())))
-        .collect();
     world.heard(gateway);
-    world.say(gateway, &records);
+    world.say_sends(&a, user(2), 0..35);
     while world.hear(gateway, |_| Some(())).is_empty() {
         assert!(world.step().is_busy);
     }
     assert_eq!(world.metric("router_sends_total"), 11, "the first group alone");
     world.settle();
     assert_eq!(world.metric("router_groups_total") - groups, 4);
-    let page = world
-        .history(gateway, user(1), direct(user(1), user(2)), None, 100)
-        .unwrap();
+    let page = world.history(gateway, user(1), direct(1, 2), None, 100).unwrap();
     assert_eq!(page_texts(&page).len(), 36);
 }
 
 #[test]
 fn a_link_that_breaks_the_rules_is_closed_and_others_are_not() {
     let mut world = World::seeded(12);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
+    let (_, a) = world.one();
 
     let silent = world.silent_link();
     let send = world.send_record(&a, user(2), None, "before hello");
@@ -300,10 +246,7 @@ fn a_link_that_breaks_the_rules_is_closed_and_others_are_not() {
     let stale = world.silent_link();
     let hello = LinkHello {
         version: 99,
-        kind: LinkKind::Gateway,
-        node: "n".into(),
-        epoch: 1,
-        worker: 0,
+        ..link_hello(LinkKind::Gateway)
     };
     world.say(stale, &[ToRouter::Hello(hello)]);
     let api = world.link_of(LinkKind::Api);
@@ -323,10 +266,9 @@ fn a_link_that_breaks_the_rules_is_closed_and_others_are_not() {
 #[test]
 fn a_send_to_a_group_is_refused_as_to_one_that_the_sender_is_no_member_of() {
     let mut world = World::seeded(12);
-    let gateway = world.gateway();
-    let a = world.connect(gateway, user(1), 1);
-    let direct = world.send(&a, user(2), "first").unwrap().conversation;
-    for group in [ConversationId::direct(user(8), user(9)), direct] {
+    let (gateway, a) = world.one();
+    let own = world.send(&a, user(2), "first").unwrap().conversation;
+    for group in [direct(8, 9), own] {
         let mut send = world.send_record(&a, user(2), None, "to a group");
         send.draft.target = Target::Group(group);
         world.say(gateway, &[ToRouter::Send(send.clone())]);

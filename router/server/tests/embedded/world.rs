@@ -1,31 +1,31 @@
 //! A router with scripted gateways: records go in as encoded batches, and come out decoded.
 
 use exposition::Value;
+use router_core::sessions::SessionsConfig;
+use router_core::testing::{
+    Gateway, START, decode, direct, encode, link_hello, page_texts, send_of, session_open, text_of, user,
+};
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::{
     Disks, Done, Fatal, Inline, LogJob, Progress, Router, StartError, StartReport, StoreJob,
 };
+use router_server::health::Readiness;
 use router_server::metrics::Metrics;
 use router_storage::disk::SimDisk;
 use router_storage::log::SegmentedLog;
 use router_storage::store::{KvStore, MemoryKv};
 use uuid::Uuid;
-use wire_base::body::{Body, Content, EncodedBody};
 use wire_base::code::Code;
 use wire_base::ids::{
-    ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UnixMs,
-    UserId,
+    ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, SessionNumber, UserId,
 };
-use wire_base::message::{Draft, Target};
-use wire_base::status::Status;
-use wire_base::status::{StatusCommand, StatusOf};
-use wire_link::codec::{BatchWriter, decode_from_router};
+use wire_base::status::{Status, StatusCommand, StatusOf};
 use wire_link::pipe::{Endpoint, pipe};
 use wire_link::{
     AckRecord, ConversationsPageRecord, ConversationsRecord, FailedRecord, FromRouter, HistoryPageRecord,
-    HistoryRecord, LINK_VERSION, LinkHello, LinkKind, RejectedRecord, RequestId, SendRecord, SentRecord,
-    SessionOpen, SessionOpened, SessionRef, StatusRecord, StatusUpdateRecord, ToRouter,
+    HistoryRecord, LinkHello, LinkKind, RejectedRecord, RequestId, SendRecord, SentRecord, SessionOpen,
+    SessionOpened, SessionRef, StatusRecord, StatusUpdateRecord, ToRouter,
 };
 
 pub(crate) type SimRouter = Router<Mortal<Inline<SegmentedLog<SimDisk>, KvStore<MemoryKv>>>>;
@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) now: Now,
     router: Option<SimRouter>,
     links: Vec<Option<Endpoint>>,
+    /// Who checks what each link says.
+    gateways: Vec<Gateway>,
     /// What each link said and no test has looked at.
     heard: Vec<Vec<FromRouter>>,
     next_request: u64,
@@ -127,12 +129,10 @@ impl World {
             disk: SimDisk::seeded(seed),
             kv: MemoryKv::seeded(seed ^ 0xf1),
             config,
-            now: Now {
-                mono_ms: 1_000,
-                unix: UnixMs(1_800_000_000_000),
-            },
+            now: START,
             router: None,
             links: Vec::new(),
+            gateways: Vec::new(),
             heard: Vec::new(),
             next_request: 1,
             next_slot: 0,
@@ -167,6 +167,12 @@ impl World {
         self.kv.restart();
     }
 
+    /// Kills the process and starts it again.
+    pub(crate) fn restart(&mut self) -> StartReport {
+        self.kill();
+        self.start().unwrap()
+    }
+
     /// Cuts the power: disk and store keep of the unsynced what they like.
     pub(crate) fn crash(&mut self) {
         self.drop_router();
@@ -184,6 +190,10 @@ impl World {
 
     pub(crate) fn router(&mut self) -> &mut SimRouter {
         self.router.as_mut().expect("the router is up")
+    }
+
+    pub(crate) fn readiness(&mut self) -> Readiness {
+        self.router().health().readiness()
     }
 
     pub(crate) fn metric(&mut self, name: &str) -> u64 {
@@ -205,11 +215,19 @@ impl World {
         self.now.unix.0 += ms;
     }
 
+    /// Lets so much time pass at once, and settles.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.advance(ms);
+        self.settle();
+    }
+
     /// Opens a link without saying anything.
     pub(crate) fn silent_link(&mut self) -> Link {
         let (ours, theirs) = pipe(self.config.link_pipe_bytes);
         self.router().add_link(theirs);
         self.links.push(Some(ours));
+        let window_bytes_max = SessionsConfig::default().window_bytes_max;
+        self.gateways.push(Gateway::new(window_bytes_max));
         self.heard.push(Vec::new());
         Link(self.links.len() - 1)
     }
@@ -222,11 +240,8 @@ impl World {
     pub(crate) fn link_of(&mut self, kind: LinkKind) -> Link {
         let link = self.silent_link();
         let hello = LinkHello {
-            version: LINK_VERSION,
-            kind,
-            node: "test".into(),
-            epoch: 1,
             worker: link.0 as u16,
+            ..link_hello(kind)
         };
         self.say(link, &[ToRouter::Hello(hello)]);
         link
@@ -234,11 +249,9 @@ impl World {
 
     /// Hands a batch to the router, which sees it at its next tick.
     pub(crate) fn say(&mut self, link: Link, records: &[ToRouter]) {
-        let mut batch = BatchWriter::new();
-        for record in records {
-            batch.push_to_router(record);
-        }
-        self.say_bytes(link, batch.take());
+        let gateway = &mut self.gateways[link.0];
+        records.iter().for_each(|record| gateway.said(record));
+        self.say_bytes(link, encode(records));
     }
 
     pub(crate) fn say_bytes(&mut self, link: Link, batch: bytes::Bytes) {
@@ -312,8 +325,9 @@ impl World {
             return;
         };
         while let Ok(Some(batch)) = endpoint.try_recv() {
-            for record in decode_from_router(batch) {
-                self.heard[link.0].push(record.expect("the router keeps to the layout"));
+            for record in decode(batch) {
+                self.gateways[link.0].heard(&record);
+                self.heard[link.0].push(record);
             }
         }
     }
@@ -350,24 +364,57 @@ impl World {
 
     pub(crate) fn open_record(&mut self, user: UserId, device: u32) -> SessionOpen {
         self.next_slot += 1;
-        SessionOpen {
-            connection: ConnectionHandle {
-                slot: self.next_slot,
-                generation: 1,
-            },
-            user,
-            device: DeviceId::new(device).unwrap(),
-            session: None,
-            cursor: None,
-            forwarded: None,
-            window: 64,
-        }
+        session_open(self.next_slot, user.get(), device)
+    }
+
+    /// Connects device 1 of user 1 to a gateway of its own, and settles.
+    pub(crate) fn one(&mut self) -> (Link, Device) {
+        let gateway = self.gateway();
+        (gateway, self.connect(gateway, user(1), 1))
+    }
+
+    /// Connects device 1 of users 1 and 2 to one gateway, and settles.
+    pub(crate) fn two(&mut self) -> (Link, Device, Device) {
+        let (gateway, first) = self.one();
+        (gateway, first, self.connect(gateway, user(2), 1))
     }
 
     /// Connects a device and settles.
     pub(crate) fn connect(&mut self, link: Link, user: UserId, device: u32) -> Device {
         let open = self.open_record(user, device);
         self.open(link, open).0
+    }
+
+    /// Connects device 1 of a user with a window of its own.
+    pub(crate) fn connect_with_window(&mut self, link: Link, user: UserId, window: u16) -> Device {
+        let open = SessionOpen {
+            window,
+            ..self.open_record(user, 1)
+        };
+        self.open(link, open).0
+    }
+
+    /// Connects device 1 of a user that has everything up to a position.
+    pub(crate) fn resume(&mut self, link: Link, user: UserId, cursor: Position) -> (Device, SessionOpened) {
+        let open = SessionOpen {
+            cursor: Some(cursor),
+            ..self.open_record(user, 1)
+        };
+        self.open(link, open)
+    }
+
+    /// Has a device say hello, which is refused, and returns why.
+    pub(crate) fn refused(&mut self, link: Link, user: UserId, device: u32) -> Code {
+        let open = self.open_record(user, device);
+        self.say(link, &[ToRouter::SessionOpen(open)]);
+        self.settle();
+        let refused = self.hear(link, |record| match record {
+            FromRouter::SessionRefused(refused) => Some((refused.connection, refused.code)),
+            _ => None,
+        });
+        let [(connection, code)] = refused.try_into().expect("one refusal");
+        assert_eq!(connection, open.connection);
+        code
     }
 
     /// Connects as an open record says, settles, and returns the answer too.
@@ -391,21 +438,7 @@ impl World {
     }
 
     pub(crate) fn disconnect(&mut self, device: &Device) {
-        let Device {
-            link,
-            user,
-            device,
-            connection,
-            ..
-        } = *device;
-        self.say(
-            link,
-            &[ToRouter::SessionClose(SessionRef {
-                connection,
-                user,
-                device,
-            })],
-        );
+        self.say(device.link, &[ToRouter::SessionClose(device.session_ref())]);
         self.settle();
     }
 
@@ -416,16 +449,30 @@ impl World {
         id: Option<MessageId>,
         text: &str,
     ) -> SendRecord {
-        SendRecord {
-            request: self.request(),
-            message_id: id,
-            draft: Draft {
-                sender: from.user,
-                sender_device: from.device,
-                target: Target::Direct(to),
-                body: body(text),
-            },
-        }
+        let sender = (from.user.get(), from.device);
+        send_of(self.request(), sender, to.get(), id, text)
+    }
+
+    /// Says a send without an id.
+    pub(crate) fn say_send(&mut self, from: &Device, to: UserId, text: &str) -> RequestId {
+        let send = self.send_record(from, to, None, text);
+        let request = send.request;
+        self.say(from.link, &[ToRouter::Send(send)]);
+        request
+    }
+
+    /// Says sends without ids in one batch.
+    pub(crate) fn say_sends<T: ToString>(
+        &mut self,
+        from: &Device,
+        to: UserId,
+        texts: impl IntoIterator<Item = T>,
+    ) {
+        let texts = texts.into_iter();
+        let sends: Vec<_> = texts
+            .map(|text| ToRouter::Send(self.send_record(from, to, None, &text.to_string())))
+            .collect();
+        self.say(from.link, &sends);
     }
 
     /// Sends a message and settles.
@@ -477,22 +524,7 @@ impl World {
     }
 
     pub(crate) fn ack(&mut self, device: &Device, position: Position) {
-        let Device {
-            link,
-            user,
-            device,
-            session,
-            ..
-        } = *device;
-        self.say(
-            link,
-            &[ToRouter::Ack(AckRecord {
-                user,
-                device,
-                session,
-                position,
-            })],
-        );
+        self.say(device.link, &[ToRouter::Ack(device.ack_record(position))]);
         self.settle_acks();
     }
 
@@ -552,17 +584,13 @@ impl World {
     ) -> Result<(), Code> {
         let request = self.request();
         let command = StatusCommand { status, of };
-        self.say(
-            link,
-            &[ToRouter::Status(StatusRecord {
-                request,
-                user,
-                device,
-                command,
-            })],
-        );
-        self.settle();
-        match self.answer(link, request) {
+        let record = StatusRecord {
+            request,
+            user,
+            device,
+            command,
+        };
+        match self.ask(link, request, ToRouter::Status(record)) {
             FromRouter::Done(_) => Ok(()),
             FromRouter::Failed(FailedRecord { code, .. }) => Err(code),
             other => panic!("not an answer to a status: {other:?}"),
@@ -578,23 +606,23 @@ impl World {
         limit: u32,
     ) -> Result<HistoryPageRecord, Code> {
         let request = self.request();
-        let before = before.map(Seq);
-        self.say(
-            link,
-            &[ToRouter::History(HistoryRecord {
-                request,
-                user,
-                conversation,
-                before,
-                limit,
-            })],
-        );
-        self.settle();
-        match self.answer(link, request) {
+        let record = HistoryRecord {
+            request,
+            user,
+            conversation,
+            before: before.map(Seq),
+            limit,
+        };
+        match self.ask(link, request, ToRouter::History(record)) {
             FromRouter::HistoryPage(page) => Ok(page),
             FromRouter::Failed(FailedRecord { code, .. }) => Err(code),
             other => panic!("not an answer to history: {other:?}"),
         }
+    }
+
+    /// Returns what users 1 and 2 said to each other, as their history has it.
+    pub(crate) fn stored(&mut self, link: Link) -> Vec<(u64, String)> {
+        page_texts(&self.history(link, user(1), direct(1, 2), None, 100).unwrap())
     }
 
     pub(crate) fn conversations(
@@ -605,24 +633,22 @@ impl World {
         before: Option<String>,
     ) -> Result<ConversationsPageRecord, Code> {
         let request = self.request();
-        self.say(
-            link,
-            &[ToRouter::Conversations(ConversationsRecord {
-                request,
-                user,
-                limit,
-                before,
-            })],
-        );
-        self.settle();
-        match self.answer(link, request) {
+        let record = ConversationsRecord {
+            request,
+            user,
+            limit,
+            before,
+        };
+        match self.ask(link, request, ToRouter::Conversations(record)) {
             FromRouter::ConversationsPage(page) => Ok(page),
             FromRouter::Failed(FailedRecord { code, .. }) => Err(code),
             other => panic!("not an answer to conversations: {other:?}"),
         }
     }
 
-    fn answer(&mut self, link: Link, request: RequestId) -> FromRouter {
+    fn ask(&mut self, link: Link, request: RequestId, question: ToRouter) -> FromRouter {
+        self.say(link, &[question]);
+        self.settle();
         let answers = self.hear(link, |record| {
             let of = match record {
                 FromRouter::Done(of) => *of,
@@ -638,42 +664,23 @@ impl World {
     }
 }
 
-pub(crate) fn user(id: u64) -> UserId {
-    UserId::new(id).unwrap()
-}
-
-pub(crate) fn body(text: &str) -> EncodedBody {
-    Body {
-        content: Content::Text(text),
-        media_url: None,
-        kind: None,
+impl Device {
+    pub(crate) fn ack_record(&self, position: Position) -> AckRecord {
+        AckRecord {
+            user: self.user,
+            device: self.device,
+            session: self.session,
+            position,
+        }
     }
-    .encode()
-}
 
-pub(crate) fn text_of(body: &EncodedBody) -> String {
-    match body.decode().content {
-        Content::Text(text) => text.to_owned(),
-        Content::Ciphertext(bytes) => format!("{} bytes of ciphertext", bytes.len()),
+    pub(crate) fn session_ref(&self) -> SessionRef {
+        SessionRef {
+            connection: self.connection,
+            user: self.user,
+            device: self.device,
+        }
     }
-}
-
-/// A message id that no clock made.
-pub(crate) fn random_id(n: u128) -> MessageId {
-    MessageId::new(uuid::Builder::from_random_bytes((n | 1 << 100).to_le_bytes()).into_uuid()).unwrap()
-}
-
-/// The texts of a history page, oldest first, with their seqs.
-pub(crate) fn page_texts(page: &HistoryPageRecord) -> Vec<(u64, String)> {
-    page.messages
-        .iter()
-        .rev()
-        .map(|message| (message.seq.0, text_of(&message.body)))
-        .collect()
-}
-
-pub(crate) fn direct(a: UserId, b: UserId) -> ConversationId {
-    ConversationId::direct(a, b)
 }
 
 /// The nil of nothing: an id of a conversation that nobody has.
