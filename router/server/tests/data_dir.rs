@@ -8,21 +8,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use router_core::testing::{decode, encode, link_hello, send_of};
 use router_server::config::RouterConfig;
 use router_server::embedded::{FOLD_VERSION, RouterThread, check_data_dir, clocks, open_data_dir, spawn};
 use router_server::health::Readiness;
 use router_storage::disk::RealDisk;
 use router_storage::log::{Group, Log, LogConfig, SegmentedLog};
 use router_storage::store::{Batch, FjallConfig, FjallKv, Kv};
-use wire_base::body::{Body, Content};
-use wire_base::ids::{DeviceId, Offset, UserId};
-use wire_base::message::{Draft, Target};
-use wire_link::codec::{BatchWriter, decode_from_router};
+use tempfile::TempDir;
+use wire_base::ids::{DeviceId, Offset};
 use wire_link::pipe::{Endpoint, pipe};
-use wire_link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SentRecord, ToRouter};
+use wire_link::{FromRouter, LinkKind, RequestId, SentRecord, ToRouter};
 
 /// A link whose waker rings.
 struct Link {
@@ -39,15 +38,8 @@ fn start(config: &RouterConfig) -> (Link, RouterThread, u64) {
     endpoint.set_waker(Arc::new(move || {
         let _ = ring.send(());
     }));
-    let mut batch = BatchWriter::new();
-    batch.push_to_router(&ToRouter::Hello(LinkHello {
-        version: LINK_VERSION,
-        kind: LinkKind::Api,
-        node: "test".into(),
-        epoch: 1,
-        worker: 0,
-    }));
-    endpoint.try_send(batch.take()).unwrap();
+    let hello = ToRouter::Hello(link_hello(LinkKind::Api));
+    endpoint.try_send(encode(&[hello])).unwrap();
     (
         Link { endpoint, bell },
         spawn(router, started).unwrap(),
@@ -57,37 +49,23 @@ fn start(config: &RouterConfig) -> (Link, RouterThread, u64) {
 
 impl Link {
     /// Sends messages of user 1 to user 2 in one batch and waits until all are durable.
-    fn send(&self, texts: &[String]) -> Vec<SentRecord> {
-        let mut batch = BatchWriter::new();
-        for (request, text) in (0..).zip(texts) {
-            batch.push_to_router(&ToRouter::Send(SendRecord {
-                request: RequestId(request),
-                message_id: None,
-                draft: Draft {
-                    sender: UserId::new(1).unwrap(),
-                    sender_device: DeviceId::API,
-                    target: Target::Direct(UserId::new(2).unwrap()),
-                    body: Body {
-                        content: Content::Text(text),
-                        media_url: None,
-                        kind: None,
-                    }
-                    .encode(),
-                },
-            }));
-        }
-        self.endpoint.try_send(batch.take()).unwrap();
+    fn send<T: ToString>(&self, texts: impl IntoIterator<Item = T>) -> Vec<SentRecord> {
+        let sends: Vec<_> = (0..)
+            .map(RequestId)
+            .zip(texts)
+            .map(|(request, text)| send_of(request, (1, DeviceId::API), 2, None, &text.to_string()))
+            .map(ToRouter::Send)
+            .collect();
+        self.endpoint.try_send(encode(&sends)).unwrap();
         let mut sent = Vec::new();
-        while sent.len() < texts.len() {
+        while sent.len() < sends.len() {
             while let Some(batch) = self.endpoint.try_recv().expect("the router is up") {
-                for record in decode_from_router(batch) {
-                    match record.unwrap() {
-                        FromRouter::Sent(record) => sent.push(record),
-                        other => panic!("not sent: {other:?}"),
-                    }
-                }
+                sent.extend(decode(batch).map(|record| match record {
+                    FromRouter::Sent(record) => record,
+                    other => panic!("not sent: {other:?}"),
+                }));
             }
-            if sent.len() < texts.len() {
+            if sent.len() < sends.len() {
                 self.bell
                     .recv_timeout(Duration::from_secs(60))
                     .expect("the router wakes its links");
@@ -97,21 +75,32 @@ impl Link {
     }
 }
 
+/// Returns settings that leave as many messages through as come.
+fn config_in(data_dir: impl Into<PathBuf>) -> RouterConfig {
+    RouterConfig {
+        data_dir: data_dir.into(),
+        sends_per_s: Some(0),
+        ..RouterConfig::default()
+    }
+}
+
+/// Returns an empty directory and settings to serve from it, while no child is started.
+fn data_dir() -> (RwLockReadGuard<'static, ()>, TempDir, RouterConfig) {
+    let unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
+    let directory = tempfile::tempdir().unwrap();
+    let config = config_in(directory.path());
+    (unforked, directory, config)
+}
+
 /// A child between its fork and its exec holds the locks of every data directory here: who starts one is alone.
 static FORKS: RwLock<()> = RwLock::new(());
 
 #[test]
 fn a_data_directory_is_made_used_stopped_checked_and_started_again() {
-    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
-    let directory = tempfile::tempdir().unwrap();
-    let config = RouterConfig {
-        data_dir: directory.path().join("deep/data"),
-        sends_per_s: Some(0),
-        ..RouterConfig::default()
-    };
-    let texts: Vec<String> = (0..500).map(|n| n.to_string()).collect();
+    let (_unforked, directory, _) = data_dir();
+    let config = config_in(directory.path().join("deep/data"));
     let (link, router, _) = start(&config);
-    let sent = link.send(&texts);
+    let sent = link.send(0..500);
     assert_eq!(
         sent.iter().map(|sent| sent.seq.0).collect::<Vec<_>>(),
         (1..=500).collect::<Vec<_>>()
@@ -133,28 +122,20 @@ fn a_data_directory_is_made_used_stopped_checked_and_started_again() {
 
     let (link, router, replayed) = start(&config);
     assert_eq!(replayed, 0, "a stop leaves nothing to replay");
-    assert_eq!(link.send(&["next".to_owned()])[0].seq.0, 501);
+    assert_eq!(link.send(["next"])[0].seq.0, 501);
     drop(link);
     drop(router);
 }
 
 #[test]
 fn a_check_changes_nothing_and_calls_what_a_crash_tears_sound() {
-    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
-    let directory = tempfile::tempdir().unwrap();
-    let config = RouterConfig {
-        data_dir: directory.path().to_owned(),
-        sends_per_s: Some(0),
-        ..RouterConfig::default()
-    };
+    let (_unforked, directory, config) = data_dir();
     let (link, router, _) = start(&config);
-    link.send(&(0..500).map(|n| n.to_string()).collect::<Vec<_>>());
+    link.send(0..500);
     router.stop();
     let tear = |folder: &str, extension: &str| {
-        let files = std::fs::read_dir(directory.path().join(folder)).unwrap();
-        let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
-        files.retain(|path| path.extension().is_some_and(|it| it == extension));
-        let mut file = std::fs::OpenOptions::new()
+        let files = files(&directory.path().join(folder), extension);
+        let mut file = fs::OpenOptions::new()
             .append(true)
             .open(files.last().unwrap())
             .unwrap();
@@ -172,7 +153,7 @@ fn a_check_changes_nothing_and_calls_what_a_crash_tears_sound() {
     );
     assert_eq!(contents(directory.path()), before);
     let (link, router, _) = start(&config);
-    assert_eq!(link.send(&["next".to_owned()])[0].seq.0, 501);
+    assert_eq!(link.send(["next"])[0].seq.0, 501);
     router.stop();
 }
 
@@ -192,30 +173,19 @@ fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn without_sync_a_data_directory_works_the_same() {
-    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
-    let directory = tempfile::tempdir().unwrap();
-    let config = RouterConfig {
-        data_dir: directory.path().to_owned(),
-        fsync: false,
-        sends_per_s: Some(0),
-        ..RouterConfig::default()
-    };
+    let (_unforked, _directory, mut config) = data_dir();
+    config.fsync = false;
     let (link, router, _) = start(&config);
-    assert_eq!(link.send(&["x".to_owned()])[0].seq.0, 1);
+    assert_eq!(link.send(["x"])[0].seq.0, 1);
     router.stop();
     let (link, router, _) = start(&config);
-    assert_eq!(link.send(&["y".to_owned()])[0].seq.0, 2);
+    assert_eq!(link.send(["y"])[0].seq.0, 2);
     router.stop();
 }
 
 #[test]
 fn dropping_the_thread_ends_the_router() {
-    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
-    let directory = tempfile::tempdir().unwrap();
-    let config = RouterConfig {
-        data_dir: directory.path().to_owned(),
-        ..RouterConfig::default()
-    };
+    let (_unforked, _directory, config) = data_dir();
     let started = Instant::now();
     let (router, _) = open_data_dir(config, clocks(started)).unwrap();
     let health = router.health();
@@ -260,15 +230,13 @@ const DATA: &str = "ROUTER_SERVER_TEST_DATA";
 #[ignore = "run by a_data_directory_is_its_owners_alone_whatever_the_umask, since a umask is that of a process"]
 fn child_that_serves_a_while() {
     let config = RouterConfig {
-        data_dir: std::env::var_os(DATA).expect("set by the parent test").into(),
         log_segment_bytes: 8_192,
-        sends_per_s: Some(0),
-        ..RouterConfig::default()
+        ..config_in(std::env::var_os(DATA).expect("set by the parent test"))
     };
     for _ in 0..2 {
         let (link, router, _) = start(&config);
         for n in 0..10 {
-            link.send(&vec![format!("{n}"); 10]);
+            link.send([n; 10]);
         }
         router.stop();
     }
@@ -413,18 +381,15 @@ const REASONS: &[Reason] = &[
 
 #[test]
 fn a_start_that_is_refused_leaves_every_byte_as_it_was() {
-    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
-    let directory = tempfile::tempdir().unwrap();
+    let (_unforked, directory, _) = data_dir();
     for reason in REASONS {
         let config = RouterConfig {
-            data_dir: directory.path().join(reason.name),
             log_segment_bytes: 8_192,
-            sends_per_s: Some(0),
-            ..RouterConfig::default()
+            ..config_in(directory.path().join(reason.name))
         };
         let (link, router, _) = start(&config);
         for round in 0..20 {
-            link.send(&(0..20).map(|n| format!("{round} {n}")).collect::<Vec<_>>());
+            link.send((0..20).map(|n| format!("{round} {n}")));
         }
         router.stop();
         (reason.spoil)(&config.data_dir);
@@ -451,17 +416,11 @@ fn a_start_that_is_refused_leaves_every_byte_as_it_was() {
 
 #[test]
 fn what_a_start_cuts_off_the_store_is_kept_beside_it_and_folded_again() {
-    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
-    let directory = tempfile::tempdir().unwrap();
-    let config = RouterConfig {
-        data_dir: directory.path().to_owned(),
-        sends_per_s: Some(0),
-        ..RouterConfig::default()
-    };
+    let (_unforked, directory, config) = data_dir();
     for round in 0..6 {
         let (link, router, _) = start(&config);
-        link.send(&["one".to_owned()]);
-        link.send(&["two".to_owned()]);
+        link.send(["one"]);
+        link.send(["two"]);
         router.stop();
         let journal = files(&directory.path().join("store"), "jnl").pop().unwrap();
         let bytes = fs::read(&journal).unwrap();
@@ -469,7 +428,7 @@ fn what_a_start_cuts_off_the_store_is_kept_beside_it_and_folded_again() {
         flip(&journal, end - 500);
         let (link, router, replayed) = start(&config);
         assert!(replayed > 0);
-        let sent = link.send(&["next".to_owned()]);
+        let sent = link.send(["next"]);
         assert_eq!(sent[0].seq.0, 3 * (round + 1), "nothing is lost");
         router.stop();
         let mut cut = files(&directory.path().join("store"), "cut");
@@ -484,17 +443,10 @@ fn what_a_start_cuts_off_the_store_is_kept_beside_it_and_folded_again() {
 
 #[test]
 fn a_journal_that_is_damaged_where_tables_hold_its_rows_costs_nothing() {
-    let _unforked = FORKS.read().unwrap_or_else(PoisonError::into_inner);
-    let directory = tempfile::tempdir().unwrap();
-    let config = RouterConfig {
-        data_dir: directory.path().to_owned(),
-        sends_per_s: Some(0),
-        ..RouterConfig::default()
-    };
+    let (_unforked, directory, config) = data_dir();
     for round in 0..3 {
         let (link, router, _) = start(&config);
-        let texts: Vec<_> = (0..100).map(|n| n.to_string()).collect();
-        assert_eq!(link.send(&texts)[99].seq.0, 100 * (round + 1));
+        assert_eq!(link.send(0..100)[99].seq.0, 100 * (round + 1));
         router.stop();
         if round == 1 {
             // Its first rows became a table when the second start read them.
