@@ -1,5 +1,8 @@
 //! A gateway's end of a link, which checks everything that it hears against what it said.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire_base::ids::{ConnectionHandle, ConversationId, Position, Seq, SessionNumber};
@@ -131,9 +134,12 @@ impl Gateway {
                 self.closed.insert(session.connection);
             }
             ToRouter::Ack(ack) => {
-                let of_session =
-                    |client: &&mut Client| client.session == ack.session && client.has >= ack.position;
-                if let Some(client) = self.clients.values_mut().find(of_session) {
+                let is_of = |client: &&mut Client| {
+                    let SessionOpen { user, device, .. } = client.open;
+                    (user, device, client.session) == (ack.user, ack.device, ack.session)
+                };
+                let client = self.clients.values_mut().find(is_of);
+                if let Some(client) = client.filter(|client| client.has >= ack.position) {
                     client.ack(ack.position);
                 }
             }

@@ -254,11 +254,13 @@ impl Tables {
 
     fn named(&self, message_id: MessageId, limit: usize) -> Vec<NamedMessage> {
         let rows = self.index.values().filter(|row| row.message_id == message_id);
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_by_key(|row| (row.sender, row.conversation));
         let with_state = |row: &DedupeRow| NamedMessage {
             index: *row,
             state: self.state(row.conversation),
         };
-        rows.take(limit).map(with_state).collect()
+        rows.into_iter().take(limit).map(with_state).collect()
     }
 
     fn state(&self, id: ConversationId) -> Option<Conversation> {

@@ -1,5 +1,8 @@
 //! What a store answers to the questions of a node: rows read and put together, nothing judged.
 
+#[cfg(test)]
+mod tests;
+
 use router_core::fold::{Loaded, Lookup};
 use router_core::membership::Conversation;
 use router_core::node::{Answer, InboxPage, NamedMessage, Question, Summary, UserConversation};
