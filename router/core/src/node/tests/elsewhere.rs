@@ -106,11 +106,8 @@ fn the_next_owner_makes_a_fan_out_that_its_predecessor_did_not_hear_of() {
     world.holds = is_to_users;
     world.send(0, 1, 2, 1);
     // One of the two is in, and nobody is told; the other one is not.
-    let (_, held) = world.held.pop_front().expect("there are two");
-    let Intention::Append { id, group } = &held else {
-        panic!("appends are held");
-    };
-    world.append(id.to(), group);
+    let (id, group) = world.held_append();
+    world.append(id.to(), &group);
     world.release(0, log);
     world.held.clear();
     world.holds = |_| false;

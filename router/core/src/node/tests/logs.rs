@@ -18,8 +18,7 @@ fn foreign(number: u64) -> Input {
 
 #[test]
 fn an_own_record_that_is_the_next_one_is_folded_without_the_consumer() {
-    let mut world = World::of_nodes(1);
-    world.take_all(0, all_of(1, 2));
+    let mut world = World::of_one();
     world.nodes[0].is_deaf = true;
     world.send(0, 1, 2, 1);
     assert_eq!(world.sent(0), [(1, 1)]);
@@ -33,16 +32,13 @@ fn an_own_record_that_is_the_next_one_is_folded_without_the_consumer() {
 
 #[test]
 fn own_records_between_those_of_others_wait_for_them() {
-    let mut world = World::of_nodes(1);
+    let mut world = World::of_one();
     let log = of_direct(1, 2);
-    world.take_all(0, all_of(1, 2));
     world.nodes[0].is_deaf = true;
     world.holds = holds_appends;
     world.nodes[0].say(&[send(1, 2, 1), send(1, 2, 2)]);
     world.run();
-    let Some((0, Intention::Append { id, group })) = world.held.pop_front() else {
-        panic!("a group is appended");
-    };
+    let (id, group) = world.held_append();
     let own: Vec<_> = records_of(&group).collect();
     world.append_foreign(log, foreign(11));
     world.logs.get_mut(&log).unwrap().push(own[0].clone());
@@ -61,9 +57,8 @@ fn own_records_between_those_of_others_wait_for_them() {
 
 #[test]
 fn a_whole_group_behind_a_record_of_another_waits_for_that_one() {
-    let mut world = World::of_nodes(1);
+    let mut world = World::of_one();
     let log = of_direct(1, 2);
-    world.take_all(0, all_of(1, 2));
     world.nodes[0].is_deaf = true;
     world.append_foreign(log, foreign(11));
     world.send(0, 1, 2, 1);
@@ -76,13 +71,10 @@ fn a_whole_group_behind_a_record_of_another_waits_for_that_one() {
 
 #[test]
 fn what_the_consumer_brings_before_the_report_is_not_folded_twice() {
-    let mut world = World::of_nodes(1);
-    world.take_all(0, all_of(1, 2));
+    let mut world = World::of_one();
     world.holds = holds_appends;
     world.send(0, 1, 2, 1);
-    let Some((0, Intention::Append { id, group })) = world.held.pop_front() else {
-        panic!("a group is appended");
-    };
+    let (id, group) = world.held_append();
     let first = world.append(id.to(), &group);
     world.run(); // The consumer brings it.
     assert!(world.got(0).is_empty());
@@ -96,8 +88,7 @@ fn what_the_consumer_brings_before_the_report_is_not_folded_twice() {
 
 #[test]
 fn a_group_of_unknown_fate_is_folded_if_the_log_has_it() {
-    let mut world = World::of_nodes(1);
-    world.take_all(0, all_of(1, 2));
+    let mut world = World::of_one();
     world.holds = holds_appends;
     world.send(0, 1, 2, 1);
     let Some((0, Intention::Append { group, .. })) = world.held.front() else {
@@ -120,9 +111,8 @@ fn a_group_of_unknown_fate_is_folded_if_the_log_has_it() {
 
 #[test]
 fn records_that_come_without_those_before_them_are_asked_for_again() {
-    let mut world = World::of_nodes(1);
+    let mut world = World::of_one();
     let log = of_direct(1, 2);
-    world.take_all(0, all_of(1, 2));
     world.nodes[0].is_deaf = true;
     world.append_foreign(log, foreign(11));
     world.append_foreign(log, foreign(12));
@@ -138,9 +128,8 @@ fn records_that_come_without_those_before_them_are_asked_for_again() {
 
 #[test]
 fn a_log_that_holds_something_else_than_it_reported_is_given_up() {
-    let mut world = World::of_nodes(1);
+    let mut world = World::of_one();
     let log = of_direct(1, 2);
-    world.take_all(0, all_of(1, 2));
     world.nodes[0].is_deaf = true;
     world.send(0, 1, 2, 1);
     world.logs.get_mut(&log).unwrap().clear();

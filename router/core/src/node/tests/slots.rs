@@ -25,8 +25,7 @@ fn what_belongs_to_a_slot_of_another_node_is_refused_at_once() {
 
 #[test]
 fn a_slot_that_was_released_is_no_longer_served() {
-    let mut world = World::of_nodes(1);
-    world.take_all(0, all_of(1, 2));
+    let mut world = World::of_one();
     world.send(0, 1, 2, 1);
     assert_eq!(world.sent(0), [(1, 1)]);
     world.release(0, of_direct(1, 2));
@@ -37,8 +36,7 @@ fn a_slot_that_was_released_is_no_longer_served() {
 
 #[test]
 fn whoever_waits_for_a_slot_is_answered_when_it_is_released_and_nobody_twice() {
-    let mut world = World::of_nodes(1);
-    world.take_all(0, all_of(1, 2));
+    let mut world = World::of_one();
     world.holds = |intention| matches!(intention, Intention::Append { .. });
     world.send(0, 1, 2, 1);
     world.send(0, 1, 2, 2); // Gathered behind the one that is being appended.
@@ -55,8 +53,7 @@ fn whoever_waits_for_a_slot_is_answered_when_it_is_released_and_nobody_twice() {
 
 #[test]
 fn a_report_of_an_earlier_ownership_is_not_taken_for_one_of_this() {
-    let mut world = World::of_nodes(1);
-    world.take_all(0, all_of(1, 2));
+    let mut world = World::of_one();
     world.holds = |intention| matches!(intention, Intention::Append { .. });
     world.send(0, 1, 2, 1);
     world.release(0, of_direct(1, 2));
@@ -118,8 +115,7 @@ fn a_hello_that_waits_is_refused_when_its_slot_goes() {
 
 #[test]
 fn a_question_that_waits_is_answered_when_its_slot_goes_though_it_is_taken_again() {
-    let mut world = World::of_nodes(1);
-    world.take_all(0, all_of(1, 2));
+    let mut world = World::of_one();
     for number in 1..=3 {
         world.send(0, 1, 2, number);
     }

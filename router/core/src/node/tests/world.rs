@@ -11,7 +11,7 @@ use wire_link::{AckRecord, Deliver, FromRouter, LinkKind, RequestId, ToRouter};
 use crate::admission::SendRateConfig;
 use crate::fold::FoldsConfig;
 use crate::node::{
-    Appended, ApplyTicket, Ask, Flushed, Group, Intention, LogFault, Node, NodeConfig, Offsets,
+    AppendId, Appended, ApplyTicket, Ask, Flushed, Group, Intention, LogFault, Node, NodeConfig, Offsets,
     PartitionStart, UpkeepConfig,
 };
 use crate::sessions::{LinkId, SessionsConfig};
@@ -70,6 +70,13 @@ impl World {
             now,
         };
         world.run();
+        world
+    }
+
+    /// Returns a world of one node that owns all that messages between users 1 and 2 concern.
+    pub(super) fn of_one() -> Self {
+        let mut world = Self::of_nodes(1);
+        world.take_all(0, all_of(1, 2));
         world
     }
 
@@ -242,6 +249,14 @@ impl World {
             self.carry_out(at, intention);
         }
         self.run();
+    }
+
+    /// Takes the first intention that is held: the group that a node appends.
+    pub(super) fn held_append(&mut self) -> (AppendId, Group) {
+        match self.held.pop_front() {
+            Some((_, Intention::Append { id, group })) => (id, group),
+            other => panic!("a group is appended, and not {other:?}"),
+        }
     }
 
     /// Answers a held append with a failure that leaves open what became of it; nothing is in the log.
