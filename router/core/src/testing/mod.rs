@@ -1,6 +1,6 @@
-//! What tests of the router are written in, here and in the crates above: ids and records in short ([`records`]), what is said
-//! on a link ([`link`]), a gateway that checks all it hears ([`gateway`]), and a store of maps that answers a node
-//! ([`tables`]).
+//! What tests of the router are written in, here and in the crates above: ids and records in short (`records`), what is said
+//! on a link (`link`), a gateway that checks all it hears (`gateway`), and a store of maps that answers a node
+//! (`tables`).
 
 mod gateway;
 mod link;
