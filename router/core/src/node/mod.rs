@@ -8,8 +8,8 @@
 //! driver has one, which holds everything; a node of a cluster takes and releases one for each slot that it owns.
 //!
 //! Facts: a link came up, went down, brought a batch, gave one back or has room; a slot was taken or released; a group was
-//! appended or not; a log has records; a question was answered; rows were applied; and `now`. Reading order, which is the
-//! way of a message:
+//! appended or not; a log has records; a question was answered; rows were applied; and `now`. This file takes them; `step` has
+//! the order of what is done then. Reading order, which is the way of a message:
 //!
 //! 1. `links` takes batches apart and keeps what waits for room; `peers` knows who is behind them; `receive` checks each record
 //!    and refuses or passes it on to the `partition` that it belongs to.
@@ -23,7 +23,8 @@
 //! 5. `questions`: status, history and conversations, each user's in order, none of them ahead of what came before it.
 //! 6. `condition` and `clock`: what the node does while a disk does not, or the wall clock cannot be believed.
 //! 7. `upkeep`: syncs of the store, and deletion of what is past retention; embedded only.
-//! 8. `shared`: what all partitions use. `release`: the end of one.
+//! 8. `shared`: what all partitions use. `release`: the end of one. `start`: what a node begins with. `stats`: what it says of
+//!    itself.
 //!
 //! Order of facts about a slot of a cluster:
 //! - [`Node::handle_slot_taken`], with what the store said after every earlier [`Intention::Apply`] of this process for that
@@ -77,17 +78,16 @@ mod questions;
 mod receive;
 mod release;
 mod shared;
+mod start;
 mod stats;
+mod step;
 mod upkeep;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use router_records::log::LogRecord;
-use router_records::row::CheckpointRow;
-use wire_base::ids::{Offset, UnixMs};
-use wire_link::FromRouter;
+use wire_base::ids::Offset;
 use wire_link::codec::BatchWriter;
 
 pub use self::condition::{Condition, LogFault, StoreFault};
@@ -97,66 +97,20 @@ pub use self::intention::{
     UserConversation,
 };
 pub use self::partition::{Flushed, PartitionStart};
+pub use self::start::{NodeConfig, NodeStart};
 pub use self::stats::NodeStats;
 pub use self::upkeep::{Prune, UpkeepConfig};
 
 use self::intake::Intake;
-use self::intention::Asks;
-use self::links::Links;
 use self::message_ids::MessageIds;
-use self::partition::{CatchUp, Partition};
-use self::questions::Questions;
+use self::partition::Partition;
 use self::shared::Shared;
 use self::upkeep::Upkeep;
-use crate::admission::{SendRate, SendRateConfig};
-use crate::clock::Clock;
+use crate::admission::SendRate;
 use crate::effects::StatusUpdate;
 use crate::fold::{Folds, FoldsConfig};
-use crate::sessions::{LinkId, Sessions, SessionsConfig};
-use crate::time::Now;
-use crate::topology::{PartitionId, Topology};
-
-/// Bounds and delays of a [`Node`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeConfig {
-    /// Most records of one group; as many acks may come on top once they are due.
-    pub group_records_max: usize,
-    /// Bytes at which a group takes no more records.
-    pub group_bytes_max: usize,
-    /// Bytes that may wait for room in a link before its sessions get no more. Over twice of it, nothing is read from it.
-    pub link_backlog_bytes: usize,
-    /// Most records taken from one link in one step.
-    pub link_records_per_step: usize,
-    /// Most pages that are read at once for sessions that are behind, and as many questions of clients.
-    pub pages_at_once: usize,
-    /// Bytes of rows that the store has not taken yet, over which no more groups are formed.
-    pub unapplied_bytes_max: usize,
-    /// How fast a user may send.
-    pub send_rate: SendRateConfig,
-    /// Sessions.
-    pub sessions: SessionsConfig,
-    /// Retention, and syncs of the store.
-    pub upkeep: UpkeepConfig,
-}
-
-/// What a node of one partition starts from.
-#[derive(Debug)]
-pub struct NodeStart {
-    /// The folds, as of the last record that was observed.
-    pub folds: Folds,
-    /// Creation number of the store, which positions carry.
-    pub generation: u32,
-    /// Everything in inboxes below this may be gone.
-    pub prune_floor: Offset,
-    /// The last record whose rows the store holds, surely.
-    pub applied: Option<Offset>,
-    /// Segments of the log that have a record, oldest first: its offset and log time.
-    pub segments: Vec<(Offset, UnixMs)>,
-    /// The checkpoints of the store, oldest first.
-    pub checkpoints: Vec<CheckpointRow>,
-    /// A random number, another one for each process.
-    pub seed: u64,
-}
+use crate::sessions::{LinkId, Sessions};
+use crate::topology::PartitionId;
 
 /// The router. See the module.
 ///
@@ -180,116 +134,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// Returns a node of one partition and without links, which is to be given the records that the store lacks, and then
-    /// [`Node::begin`].
-    pub fn new(config: NodeConfig, start: NodeStart, now: Now) -> Self {
-        let log_time = start.folds.stamp(UnixMs(0));
-        let clock = Clock::start(now, log_time);
-        let upkeep = Upkeep::new(
-            config.upkeep,
-            start.applied,
-            start.segments,
-            start.checkpoints,
-            now,
-        );
-        let unflushed = start.applied.map_or(Offset(0), |applied| Offset(applied.0 + 1));
-        let of_partition = PartitionStart {
-            generation: start.generation,
-            prune_floor: start.prune_floor,
-            flushed: start.applied,
-            observe_from: unflushed,
-            log_time,
-        };
-        let mut partition = Partition::new(
-            PartitionId::One,
-            0,
-            start.folds,
-            Sessions::new(config.sessions, start.generation),
-            Intake::new(unflushed, unflushed),
-            &of_partition,
-        );
-        (partition.is_caught_up, partition.catch_up) = (true, CatchUp::Done);
-        Self {
-            partitions: BTreeMap::from([(PartitionId::One, partition)]),
-            ..Self::without_partitions(
-                config,
-                Topology::OnePartition,
-                FoldsConfig::default(),
-                clock,
-                upkeep,
-                start.seed,
-                now,
-            )
-        }
-    }
-
-    /// Returns a node of a cluster, which owns nothing yet. `seed` is a random number, another one for each process; `folds`
-    /// bounds the memory of one partition.
-    ///
-    /// The clock is believed as it is.
-    pub fn of_slots(config: NodeConfig, folds: FoldsConfig, topology: Topology, seed: u64, now: Now) -> Self {
-        let clock = Clock::start(now, UnixMs(0));
-        let upkeep = Upkeep::new(config.upkeep, None, Vec::new(), Vec::new(), now);
-        let mut node = Self::without_partitions(config, topology, folds, clock, upkeep, seed, now);
-        node.shared.check_clock();
-        node
-    }
-
-    fn without_partitions(
-        config: NodeConfig,
-        topology: Topology,
-        folds: FoldsConfig,
-        clock: Clock,
-        upkeep: Upkeep,
-        seed: u64,
-        now: Now,
-    ) -> Self {
-        Self {
-            shared: Shared {
-                topology,
-                links: Links::new(config.link_backlog_bytes),
-                questions: Questions::default(),
-                condition: Condition::Ready,
-                is_retrying: false,
-                is_stopping: false,
-                clock,
-                asks: Asks::default(),
-                intentions: VecDeque::new(),
-                unapplied_bytes: 0,
-                pages_under_way: 0,
-                appends: 0,
-                filled: Vec::new(),
-                told: VecDeque::new(),
-                given_up: Vec::new(),
-                now,
-                stats: NodeStats::default(),
-                config,
-            },
-            partitions: BTreeMap::new(),
-            first_to_read: PartitionId::One,
-            folds,
-            tenures: 0,
-            send_rate: SendRate::new(config.send_rate),
-            message_ids: MessageIds::seeded(seed),
-            upkeep,
-            has_begun: false,
-        }
-    }
-
-    /// Learns that everything the one log had is folded: from now on records are taken.
-    pub fn begin(&mut self, reading: Now) {
-        let Some(partition) = self.partitions.get(&PartitionId::One) else {
-            return;
-        };
-        let log_time = partition.folds.stamp(UnixMs(0));
-        let noted = self.upkeep.newest_checkpoint();
-        self.shared.clock = Clock::start(reading, log_time.max(noted));
-        self.shared.now = self.shared.clock.now();
-        self.upkeep.begin(partition.prune_floor, log_time);
-        self.has_begun = true;
-        self.shared.check_clock();
-    }
-
     /// Learns that a slot is this node's from now on. Its log is asked for ([`Intention::Consume`]), and what concerns it is
     /// served once [`Node::handle_caught_up`] has said where that ends and it is folded up to there; hellos wait for that.
     ///
@@ -424,32 +268,6 @@ impl Node {
         self.shared.links.handle_batch(link, batch);
     }
 
-    /// Does everything that the facts so far allow, each part within its bounds. Returns whether there is more that waits for
-    /// nobody: then call it again at once.
-    pub fn advance(&mut self) -> bool {
-        self.settle_partitions();
-        self.settle_links();
-        self.retry_condition();
-        if self.has_begun {
-            self.keep_up();
-        }
-        // What was just asked again most likely helps: nobody is refused in front of the answer.
-        let is_busy = !self.shared.is_retrying && self.receive();
-        for partition in self.partitions.values_mut() {
-            partition.form_group(&mut self.shared);
-            partition.fold_pending(&mut self.shared);
-        }
-        self.settle_partitions();
-        self.pump_pages();
-        self.serve_questions();
-        for partition in self.partitions.values_mut() {
-            partition.pump_outbox(&mut self.shared);
-            partition.form_group(&mut self.shared); // A status that was just looked up goes with what was just received.
-        }
-        self.settle_partitions();
-        is_busy
-    }
-
     /// Returns the next thing to do; to be done in this order where two name the same log, or the store.
     pub fn poll_intention(&mut self) -> Option<Intention> {
         self.shared.intentions.pop_front()
@@ -478,153 +296,14 @@ impl Node {
         self.shared.links.handle_room(link);
     }
 
-    /// Returns when [`Node::advance`] is due even without a fact, on the monotonic clock.
-    pub fn poll_timeout(&self) -> Option<u64> {
-        if self.shared.links.has_freed() {
-            return Some(self.shared.now.mono_ms);
-        }
-        let upkeep = self.has_begun.then(|| self.upkeep.due_ms()).flatten();
-        let dues = [self.shared.condition.retry_ms(), upkeep, self.clock_due_ms()];
-        let of_partitions = self.partitions.values();
-        let of_partitions = of_partitions.filter_map(|partition| partition.due_ms(&self.shared));
-        dues.into_iter().flatten().chain(of_partitions).min()
-    }
-
     /// Learns that the process is about to end: acks and devices that wait for company are logged at once.
     pub fn handle_stopping(&mut self) {
         self.shared.is_stopping = true;
     }
 
-    /// Returns whether nothing is under way: no record on its way into the log or into the folds, no row on its way into the
-    /// store, no question; and before the end of the process nothing that waits for company.
-    pub fn is_quiet(&self) -> bool {
-        if self.shared.is_stopping && !self.partitions.values().all(Partition::has_logged_all) {
-            return false;
-        }
-        self.partitions.values().all(Partition::is_quiet)
-            && self.shared.unapplied_bytes == 0
-            && self.shared.asks.is_empty()
-    }
-
-    /// Returns whether every record that was appended or consumed is folded.
-    pub fn is_folded(&self) -> bool {
-        self.partitions
-            .values()
-            .all(|partition| partition.pending.is_empty())
-    }
-
-    /// Returns the last record of the one log whose rows the store was given, when those are all that the log has: then the
-    /// store, once it has them, is complete. `None` when that is not known.
-    pub fn complete_through(&self) -> Option<Option<Offset>> {
-        (self.is_quiet() && self.shared.condition.takes_records()).then(|| self.handed())
-    }
-
     /// Returns whether messages are taken.
     pub fn condition(&self) -> Condition {
         self.shared.condition
-    }
-
-    /// Returns what was counted, gauges included.
-    pub fn stats(&self) -> NodeStats {
-        let sum = |of: fn(&Sessions) -> usize| {
-            let sessions = self.partitions.values().map(|partition| &partition.sessions);
-            sessions.map(of).sum::<usize>() as u64
-        };
-        NodeStats {
-            partitions: self.partitions.len() as u64,
-            links: self.shared.links.len() as u64,
-            sessions: sum(Sessions::len),
-            sessions_behind: sum(Sessions::behind),
-            acks_waiting: sum(Sessions::acks_waiting),
-            link_backlog: self.shared.links.waiting_bytes() as u64,
-            unapplied_bytes: self.shared.unapplied_bytes as u64,
-            store_lag: self.store_lag(),
-            ..self.shared.stats
-        }
-    }
-
-    /// Returns how many records of the one log a start after a crash would replay.
-    fn store_lag(&self) -> u64 {
-        let next = self.handed().map_or(0, |offset| offset.0 + 1);
-        next.saturating_sub(self.upkeep.unpersisted().0)
-    }
-
-    /// Returns the last record of the one log whose rows the store was given.
-    fn handed(&self) -> Option<Offset> {
-        let alone = self.partitions.get(&PartitionId::One);
-        alone.and_then(|partition| partition.pending.handed())
-    }
-
-    /// Ends the sessions of a link, forgets what it asked, and closes it.
-    fn end_link(&mut self, link: LinkId) {
-        if self.shared.links.remove(link) {
-            for partition in self.partitions.values_mut() {
-                partition.sessions.handle_link_down(link);
-                partition.opens.remove_link(link);
-            }
-            self.shared.questions.remove_link(link);
-            self.shared.intentions.push_back(Intention::CloseLink(link));
-        }
-    }
-
-    /// Tells the sessions of links that emptied, and seals what can go.
-    fn settle_links(&mut self) {
-        for link in self.shared.links.take_freed() {
-            let Some(updates) = self.shared.links.take_held_updates(link) else {
-                continue;
-            };
-            for update in updates {
-                self.shared.stats.status_updates += update.to.len() as u64;
-                self.shared.links.push(link, &FromRouter::StatusUpdate(update));
-            }
-            for partition in self.partitions.values_mut() {
-                partition.sessions.handle_link_room(link);
-            }
-        }
-    }
-
-    /// Stops the sessions of a link that is full.
-    fn stop_sessions(&mut self, link: LinkId) {
-        for partition in self.partitions.values_mut() {
-            partition.sessions.handle_link_full(link);
-        }
-    }
-
-    /// Asks for pages of sessions that are behind, partitions in turn: there are only so many at once for all of them.
-    fn pump_pages(&mut self) {
-        let first = self.first_to_read;
-        for (_, partition) in self.partitions.range_mut(first..) {
-            partition.pump_pages(&mut self.shared);
-        }
-        for (_, partition) in self.partitions.range_mut(..first) {
-            partition.pump_pages(&mut self.shared);
-        }
-        let mut next = self.partitions.range((Bound::Excluded(first), Bound::Unbounded));
-        self.first_to_read = next.next().map_or(PartitionId::One, |(id, _)| *id);
-    }
-
-    /// Does what a partition cannot do by itself: what it found out about a link is news for the others, and one that cannot
-    /// go on is released.
-    fn settle_partitions(&mut self) {
-        while let Some(link) = self.shared.filled.pop() {
-            // It may be gone by now, and another one in its place.
-            if self.shared.links.is_full(link) {
-                self.stop_sessions(link);
-            }
-        }
-        while let Some((id, update)) = self.shared.told.pop_front() {
-            match self.partitions.get_mut(&id) {
-                Some(partition) => partition.tell(&mut self.shared, &update),
-                None => self.shared.intentions.push_back(Intention::TellOwner {
-                    partition: id,
-                    update,
-                }),
-            }
-        }
-        while let Some(id) = self.shared.given_up.pop() {
-            self.handle_slot_released(id);
-            self.shared.intentions.push_back(Intention::GivenUp(id));
-        }
     }
 }
 

@@ -1,6 +1,12 @@
-//! What a node counts: plain numbers that a driver copies out.
+//! What a node counts: plain numbers that a driver copies out; and what it says of itself when asked.
 
 use wire_base::code::Code;
+use wire_base::ids::Offset;
+
+use super::Node;
+use super::partition::Partition;
+use crate::sessions::Sessions;
+use crate::topology::PartitionId;
 
 /// Numbers of a node since it started. Those that [`super::Node::stats`] fills in are gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,5 +75,62 @@ impl NodeStats {
     pub(super) fn count_rejected(&mut self, code: Code) {
         let index = Code::ALL.iter().position(|listed| *listed == code);
         self.rejected[index.expect("ALL lists every code")] += 1;
+    }
+}
+
+impl Node {
+    /// Returns whether nothing is under way: no record on its way into the log or into the folds, no row on its way into the
+    /// store, no question; and before the end of the process nothing that waits for company.
+    pub fn is_quiet(&self) -> bool {
+        if self.shared.is_stopping && !self.partitions.values().all(Partition::has_logged_all) {
+            return false;
+        }
+        self.partitions.values().all(Partition::is_quiet)
+            && self.shared.unapplied_bytes == 0
+            && self.shared.asks.is_empty()
+    }
+
+    /// Returns whether every record that was appended or consumed is folded.
+    pub fn is_folded(&self) -> bool {
+        self.partitions
+            .values()
+            .all(|partition| partition.pending.is_empty())
+    }
+
+    /// Returns the last record of the one log whose rows the store was given, when those are all that the log has: then the
+    /// store, once it has them, is complete. `None` when that is not known.
+    pub fn complete_through(&self) -> Option<Option<Offset>> {
+        (self.is_quiet() && self.shared.condition.takes_records()).then(|| self.handed())
+    }
+
+    /// Returns what was counted, gauges included.
+    pub fn stats(&self) -> NodeStats {
+        let sum = |of: fn(&Sessions) -> usize| {
+            let sessions = self.partitions.values().map(|partition| &partition.sessions);
+            sessions.map(of).sum::<usize>() as u64
+        };
+        NodeStats {
+            partitions: self.partitions.len() as u64,
+            links: self.shared.links.len() as u64,
+            sessions: sum(Sessions::len),
+            sessions_behind: sum(Sessions::behind),
+            acks_waiting: sum(Sessions::acks_waiting),
+            link_backlog: self.shared.links.waiting_bytes() as u64,
+            unapplied_bytes: self.shared.unapplied_bytes as u64,
+            store_lag: self.store_lag(),
+            ..self.shared.stats
+        }
+    }
+
+    /// Returns how many records of the one log a start after a crash would replay.
+    fn store_lag(&self) -> u64 {
+        let next = self.handed().map_or(0, |offset| offset.0 + 1);
+        next.saturating_sub(self.upkeep.unpersisted().0)
+    }
+
+    /// Returns the last record of the one log whose rows the store was given.
+    pub(super) fn handed(&self) -> Option<Offset> {
+        let alone = self.partitions.get(&PartitionId::One);
+        alone.and_then(|partition| partition.pending.handed())
     }
 }
