@@ -13,6 +13,7 @@ impl Node {
     pub fn handle_now(&mut self, reading: Now) {
         let was_doubted = self.shared.clock.doubted().is_some();
         self.shared.now = self.shared.clock.advance(reading);
+        self.partitions.handle_now(self.shared.now.mono_ms);
         match self.shared.clock.doubted() {
             Some(said) if !was_doubted => {
                 self.shared.stats.clock_doubts += 1;

@@ -254,7 +254,7 @@ impl Partition {
         self.appending.is_none()
             && self.takes_records(shared)
             && !self.intake.is_full()
-            && shared.unapplied_bytes <= shared.config.unapplied_bytes_max
+            && shared.has_room_for_rows()
     }
 
     /// Puts a record into the next group.
@@ -277,12 +277,6 @@ impl Partition {
 
     /// Hands what was gathered to the log, unless a group is under way. While records are not taken, nobody waits for them.
     pub(super) fn form_group(&mut self, shared: &mut Shared) {
-        let now_ms = if shared.is_stopping {
-            u64::MAX
-        } else {
-            shared.now.mono_ms
-        };
-        self.sessions.handle_now(now_ms);
         if !self.takes_records(shared) {
             return self.give_up_gathered(shared);
         }

@@ -23,7 +23,7 @@
 //! 5. `questions`: status, history and conversations, each user's in order, none of them ahead of what came before it.
 //! 6. `condition` and `clock`: what the node does while a disk does not, or the wall clock cannot be believed.
 //! 7. `upkeep`: syncs of the store, and deletion of what is past retention; embedded only.
-//! 8. `shared`: what all partitions use. `release`: the end of one. `start`: what a node begins with. `stats`: what it says of
+//! 8. `partitions`: which of them a step looks at. `shared`: what all of them use. `release`: the end of one. `start`: what a node begins with. `stats`: what it says of
 //!    itself.
 //!
 //! Order of facts about a slot of a cluster:
@@ -71,6 +71,7 @@ mod opens;
 mod outbox;
 mod pages;
 mod partition;
+mod partitions;
 mod peers;
 mod pending;
 mod publish;
@@ -82,8 +83,6 @@ mod start;
 mod stats;
 mod step;
 mod upkeep;
-
-use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use router_records::log::LogRecord;
@@ -104,6 +103,7 @@ pub use self::upkeep::{Prune, UpkeepConfig};
 use self::intake::Intake;
 use self::message_ids::MessageIds;
 use self::partition::Partition;
+use self::partitions::Partitions;
 use self::shared::Shared;
 use self::upkeep::Upkeep;
 use crate::admission::SendRate;
@@ -119,9 +119,7 @@ use crate::topology::PartitionId;
 #[derive(Debug)]
 pub struct Node {
     shared: Shared,
-    partitions: BTreeMap<PartitionId, Partition>,
-    /// Whose turn it is to read pages.
-    first_to_read: PartitionId,
+    partitions: Partitions,
     /// What a partition's folds are made with.
     folds: FoldsConfig,
     /// How often a partition was taken.
@@ -212,7 +210,7 @@ impl Node {
     /// Learns that a watermark moved in a conversation of another node: what its [`Intention::TellOwner`] said. Who does not own
     /// the partition any more passes nothing on: such news may be lost.
     pub fn handle_told(&mut self, id: PartitionId, update: &StatusUpdate) {
-        match self.partitions.get_mut(&id) {
+        match self.partitions.get(&id) {
             Some(partition) => partition.tell(&mut self.shared, update),
             None => self.shared.stats.not_owned += 1,
         }
@@ -299,6 +297,7 @@ impl Node {
     /// Learns that the process is about to end: acks and devices that wait for company are logged at once.
     pub fn handle_stopping(&mut self) {
         self.shared.is_stopping = true;
+        self.partitions.handle_stopping();
     }
 
     /// Returns whether messages are taken.

@@ -29,17 +29,18 @@ impl Pages {
 
 impl Partition {
     /// Asks for pages, some at once, one of them at most a page that could not be read before: many that cannot be read do not
-    /// hold up the others.
-    pub(super) fn pump_pages(&mut self, shared: &mut Shared) {
+    /// hold up the others. Returns whether there may be more.
+    pub(super) fn pump_pages(&mut self, shared: &mut Shared) -> bool {
         let mut may_repeat = true;
-        while shared.pages_under_way < shared.config.pages_at_once {
+        while shared.has_room_for_pages() {
             let again = if std::mem::take(&mut may_repeat) {
                 self.poll_postponed(shared)
             } else {
                 None
             };
             let Some(request) = again.or_else(|| self.sessions.poll_page()) else {
-                break;
+                let now_ms = shared.now.mono_ms;
+                return self.pages.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
             };
             if request.after < self.oldest() {
                 self.abandon(shared, &request);
@@ -56,6 +57,7 @@ impl Partition {
             };
             self.ask(shared, Purpose::Page(request), question);
         }
+        true
     }
 
     /// Ends a session that has not read what is deleted by now. To go on would be to skip it without a word; hello has a

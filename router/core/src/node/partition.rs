@@ -77,6 +77,8 @@ pub(super) struct Partition {
     pub(super) paused_until_ms: Option<u64>,
     /// The newest time given to a record, appended or not.
     stamped: UnixMs,
+    /// When it is looked at next even if nothing happens to it, on the monotonic clock; see [`super::partitions`].
+    pub(super) look_due_ms: Option<u64>,
 }
 
 impl Partition {
@@ -107,6 +109,7 @@ impl Partition {
             ends_asked: 1,
             paused_until_ms: None,
             stamped: folds.stamp(UnixMs(0)),
+            look_due_ms: None,
             folds,
         }
     }
@@ -194,13 +197,16 @@ impl Partition {
         self.take_in(shared);
     }
 
-    /// Returns when it is to be looked at even without a fact, on the monotonic clock.
+    /// Returns when it is to be looked at even without a fact, on the monotonic clock. What waits for a budget that all share
+    /// has no such time.
     pub(super) fn due_ms(&self, shared: &Shared) -> Option<u64> {
         let gathered = [self.acks_due_ms(shared), self.group.devices_due_ms()];
         let gathered = gathered.into_iter().flatten().min();
         let gathered = gathered.filter(|_| self.can_form_group(shared));
-        let paused = self.paused_until_ms.filter(|until| *until > shared.now.mono_ms);
-        let dues = [gathered, self.pages.due_ms(), paused, self.outbox.due_ms()];
+        let is_to_come = |due_ms: &u64| *due_ms > shared.now.mono_ms;
+        let paused = self.paused_until_ms.filter(is_to_come);
+        let postponed = self.pages.due_ms().filter(is_to_come);
+        let dues = [gathered, postponed, paused, self.outbox.due_ms()];
         dues.into_iter().flatten().min()
     }
 

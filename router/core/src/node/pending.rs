@@ -131,9 +131,7 @@ impl Partition {
 
     /// Returns whether the consumer may bring more.
     pub(super) fn wants_records(&self, shared: &Shared) -> bool {
-        !self.intake.is_full()
-            && self.pending.len() < PENDING_MAX
-            && shared.unapplied_bytes <= shared.config.unapplied_bytes_max
+        !self.intake.is_full() && self.pending.len() < PENDING_MAX && shared.has_room_for_rows()
     }
 
     /// Learns that the store has taken rows.

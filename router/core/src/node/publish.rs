@@ -146,7 +146,7 @@ impl Partition {
     }
 
     /// Tells the sessions that are here.
-    pub(super) fn tell(&mut self, shared: &mut Shared, update: &StatusUpdate) {
+    pub(super) fn tell(&self, shared: &mut Shared, update: &StatusUpdate) {
         let mut connections: Vec<_> = update
             .told
             .iter()

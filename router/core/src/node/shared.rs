@@ -51,6 +51,32 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Returns whether the store is near enough behind for more groups to be formed.
+    pub(super) fn has_room_for_rows(&self) -> bool {
+        self.unapplied_bytes <= self.config.unapplied_bytes_max
+    }
+
+    /// Returns whether another page may be read for a session.
+    pub(super) fn has_room_for_pages(&self) -> bool {
+        self.pages_under_way < self.config.pages_at_once
+    }
+
+    /// Returns what shows that a partition has done something.
+    pub(super) fn trace(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let queued = [
+            self.intentions.len(),
+            self.told.len(),
+            self.filled.len(),
+            self.given_up.len(),
+        ];
+        let budgets = [
+            self.unapplied_bytes,
+            self.pages_under_way,
+            self.links.waiting_bytes(),
+        ];
+        (queued, budgets, self.stats)
+    }
+
     pub(super) fn notice(&mut self, notice: Notice) {
         self.intentions.push_back(Intention::Note(notice));
     }

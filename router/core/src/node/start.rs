@@ -1,6 +1,6 @@
 //! What a node starts from, and how it comes to be.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use router_records::row::CheckpointRow;
 use wire_base::ids::{Offset, UnixMs};
@@ -10,6 +10,7 @@ use super::intention::Asks;
 use super::links::Links;
 use super::message_ids::MessageIds;
 use super::partition::{CatchUp, Partition, PartitionStart};
+use super::partitions::Partitions;
 use super::questions::Questions;
 use super::shared::Shared;
 use super::upkeep::{Upkeep, UpkeepConfig};
@@ -92,18 +93,17 @@ impl Node {
             &of_partition,
         );
         (partition.is_caught_up, partition.catch_up) = (true, CatchUp::Done);
-        Self {
-            partitions: BTreeMap::from([(PartitionId::One, partition)]),
-            ..Self::without_partitions(
-                config,
-                Topology::OnePartition,
-                FoldsConfig::default(),
-                clock,
-                upkeep,
-                start.seed,
-                now,
-            )
-        }
+        let mut node = Self::without_partitions(
+            config,
+            Topology::OnePartition,
+            FoldsConfig::default(),
+            clock,
+            upkeep,
+            start.seed,
+            now,
+        );
+        node.partitions.insert(PartitionId::One, partition);
+        node
     }
 
     /// Returns a node of a cluster, which owns nothing yet. `seed` is a random number, another one for each process; `folds`
@@ -148,8 +148,7 @@ impl Node {
                 stats: NodeStats::default(),
                 config,
             },
-            partitions: BTreeMap::new(),
-            first_to_read: PartitionId::One,
+            partitions: Partitions::default(),
             folds,
             tenures: 0,
             send_rate: SendRate::new(config.send_rate),

@@ -55,6 +55,8 @@ pub struct NodeStats {
     pub gaps: u64,
     /// Records of a log that differ from what was reported to be there.
     pub mismatches: u64,
+    /// Times that a step looked at a partition.
+    pub partition_looks: u64,
     /// Partitions owned.
     pub partitions: u64,
     /// Links open.

@@ -1,12 +1,9 @@
 //! One step of a node: everything that the facts so far allow, and when the next one is due.
 
-use std::ops::Bound;
-
 use wire_link::FromRouter;
 
 use super::{Intention, Node};
 use crate::sessions::LinkId;
-use crate::topology::PartitionId;
 
 impl Node {
     /// Does everything that the facts so far allow, each part within its bounds. Returns whether there is more that waits for
@@ -20,17 +17,19 @@ impl Node {
         }
         // What was just asked again most likely helps: nobody is refused in front of the answer.
         let is_busy = !self.shared.is_retrying && self.receive();
-        for partition in self.partitions.values_mut() {
-            partition.form_group(&mut self.shared);
-            partition.fold_pending(&mut self.shared);
-        }
+        self.partitions.begin_looks(&mut self.shared);
+        self.partitions.look(&mut self.shared, |partition, shared| {
+            partition.form_group(shared);
+            partition.fold_pending(shared);
+        });
         self.settle_partitions();
-        self.pump_pages();
+        self.partitions.pump_pages(&mut self.shared);
         self.serve_questions();
-        for partition in self.partitions.values_mut() {
-            partition.pump_outbox(&mut self.shared);
-            partition.form_group(&mut self.shared); // A status that was just looked up goes with what was just received.
-        }
+        self.partitions.look(&mut self.shared, |partition, shared| {
+            partition.pump_outbox(shared);
+            partition.form_group(shared); // A status that was just looked up goes with what was just received.
+        });
+        self.partitions.end_looks(&self.shared);
         self.settle_partitions();
         is_busy
     }
@@ -42,18 +41,17 @@ impl Node {
         }
         let upkeep = self.has_begun.then(|| self.upkeep.due_ms()).flatten();
         let dues = [self.shared.condition.retry_ms(), upkeep, self.clock_due_ms()];
-        let of_partitions = self.partitions.values();
-        let of_partitions = of_partitions.filter_map(|partition| partition.due_ms(&self.shared));
+        let of_partitions = self.partitions.due_ms(&self.shared);
         dues.into_iter().flatten().chain(of_partitions).min()
     }
 
     /// Ends the sessions of a link, forgets what it asked, and closes it.
     pub(super) fn end_link(&mut self, link: LinkId) {
         if self.shared.links.remove(link) {
-            for partition in self.partitions.values_mut() {
+            self.partitions.for_each(|partition| {
                 partition.sessions.handle_link_down(link);
                 partition.opens.remove_link(link);
-            }
+            });
             self.shared.questions.remove_link(link);
             self.shared.intentions.push_back(Intention::CloseLink(link));
         }
@@ -69,30 +67,15 @@ impl Node {
                 self.shared.stats.status_updates += update.to.len() as u64;
                 self.shared.links.push(link, &FromRouter::StatusUpdate(update));
             }
-            for partition in self.partitions.values_mut() {
-                partition.sessions.handle_link_room(link);
-            }
+            self.partitions
+                .for_each(|partition| partition.sessions.handle_link_room(link));
         }
     }
 
     /// Stops the sessions of a link that is full.
     pub(super) fn stop_sessions(&mut self, link: LinkId) {
-        for partition in self.partitions.values_mut() {
-            partition.sessions.handle_link_full(link);
-        }
-    }
-
-    /// Asks for pages of sessions that are behind, partitions in turn: there are only so many at once for all of them.
-    fn pump_pages(&mut self) {
-        let first = self.first_to_read;
-        for (_, partition) in self.partitions.range_mut(first..) {
-            partition.pump_pages(&mut self.shared);
-        }
-        for (_, partition) in self.partitions.range_mut(..first) {
-            partition.pump_pages(&mut self.shared);
-        }
-        let mut next = self.partitions.range((Bound::Excluded(first), Bound::Unbounded));
-        self.first_to_read = next.next().map_or(PartitionId::One, |(id, _)| *id);
+        self.partitions
+            .for_each(|partition| partition.sessions.handle_link_full(link));
     }
 
     /// Does what a partition cannot do by itself: what it found out about a link is news for the others, and one that cannot
@@ -105,7 +88,7 @@ impl Node {
             }
         }
         while let Some((id, update)) = self.shared.told.pop_front() {
-            match self.partitions.get_mut(&id) {
+            match self.partitions.get(&id) {
                 Some(partition) => partition.tell(&mut self.shared, &update),
                 None => self.shared.intentions.push_back(Intention::TellOwner {
                     partition: id,

@@ -3,5 +3,6 @@
 mod chance;
 mod elsewhere;
 mod logs;
+mod looks;
 mod slots;
 mod world;

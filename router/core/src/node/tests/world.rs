@@ -317,9 +317,13 @@ impl World {
 
 impl OfNode {
     /// `behind_ms`: how far its wall clock is behind.
-    pub(super) fn new(seed: u64, mut now: Now, behind_ms: u64) -> Self {
+    pub(super) fn new(seed: u64, now: Now, behind_ms: u64) -> Self {
+        Self::with_topology(TOPOLOGY, seed, now, behind_ms)
+    }
+
+    pub(super) fn with_topology(topology: Topology, seed: u64, mut now: Now, behind_ms: u64) -> Self {
         now.unix.0 -= behind_ms;
-        let mut node = Node::of_slots(config(), FoldsConfig::default(), TOPOLOGY, seed, now);
+        let mut node = Node::of_slots(config(), FoldsConfig::default(), topology, seed, now);
         node.handle_link_up(GATEWAY);
         let mut of = Self {
             node,
