@@ -32,7 +32,12 @@ pub trait Disks {
 
     /// Does everything that was given, and syncs the store so that the next start has nothing to replay. It is complete when it
     /// has everything through `complete`; `None`: it is not known to be.
-    fn close(self, complete: Option<Option<Offset>>);
+    fn close(mut self, complete: Option<Option<Offset>>)
+    where
+        Self: Sized,
+    {
+        self.submit_store(StoreJob::Close(complete));
+    }
 
     /// Returns whether the machine under them went down, which only the driver of a simulated one outlives.
     fn is_crashed(&self) -> bool {
@@ -83,26 +88,14 @@ impl<L: Log, S: Store> Disks for Inline<L, S> {
     fn has_done(&self) -> bool {
         !self.done.is_empty()
     }
-
-    fn close(mut self, complete: Option<Option<Offset>>) {
-        self.store.close(complete);
-    }
 }
 
-/// Does the jobs of each on a thread of its own, and wakes the driver when something is done.
+/// Does the jobs of each on a thread of its own, and wakes the driver when something is done. Dropped, it waits until everything
+/// that was given is.
 pub struct Threads {
-    log: Option<mpsc::Sender<LogJob>>,
-    store: Option<mpsc::Sender<StoreThreadJob>>,
-    done: Arc<Finished>,
-    /// How the store is to be closed, once it is.
-    complete: Option<Option<Option<Offset>>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-enum StoreThreadJob {
-    Run(StoreJob),
-    /// See [`Disks::close`].
-    Close(Option<Option<Offset>>),
+    log: Worker<LogJob>,
+    store: Worker<StoreJob>,
+    finished: Arc<Finished>,
 }
 
 /// What the threads report, and whom they wake.
@@ -138,68 +131,63 @@ impl Threads {
             driver,
         });
         done.into_iter().for_each(|done| finished.push(done));
-        let (log_jobs, jobs) = mpsc::channel();
-        let of_log = Arc::clone(&finished);
-        let log_thread = thread::Builder::new().name("log".into()).spawn(move || {
-            for job in jobs {
-                of_log.push(Done::Log(log.run(job)));
-            }
-        })?;
-        let (store_jobs, jobs) = mpsc::channel();
-        let of_store = Arc::clone(&finished);
-        let store_thread = thread::Builder::new().name("store".into()).spawn(move || {
-            for job in jobs {
-                match job {
-                    StoreThreadJob::Run(job) => store.run(job, &mut |done| of_store.push(Done::Store(done))),
-                    StoreThreadJob::Close(complete) => store.close(complete),
-                }
-            }
-        })?;
+        let (of_log, of_store) = (Arc::clone(&finished), Arc::clone(&finished));
         Ok(Self {
-            log: Some(log_jobs),
-            store: Some(store_jobs),
-            done: finished,
-            complete: None,
-            threads: vec![log_thread, store_thread],
+            log: Worker::start("log", move |job| of_log.push(Done::Log(log.run(job))))?,
+            store: Worker::start("store", move |job| {
+                store.run(job, &mut |done| of_store.push(Done::Store(done)));
+            })?,
+            finished,
         })
     }
 }
 
 impl Disks for Threads {
     fn submit_log(&mut self, job: LogJob) {
-        if let Some(log) = &self.log {
-            let _ = log.send(job); // A thread that panicked is noticed as a router that stands still.
-        }
+        self.log.submit(job);
     }
 
     fn submit_store(&mut self, job: StoreJob) {
-        if let Some(store) = &self.store {
-            let _ = store.send(StoreThreadJob::Run(job));
-        }
+        self.store.submit(job);
     }
 
     fn poll_done(&mut self) -> Option<Done> {
-        self.done.done.pop()
+        self.finished.done.pop()
     }
 
     fn has_done(&self) -> bool {
-        !self.done.done.is_empty()
-    }
-
-    fn close(mut self, complete: Option<Option<Offset>>) {
-        self.complete = Some(complete);
+        !self.finished.done.is_empty()
     }
 }
 
-impl Drop for Threads {
-    /// Does everything that was given, and ends the threads.
-    fn drop(&mut self) {
-        if let Some((complete, store)) = self.complete.take().zip(self.store.as_ref()) {
-            let _ = store.send(StoreThreadJob::Close(complete));
+/// A thread that does jobs in their order. Dropped, it waits until all are done.
+struct Worker<J> {
+    /// `None` once there are no more.
+    jobs: Option<mpsc::Sender<J>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<J: Send + 'static> Worker<J> {
+    fn start(name: &str, mut run: impl FnMut(J) + Send + 'static) -> io::Result<Self> {
+        let (sender, jobs) = mpsc::channel();
+        let work = move || jobs.into_iter().for_each(&mut run);
+        Ok(Self {
+            jobs: Some(sender),
+            thread: Some(thread::Builder::new().name(name.into()).spawn(work)?),
+        })
+    }
+
+    fn submit(&self, job: J) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job); // A thread that panicked is noticed as a router that stands still.
         }
-        self.log = None;
-        self.store = None;
-        for thread in self.threads.drain(..) {
+    }
+}
+
+impl<J> Drop for Worker<J> {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }

@@ -26,6 +26,8 @@ pub enum StoreJob {
     Persist,
     /// See [`router_core::node::Intention::Prune`].
     Prune(Prune),
+    /// See [`super::Disks::close`]; nothing comes of it, and nothing after it.
+    Close(Option<Option<Offset>>),
 }
 
 /// Rows of a run of records.
@@ -117,12 +119,13 @@ impl<S: Store> StoreWorker<S> {
                 let pruned = pruned.map_err(|error| self.report(error, "old rows could not be deleted"));
                 done(StoreDone::Pruned(step, pruned));
             }
+            StoreJob::Close(complete) => self.close(complete),
         }
     }
 
     /// Syncs the store, and notes that it is complete if it reaches what the log has, so that the next start may be one of
     /// another fold version. Not needed for safety.
-    pub(super) fn close(&mut self, complete: Option<Option<Offset>>) {
+    fn close(&mut self, complete: Option<Option<Offset>>) {
         let closed = self
             .store
             .flush()
