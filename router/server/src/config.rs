@@ -261,6 +261,7 @@ impl RouterConfig {
             link_records_per_step: self.link_records_per_tick,
             pages_at_once: self.pages_per_tick,
             unapplied_bytes_max: UNAPPLIED_BYTES_MAX,
+            rows_gather_ms: self.store_gather_ms.into(),
             send_rate: SendRateConfig {
                 per_s: self.sends_per_s(false),
                 burst: self.sends_burst,

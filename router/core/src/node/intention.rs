@@ -62,6 +62,8 @@ pub enum Intention {
         /// To be returned with the answer.
         ticket: ApplyTicket,
     },
+    /// Write the rows that were gathered. A driver may keep them in memory until then, as long as what is asked sees them.
+    FlushRows,
     /// Try again to write what could not be written. Answered by [`super::Node::handle_store_retried`].
     RetryStore,
     /// Make everything that was applied durable. Answered by [`super::Node::handle_persisted`].

@@ -285,6 +285,10 @@ impl Partition {
             bytes,
         };
         shared.intentions.push_back(Intention::Apply { rows, ticket });
+        if self.is_alone() {
+            let due_ms = shared.now.mono_ms + shared.config.rows_gather_ms;
+            shared.flush_due_ms.get_or_insert(due_ms);
+        }
     }
 
     /// Takes note of bytes that wait for the store, or for the logs of others.

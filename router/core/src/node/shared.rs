@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) intentions: VecDeque<Intention>,
     /// Bytes of rows that the store has not taken yet, of all partitions.
     pub(super) unapplied_bytes: usize,
+    /// When the rows that were gathered are to be written, on the monotonic clock.
+    pub(super) flush_due_ms: Option<u64>,
     /// Pages of inboxes that are being read, of all partitions.
     pub(super) pages_under_way: usize,
     /// Groups given to logs so far.
@@ -75,6 +77,17 @@ impl Shared {
             self.links.waiting_bytes(),
         ];
         (queued, budgets, self.stats)
+    }
+
+    /// Has the rows written that were gathered for long enough.
+    pub(super) fn flush_when_due(&mut self) {
+        if self
+            .flush_due_ms
+            .take_if(|due_ms| *due_ms <= self.now.mono_ms)
+            .is_some()
+        {
+            self.intentions.push_back(Intention::FlushRows);
+        }
     }
 
     pub(super) fn notice(&mut self, notice: Notice) {

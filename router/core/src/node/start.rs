@@ -37,6 +37,8 @@ pub struct NodeConfig {
     pub pages_at_once: usize,
     /// Bytes of rows that the store has not taken yet, over which no more groups are formed.
     pub unapplied_bytes_max: usize,
+    /// How long rows of a node that is alone may be gathered before they are written, in ms.
+    pub rows_gather_ms: u64,
     /// How fast a user may send.
     pub send_rate: SendRateConfig,
     /// Sessions.
@@ -139,6 +141,7 @@ impl Node {
                 asks: Asks::default(),
                 intentions: VecDeque::new(),
                 unapplied_bytes: 0,
+                flush_due_ms: None,
                 pages_under_way: 0,
                 appends: 0,
                 filled: Vec::new(),

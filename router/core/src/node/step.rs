@@ -31,6 +31,7 @@ impl Node {
         });
         self.partitions.end_looks(&self.shared);
         self.settle_partitions();
+        self.shared.flush_when_due();
         is_busy
     }
 
@@ -40,7 +41,8 @@ impl Node {
             return Some(self.shared.now.mono_ms);
         }
         let upkeep = self.has_begun.then(|| self.upkeep.due_ms()).flatten();
-        let dues = [self.shared.condition.retry_ms(), upkeep, self.clock_due_ms()];
+        let retry = self.shared.condition.retry_ms();
+        let dues = [retry, upkeep, self.clock_due_ms(), self.shared.flush_due_ms];
         let of_partitions = self.partitions.due_ms(&self.shared);
         dues.into_iter().flatten().chain(of_partitions).min()
     }

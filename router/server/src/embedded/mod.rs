@@ -52,10 +52,6 @@ pub struct Router<B> {
     health: StopSign,
     metrics: Metrics,
     counters: Arc<Counters>,
-    /// How long rows are gathered, in ms.
-    gather_ms: u64,
-    /// When those that were given to the store are to be written, on the monotonic clock.
-    flush_due_ms: Option<u64>,
 }
 
 /// Says so when a router ends, however it does.
@@ -126,7 +122,7 @@ impl<B: Disks> Router<B> {
             self.report(done);
         }
         is_busy |= self.node.advance();
-        self.carry_out(now.mono_ms);
+        self.carry_out();
         is_busy
     }
 
@@ -149,10 +145,7 @@ impl<B: Disks> Router<B> {
 
     /// Returns when a tick is due even if no link needs one, on the monotonic clock.
     pub fn poll_timeout(&self) -> Option<u64> {
-        [self.node.poll_timeout(), self.flush_due_ms]
-            .into_iter()
-            .flatten()
-            .min()
+        self.node.poll_timeout()
     }
 
     /// Tells the node what came of a job.
@@ -185,15 +178,15 @@ impl<B: Disks> Router<B> {
     }
 
     /// Gives the node's intentions to those who do them.
-    fn carry_out(&mut self, now_ms: u64) {
+    fn carry_out(&mut self) {
         while let Some(intention) = self.node.poll_intention() {
             match intention {
                 Intention::Append { id, group } => self.disks.submit_log(LogJob::Append { id, group }),
                 Intention::ProbeLog => self.disks.submit_log(LogJob::Probe),
                 Intention::Apply { rows, ticket } => {
-                    self.flush_due_ms.get_or_insert(now_ms + self.gather_ms);
                     self.disks.submit_store(StoreJob::Apply(Rows { rows, ticket }));
                 }
+                Intention::FlushRows => self.disks.submit_store(StoreJob::Flush),
                 Intention::RetryStore => self.disks.submit_store(StoreJob::Retry),
                 Intention::Ask(ask) => self.disks.submit_store(StoreJob::Ask(ask)),
                 Intention::Persist => self.disks.submit_store(StoreJob::Persist),
@@ -209,15 +202,6 @@ impl<B: Disks> Router<B> {
                 }
             }
         }
-        if self.flush_due_ms.is_some_and(|due_ms| due_ms <= now_ms) {
-            self.flush();
-        }
-    }
-
-    /// Has the rows written that were gathered.
-    fn flush(&mut self) {
-        self.flush_due_ms = None;
-        self.disks.submit_store(StoreJob::Flush);
     }
 
     fn note(&self, notice: &Notice) {
@@ -282,8 +266,6 @@ impl<B: Disks> Router<B> {
             health,
             metrics,
             counters,
-            gather_ms,
-            flush_due_ms,
         } = self;
         Ok(Router {
             node,
@@ -292,8 +274,6 @@ impl<B: Disks> Router<B> {
             health,
             metrics,
             counters,
-            gather_ms,
-            flush_due_ms,
         })
     }
 }

@@ -24,10 +24,10 @@ use router_storage::store::{Apply, Direction, Limits, Range, Store, StoreError};
 use wire_base::codec::DecodeError;
 use wire_base::ids::{Offset, UnixMs};
 
-use super::disks::Inline;
+use super::disks::{Disks, Inline};
 use super::links::Links;
 use super::log_worker::LogWorker;
-use super::store_worker::StoreWorker;
+use super::store_worker::{StoreJob, StoreWorker};
 use super::{Router, StopSign};
 use crate::config::RouterConfig;
 use crate::health::{Health, Readiness};
@@ -120,7 +120,7 @@ impl<D: Disk, S: Store> Router<Inline<SegmentedLog<D>, S>> {
                 .map(|read| Ok(decode(read)?.1))
                 .collect::<Result<Vec<_>, StartError>>()?;
             if batch.is_empty() {
-                self.flush();
+                self.disks.submit_store(StoreJob::Flush);
                 self.check_store()?;
                 return Ok(first.0 - from.0);
             }
@@ -254,8 +254,6 @@ impl<D: Disk> Start<D> {
             health: StopSign(Health::starting()),
             counters: metrics.counters(),
             metrics,
-            gather_ms: config.store_gather_ms.into(),
-            flush_due_ms: None,
         };
         let report = StartReport {
             generation: held.generation,
@@ -270,7 +268,7 @@ impl<D: Disk> Start<D> {
             .add(u64::from(report.recovery.cut.is_some()));
         router.health.0.set(Readiness::Ready);
         router.node.begin(now);
-        router.carry_out(now.mono_ms);
+        router.carry_out();
         Ok((router, report))
     }
 }

@@ -139,6 +139,7 @@ fn node(rng: &mut Rng) -> NodeConfig {
         link_records_per_step: rng.pick(&[1, 5, 100]),
         pages_at_once: rng.pick(&[1, 3, 32]),
         unapplied_bytes_max: rng.pick(&[4 << 10, 1 << 20]),
+        rows_gather_ms: 0,
         send_rate: SendRateConfig {
             per_s: 0,
             ..SendRateConfig::default()

@@ -347,7 +347,11 @@ impl World {
             }
             Intention::Note(_) => {}
             Intention::GivenUp(id) => self.violated(format!("node {at} gives up {id:?}")),
-            Intention::ProbeLog | Intention::Persist | Intention::Prune(_) | Intention::TrimLog { .. } => {
+            Intention::ProbeLog
+            | Intention::FlushRows
+            | Intention::Persist
+            | Intention::Prune(_)
+            | Intention::TrimLog { .. } => {
                 self.violated(format!("a node of a cluster intends {intention:?}"));
             }
         }

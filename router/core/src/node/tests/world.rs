@@ -235,6 +235,7 @@ impl World {
             Intention::Note(_) => {}
             Intention::CloseLink(_)
             | Intention::ProbeLog
+            | Intention::FlushRows
             | Intention::RetryStore
             | Intention::Persist
             | Intention::Prune(_)
@@ -445,6 +446,7 @@ fn config() -> NodeConfig {
         link_records_per_step: 64,
         pages_at_once: 8,
         unapplied_bytes_max: 1 << 20,
+        rows_gather_ms: 0,
         send_rate: SendRateConfig {
             per_s: 0,
             ..SendRateConfig::default()
