@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use exposition::{Histogram, Sample, Value};
 use router_core::node::NodeStats;
+use router_storage::log::LogStats;
 use wire_base::code::Code;
 
 /// A handle on the counters; clones see the same.
@@ -129,6 +130,14 @@ impl Metrics {
 }
 
 impl Counters {
+    /// Takes over what a log counted.
+    pub(crate) fn copy_log(&self, stats: &LogStats) {
+        self.groups.set(stats.groups);
+        self.records.set(stats.records);
+        self.log_bytes.set(stats.bytes);
+        self.fsyncs.set(stats.syncs);
+    }
+
     /// Takes over what a node counted.
     pub(crate) fn copy(&self, stats: &NodeStats) {
         let pairs = [

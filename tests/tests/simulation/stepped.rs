@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use router_server::embedded::{Disks, Done, LogJob, StoreJob};
+use router_core::node::Report;
+use router_server::embedded::{Disks, LogJob, StoreJob};
 use wire_base::ids::Offset;
 
 use crate::watch::Watch;
@@ -31,7 +32,7 @@ struct Work<B> {
     log: VecDeque<LogJob>,
     store: VecDeque<StoreJob>,
     /// Not yet reported, in the order of the threads.
-    done: VecDeque<Done>,
+    done: VecDeque<Report>,
 }
 
 impl<B> Clone for Stepped<B> {
@@ -94,7 +95,7 @@ impl<B: Disks> Disks for Stepped<B> {
         self.0.borrow_mut().store.push_back(job);
     }
 
-    fn poll_done(&mut self) -> Option<Done> {
+    fn poll_done(&mut self) -> Option<Report> {
         self.0.borrow_mut().done.pop_front()
     }
 

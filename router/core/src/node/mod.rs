@@ -23,7 +23,7 @@
 //! 5. `questions`: status, history and conversations, each user's in order, none of them ahead of what came before it.
 //! 6. `condition` and `clock`: what the node does while a disk does not, or the wall clock cannot be believed.
 //! 7. `upkeep`: syncs of the store, and deletion of what is past retention; embedded only.
-//! 8. `partitions`: which of them a step looks at. `shared`: what all of them use. `release`: the end of one. `start`: what a node begins with. `stats`: what it says of
+//! 8. `report`: the facts of logs and stores, for a queue. `partitions`: which of them a step looks at. `shared`: what all of them use. `release`: the end of one. `start`: what a node begins with. `stats`: what it says of
 //!    itself.
 //!
 //! Order of facts about a slot of a cluster:
@@ -78,6 +78,7 @@ mod publish;
 mod questions;
 mod receive;
 mod release;
+mod report;
 mod shared;
 mod start;
 mod stats;
@@ -96,6 +97,7 @@ pub use self::intention::{
     UserConversation,
 };
 pub use self::partition::{Flushed, PartitionStart};
+pub use self::report::Report;
 pub use self::start::{NodeConfig, NodeStart};
 pub use self::stats::NodeStats;
 pub use self::upkeep::{Prune, UpkeepConfig};

@@ -7,12 +7,13 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle, Thread};
 
 use crossbeam_queue::SegQueue;
+use router_core::node::Report;
 use router_storage::log::Log;
 use router_storage::store::Store;
 use wire_base::ids::Offset;
 
-use super::log_worker::{LogDone, LogJob, LogWorker};
-use super::store_worker::{StoreDone, StoreJob, StoreWorker};
+use super::log_worker::{LogJob, LogWorker};
+use super::store_worker::{StoreJob, StoreWorker};
 
 /// Log and store, as the driver sees them: jobs go in, reports come out.
 ///
@@ -25,7 +26,7 @@ pub trait Disks {
     fn submit_store(&mut self, job: StoreJob);
 
     /// Returns what came of a job.
-    fn poll_done(&mut self) -> Option<Done>;
+    fn poll_done(&mut self) -> Option<Report>;
 
     /// Returns whether [`Disks::poll_done`] has something.
     fn has_done(&self) -> bool;
@@ -45,20 +46,11 @@ pub trait Disks {
     }
 }
 
-/// What came of a job.
-#[derive(Debug)]
-pub enum Done {
-    /// Of the log.
-    Log(LogDone),
-    /// Of the store.
-    Store(StoreDone),
-}
-
 /// Does each job when it is given.
 pub struct Inline<L, S> {
     pub(super) log: LogWorker<L>,
     pub(super) store: StoreWorker<S>,
-    done: VecDeque<Done>,
+    done: VecDeque<Report>,
 }
 
 impl<L: Log, S: Store> Inline<L, S> {
@@ -73,15 +65,15 @@ impl<L: Log, S: Store> Inline<L, S> {
 
 impl<L: Log, S: Store> Disks for Inline<L, S> {
     fn submit_log(&mut self, job: LogJob) {
-        self.done.push_back(Done::Log(self.log.run(job)));
+        self.done.push_back(self.log.run(job));
     }
 
     fn submit_store(&mut self, job: StoreJob) {
         let Self { store, done, .. } = self;
-        store.run(job, &mut |of_store| done.push_back(Done::Store(of_store)));
+        store.run(job, &mut |report| done.push_back(report));
     }
 
-    fn poll_done(&mut self) -> Option<Done> {
+    fn poll_done(&mut self) -> Option<Report> {
         self.done.pop_front()
     }
 
@@ -100,13 +92,13 @@ pub struct Threads {
 
 /// What the threads report, and whom they wake.
 struct Finished {
-    done: SegQueue<Done>,
+    done: SegQueue<Report>,
     driver: Thread,
 }
 
 impl Finished {
-    fn push(&self, done: Done) {
-        self.done.push(done);
+    fn push(&self, report: Report) {
+        self.done.push(report);
         self.driver.unpark();
     }
 }
@@ -133,9 +125,9 @@ impl Threads {
         done.into_iter().for_each(|done| finished.push(done));
         let (of_log, of_store) = (Arc::clone(&finished), Arc::clone(&finished));
         Ok(Self {
-            log: Worker::start("log", move |job| of_log.push(Done::Log(log.run(job))))?,
+            log: Worker::start("log", move |job| of_log.push(log.run(job)))?,
             store: Worker::start("store", move |job| {
-                store.run(job, &mut |done| of_store.push(Done::Store(done)));
+                store.run(job, &mut |report| of_store.push(report));
             })?,
             finished,
         })
@@ -151,7 +143,7 @@ impl Disks for Threads {
         self.store.submit(job);
     }
 
-    fn poll_done(&mut self) -> Option<Done> {
+    fn poll_done(&mut self) -> Option<Report> {
         self.finished.done.pop()
     }
 

@@ -1,10 +1,13 @@
 //! The log at work: appends groups and says what came of it. Runs on a thread of its own, or inline.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use router_core::node::{AppendId, Appended, Group, LogFault, Offsets};
-use router_storage::log::{self, AppendError, Log, LogStats};
+use router_core::node::{AppendId, Appended, Group, LogFault, Offsets, Report};
+use router_storage::log::{self, AppendError, Log};
 use wire_base::ids::Offset;
+
+use crate::metrics::Counters;
 
 /// Something for the log to do.
 #[derive(Debug)]
@@ -25,42 +28,19 @@ pub enum LogJob {
     },
 }
 
-/// What came of a [`LogJob`].
-#[derive(Debug)]
-pub enum LogDone {
-    /// A group is in the log, or not.
-    Appended {
-        /// Its name.
-        id: AppendId,
-        /// Where it stands.
-        outcome: Result<Appended, LogFault>,
-        /// From its first byte to the end of its sync.
-        took: Duration,
-        /// Counts since the start.
-        stats: LogStats,
-    },
-    /// Whether there is room again.
-    Probed(Result<(), LogFault>),
-    /// Segments are deleted, or not.
-    Trimmed {
-        /// The first record that stays.
-        below: Offset,
-        /// They are.
-        is_done: bool,
-    },
-}
-
-/// A log with its buffer.
+/// A log with its buffer, and what is counted of it.
 pub(super) struct LogWorker<L> {
     log: L,
     frame: log::Group,
+    counters: Arc<Counters>,
 }
 
 impl<L: Log> LogWorker<L> {
-    pub(super) fn new(log: L) -> Self {
+    pub(super) fn new(log: L, counters: Arc<Counters>) -> Self {
         Self {
             log,
             frame: log::Group::new(),
+            counters,
         }
     }
 
@@ -68,31 +48,29 @@ impl<L: Log> LogWorker<L> {
         &self.log
     }
 
-    pub(super) fn run(&mut self, job: LogJob) -> LogDone {
+    pub(super) fn run(&mut self, job: LogJob) -> Report {
         match job {
             LogJob::Append { id, group } => {
                 let started = Instant::now();
                 self.frame.clear();
                 group.records().for_each(|record| self.frame.push_bytes(record));
                 let appended = self.log.append(&mut self.frame);
-                let took = started.elapsed();
+                if appended.is_ok() {
+                    self.counters.commit.observe(started.elapsed());
+                }
                 let stats = self.log.stats();
+                self.counters.copy_log(&stats);
                 let newest = self.log.sections().next_back().map(|section| section.first);
                 let outcome = judge(appended).map(|first| Appended {
                     offsets: Offsets::From(first),
                     log_bytes: stats.bytes,
                     is_new_segment: newest == Some(first),
                 });
-                LogDone::Appended {
-                    id,
-                    outcome,
-                    took,
-                    stats,
-                }
+                Report::Appended(id, outcome)
             }
             LogJob::Probe => {
                 let probed = self.log.probe();
-                LogDone::Probed(judge(probed))
+                Report::LogProbed(judge(probed))
             }
             LogJob::Trim { below } => {
                 let trimmed = self.log.truncate_below(below);
@@ -100,7 +78,7 @@ impl<L: Log> LogWorker<L> {
                     tracing::warn!(%error, "old segments of the log could not be deleted");
                 }
                 let is_done = trimmed.is_ok();
-                LogDone::Trimmed { below, is_done }
+                Report::Trimmed { below, is_done }
             }
         }
     }

@@ -31,10 +31,10 @@ use wire_link::port::LinkWaker;
 
 pub use self::check::{CheckError, DataDirCheck, check_data_dir};
 pub use self::data_dir::{DataDirError, EmbeddedRouter, log_path, open_data_dir, store_path};
-pub use self::disks::{Disks, Done, Inline, Threads};
-pub use self::log_worker::{LogDone, LogJob};
+pub use self::disks::{Disks, Inline, Threads};
+pub use self::log_worker::LogJob;
 pub use self::start::{FOLD_VERSION, StartError, StartReport};
-pub use self::store_worker::{Rows, StoreDone, StoreJob};
+pub use self::store_worker::{Rows, StoreJob};
 pub use self::thread::{RouterThread, clocks, spawn};
 
 use self::links::Links;
@@ -119,7 +119,7 @@ impl<B: Disks> Router<B> {
         self.node.handle_now(now);
         let mut is_busy = self.links.receive(&mut self.node);
         while let Some(done) = self.disks.poll_done() {
-            self.report(done);
+            self.node.handle_report(done);
         }
         is_busy |= self.node.advance();
         self.carry_out();
@@ -146,35 +146,6 @@ impl<B: Disks> Router<B> {
     /// Returns when a tick is due even if no link needs one, on the monotonic clock.
     pub fn poll_timeout(&self) -> Option<u64> {
         self.node.poll_timeout()
-    }
-
-    /// Tells the node what came of a job.
-    fn report(&mut self, done: Done) {
-        match done {
-            Done::Log(LogDone::Appended {
-                id,
-                outcome,
-                took,
-                stats,
-            }) => {
-                if outcome.is_ok() {
-                    self.counters.commit.observe(took);
-                }
-                self.counters.groups.set(stats.groups);
-                self.counters.records.set(stats.records);
-                self.counters.log_bytes.set(stats.bytes);
-                self.counters.fsyncs.set(stats.syncs);
-                self.node.handle_appended(id, outcome);
-            }
-            Done::Log(LogDone::Probed(outcome)) => self.node.handle_log_probed(outcome),
-            Done::Log(LogDone::Trimmed { below, is_done }) => self.node.handle_trimmed(below, is_done),
-            Done::Store(StoreDone::Applied(ticket)) => self.node.handle_applied(ticket),
-            Done::Store(StoreDone::ApplyFailed(fault)) => self.node.handle_apply_failed(fault),
-            Done::Store(StoreDone::Retried(outcome)) => self.node.handle_store_retried(outcome),
-            Done::Store(StoreDone::Answered(id, answer)) => self.node.handle_answer(id, answer),
-            Done::Store(StoreDone::Persisted(outcome)) => self.node.handle_persisted(outcome),
-            Done::Store(StoreDone::Pruned(step, outcome)) => self.node.handle_pruned(step, outcome),
-        }
     }
 
     /// Gives the node's intentions to those who do them.

@@ -249,7 +249,7 @@ impl<D: Disk> Start<D> {
         let metrics = Metrics::default();
         let mut router = Router {
             node: Node::new(config.node(), start, now),
-            disks: Inline::new(LogWorker::new(log), StoreWorker::new(store)),
+            disks: Inline::new(LogWorker::new(log, metrics.counters()), StoreWorker::new(store)),
             links: Links::new(),
             health: StopSign(Health::starting()),
             counters: metrics.counters(),

@@ -4,7 +4,7 @@
 //! Rows are gathered until [`StoreJob::Flush`] and seen at once. Those that could not be written stay; what comes behind them
 //! waits with them, and nothing is answered, until they are tried again.
 
-use router_core::node::{Answer, ApplyTicket, Ask, AskId, Prune, StoreFault};
+use router_core::node::{Answer, ApplyTicket, Ask, Prune, Report, StoreFault};
 use router_records::row::Row;
 use router_storage::store::{Apply, Gathered, Retention, Store, StoreError};
 use wire_base::ids::Offset;
@@ -39,23 +39,6 @@ pub struct Rows {
     pub ticket: ApplyTicket,
 }
 
-/// What came of a [`StoreJob`].
-#[derive(Debug)]
-pub enum StoreDone {
-    /// Rows are seen by what is asked next.
-    Applied(ApplyTicket),
-    /// Rows could not be written, and wait.
-    ApplyFailed(StoreFault),
-    /// Whether everything that waited is written.
-    Retried(Result<(), StoreFault>),
-    /// A question is answered, or not.
-    Answered(AskId, Result<Answer, StoreFault>),
-    /// The store has everything up to a record, surely, or not.
-    Persisted(Result<Option<Offset>, StoreFault>),
-    /// A step of a sweep is done, or not: the oldest record that is left to be gone through.
-    Pruned(Prune, Result<Option<Offset>, StoreFault>),
-}
-
 /// A store, and what waits for it.
 pub(super) struct StoreWorker<S> {
     store: Gathered<S>,
@@ -80,7 +63,7 @@ impl<S: Store> StoreWorker<S> {
     }
 
     /// Does a job and reports what came of it, in one or several parts.
-    pub(super) fn run(&mut self, job: StoreJob, done: &mut dyn FnMut(StoreDone)) {
+    pub(super) fn run(&mut self, job: StoreJob, done: &mut dyn FnMut(Report)) {
         match job {
             StoreJob::Apply(Rows { rows, ticket }) => {
                 self.store.gather(rows, ticket.through);
@@ -88,7 +71,7 @@ impl<S: Store> StoreWorker<S> {
                     self.unreported.push(ticket);
                     return;
                 }
-                done(StoreDone::Applied(ticket));
+                done(Report::Applied(ticket));
                 if self.store.is_full() {
                     self.flush(done);
                 }
@@ -99,11 +82,11 @@ impl<S: Store> StoreWorker<S> {
                     let probed = self.store.probe();
                     probed.map_err(|error| self.report(error, "the store does not work again"))
                 });
-                done(StoreDone::Retried(retried));
+                done(Report::StoreRetried(retried));
             }
             StoreJob::Ask(ask) => {
                 let answered = self.answer(&ask);
-                done(StoreDone::Answered(ask.id, answered));
+                done(Report::Answered(ask.id, answered));
             }
             StoreJob::Persist => {
                 self.flush(done);
@@ -111,13 +94,13 @@ impl<S: Store> StoreWorker<S> {
                 let persisted = self.store.persist_written();
                 let persisted =
                     persisted.map_err(|error| self.report(error, "the store could not be synced"));
-                done(StoreDone::Persisted(persisted));
+                done(Report::Persisted(persisted));
             }
             StoreJob::Prune(step) => {
                 self.flush(done);
                 let pruned = self.prune(step);
                 let pruned = pruned.map_err(|error| self.report(error, "old rows could not be deleted"));
-                done(StoreDone::Pruned(step, pruned));
+                done(Report::Pruned(step, pruned));
             }
             StoreJob::Close(complete) => self.close(complete),
         }
@@ -139,22 +122,22 @@ impl<S: Store> StoreWorker<S> {
     }
 
     /// Writes what was gathered, unless that waits to be tried again.
-    fn flush(&mut self, done: &mut dyn FnMut(StoreDone)) {
+    fn flush(&mut self, done: &mut dyn FnMut(Report)) {
         if !self.is_stuck
             && let Err(fault) = self.try_flush(done)
         {
-            done(StoreDone::ApplyFailed(fault));
+            done(Report::ApplyFailed(fault));
         }
     }
 
-    fn try_flush(&mut self, done: &mut dyn FnMut(StoreDone)) -> Result<(), StoreFault> {
+    fn try_flush(&mut self, done: &mut dyn FnMut(Report)) -> Result<(), StoreFault> {
         let flushed = self.store.flush();
         self.is_stuck = flushed.is_err();
         flushed.map_err(|error| {
             self.report(error, "the store could not write rows; the log has their records")
         })?;
         for ticket in self.unreported.drain(..) {
-            done(StoreDone::Applied(ticket));
+            done(Report::Applied(ticket));
         }
         Ok(())
     }

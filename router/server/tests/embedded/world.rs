@@ -1,6 +1,7 @@
 //! A router with scripted gateways: records go in as encoded batches, and come out decoded.
 
 use exposition::Value;
+use router_core::node::Report;
 use router_core::sessions::SessionsConfig;
 use router_core::testing::{
     Gateway, START, decode, direct, encode, link_hello, page_texts, send_of, session_open, text_of, user,
@@ -8,7 +9,7 @@ use router_core::testing::{
 use router_core::time::Now;
 use router_server::config::RouterConfig;
 use router_server::embedded::{
-    Disks, Done, Fatal, Inline, LogJob, Progress, Router, StartError, StartReport, StoreJob,
+    Disks, Fatal, Inline, LogJob, Progress, Router, StartError, StartReport, StoreJob,
 };
 use router_server::health::Readiness;
 use router_server::metrics::Metrics;
@@ -87,7 +88,7 @@ impl<B: Disks> Disks for Mortal<B> {
         self.inner.submit_store(job);
     }
 
-    fn poll_done(&mut self) -> Option<Done> {
+    fn poll_done(&mut self) -> Option<Report> {
         self.inner.poll_done()
     }
 
