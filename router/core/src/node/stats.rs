@@ -82,7 +82,7 @@ impl NodeStats {
 
 impl Node {
     /// Returns whether nothing is under way: no record on its way into the log or into the folds, no row on its way into the
-    /// store, no question; and before the end of the process nothing that waits for company.
+    /// store, no question, no retry of a disk; and before the end of the process nothing that waits for company.
     pub fn is_quiet(&self) -> bool {
         if self.shared.is_stopping && !self.partitions.values().all(Partition::has_logged_all) {
             return false;
@@ -90,6 +90,7 @@ impl Node {
         self.partitions.values().all(Partition::is_quiet)
             && self.shared.unapplied_bytes == 0
             && self.shared.asks.is_empty()
+            && !self.shared.is_retrying
     }
 
     /// Returns whether every record that was appended or consumed is folded.
