@@ -5,8 +5,9 @@ use router_server::config::RouterConfig;
 use wire_base::ids::{ConversationId, Seq};
 use wire_base::status::Status;
 use wire_base::status::{StatusCommand, StatusOf};
-use wire_link::{StatusRecord, ToRouter};
+use wire_client::Command;
 
+use crate::client::Asked;
 use crate::finish::finish;
 use crate::machine::Outage;
 use crate::plan::{DEVICES_MAX, Plan, Rates};
@@ -173,33 +174,20 @@ fn ack_everything(world: &mut World) {
 }
 
 fn say_read(world: &mut World, device: usize) {
-    let (user, device) = (world.devices[device].user, world.devices[device].device);
+    let user = world.devices[device].user;
     let conversation = ConversationId::direct(world.devices[0].user, user);
     let command = StatusCommand {
         status: Status::Read,
         of: StatusOf::Seq(conversation, Seq(2)),
     };
-    if world.gateways[0].can_say() {
-        let request = world.request();
-        world.say(
-            0,
-            ToRouter::Status(StatusRecord {
-                request,
-                user,
-                device,
-                command,
-            }),
-        );
-    }
+    world.ask(device, Command::Status(command), Asked::Status);
 }
 
 fn read(world: &mut World, device: usize) {
     let user = world.devices[device].user;
     let conversation = ConversationId::direct(world.devices[0].user, user);
-    if world.gateways[2].can_say() {
-        ask_history(world, 2, user, conversation, None, 5);
-        ask_conversations(world, 2, user, 5, None);
-    }
+    ask_history(world, 2, user, conversation, None, 5);
+    ask_conversations(world, 2, user, 5, None);
 }
 
 /// Every place for one crash: each operation of the story, with several sets of survivors, and as a kill.

@@ -6,6 +6,7 @@ use wire_base::status::{StatusCommand, StatusOf};
 use wire_link::{FromRouter, StatusRecord, ToRouter};
 
 use crate::audit::{Invariant, Violation};
+use crate::client::Asked;
 use crate::machine::Outage;
 use crate::plan::Rates;
 use crate::transcript::{Seen, answer_in};
@@ -38,7 +39,7 @@ fn take_leave(world: &mut World) {
     let users = users(world);
     let from = world.devices.iter().position(|device| device.user == users[0]);
     let letter = write_to(world, from.expect("every user has a device"), users[1]);
-    let gateway = world.gateways.len() - 1;
+    let gateway = world.workers.len();
     let device = DeviceId::API;
     world.post(Delivery {
         letter,
@@ -66,7 +67,7 @@ fn take_leave(world: &mut World) {
             device,
             command,
         };
-        world.say(gateway, ToRouter::Status(status));
+        world.say(ToRouter::Status(status));
     }
     rest(world);
     world.see(Seen::Settled);
@@ -90,13 +91,17 @@ fn rest(world: &mut World) {
 /// Ends all that goes wrong.
 fn heal(world: &mut World) {
     world.start_crashes_percent = 0;
+    world.is_healed = true;
     world.plan.rates = Rates::default();
     world.leap = None;
     world.end_trouble();
     world.machine.crash_after(u64::MAX / 2);
     (world.plan.log_percent, world.plan.store_percent) = (100, 100);
-    for gateway in &mut world.gateways {
-        gateway.deaf_until_ms = 0;
+    world.deaf_until_ms.fill(0);
+    for worker in &mut world.workers {
+        for client in worker.clients.values_mut() {
+            client.room = usize::MAX;
+        }
     }
     for device in &mut world.devices {
         device.withholds = false;
@@ -139,7 +144,7 @@ fn give_up(world: &mut World) -> bool {
 fn do_what_is_left(world: &mut World) -> bool {
     for device in 0..world.devices.len() {
         if world.devices[device].at.is_none() && !world.devices[device].is_one_too_many {
-            let gateway = world.rng.below(world.gateways.len() - 1);
+            let gateway = world.rng.below(world.workers.len());
             let hello = world.rng.pick(&[Hello::Plain, Hello::Resume]);
             let window = world.rng.pick(&[1, 8, 64]);
             world.connect(device, gateway, hello, window);
@@ -148,7 +153,7 @@ fn do_what_is_left(world: &mut World) -> bool {
     }
     for letter in 0..world.letters.len() {
         if is_unanswered(world, letter) && world.letters[letter].awaited == 0 {
-            let gateway = world.rng.below(world.gateways.len());
+            let gateway = world.rng.below(world.gateways());
             let device = world.letters[letter].device;
             world.post(Delivery {
                 letter,
@@ -165,17 +170,25 @@ fn what_is_left(world: &World) -> Vec<String> {
     if !world.machine.is_up() {
         left.push("the router is down".to_owned());
     }
-    for (index, gateway) in world.gateways.iter().enumerate() {
-        if gateway.link().is_none() || gateway.is_refused() {
+    if world.api.link().is_none() || world.api.is_refused() {
+        left.push("the API has no link, or waits for room in it".to_owned());
+    }
+    for (index, worker) in world.workers.iter().enumerate() {
+        if worker.link().is_none() || worker.is_refused() {
             left.push(format!("gateway {index} has no link, or waits for room in it"));
         }
-        for (handle, session) in gateway
-            .sessions
-            .iter()
-            .filter(|(_, session)| !session.is_vanished)
-        {
-            if session.number.is_none() || !session.is_synced || !session.unacked.is_empty() {
-                left.push(format!("{handle:?} of gateway {index}: {session:?}"));
+        for (handle, client) in worker.clients.iter().filter(|(_, client)| !client.is_gone) {
+            let waits = client.asked.values().any(|asked| !matches!(asked, Asked::Status));
+            if !client.is_live() || !client.is_synced || !client.unacked.is_empty() || waits {
+                left.push(format!(
+                    "{handle:?} of gateway {index}: device {}, welcomed {}, left {}, synced {}, unacked {:?}, asked {:?}",
+                    client.device,
+                    client.is_welcomed,
+                    client.has_left,
+                    client.is_synced,
+                    client.unacked,
+                    client.asked
+                ));
             }
         }
     }
@@ -213,7 +226,7 @@ fn read_histories(world: &mut World) {
 fn read_history(world: &mut World, user: UserId, conversation: ConversationId) {
     let mut before = None;
     loop {
-        let gateway = world.rng.below(world.gateways.len());
+        let gateway = world.rng.below(world.gateways());
         ask_history(world, gateway, user, conversation, before, PAGE_LIMIT);
         let Some(FromRouter::HistoryPage(page)) = last_answer(world) else {
             return;
@@ -229,7 +242,7 @@ fn read_conversations(world: &mut World) {
     for user in users(world) {
         let mut before = None;
         loop {
-            let gateway = world.rng.below(world.gateways.len());
+            let gateway = world.rng.below(world.gateways());
             ask_conversations(world, gateway, user, 2, before);
             let Some(FromRouter::ConversationsPage(page)) = last_answer(world) else {
                 break;
@@ -264,7 +277,7 @@ fn read_inboxes(world: &mut World) {
     };
     for device in 0..world.devices.len() {
         if !world.devices[device].is_one_too_many {
-            let gateway = world.rng.below(world.gateways.len() - 1);
+            let gateway = world.rng.below(world.workers.len());
             world.connect(device, gateway, Hello::At(start), 256);
         }
     }
@@ -273,16 +286,16 @@ fn read_inboxes(world: &mut World) {
 
 fn close_everything(world: &mut World) {
     let open: Vec<(usize, ConnectionHandle)> = world
-        .gateways
+        .workers
         .iter()
         .enumerate()
-        .flat_map(|(gateway, of)| of.sessions.keys().map(move |handle| (gateway, *handle)))
+        .flat_map(|(gateway, of)| of.clients.keys().map(move |handle| (gateway, *handle)))
         .collect();
     // Acks that linger are logged, and the store is synced after that.
     let rest_ms = u64::from(world.plan.config.store_persist_interval_ms) + 200;
     world.see_gauges_at_rest(rest_ms);
     for (gateway, handle) in open {
-        world.close_session(gateway, handle);
+        world.close_connection(gateway, handle);
     }
     world.see_gauges_at_rest(rest_ms);
 }

@@ -3,7 +3,8 @@
 //! was broken.
 //!
 //! Reading order: [`plan`] (what a seed decides), [`world`] with [`workload`], [`trouble`] and [`clocks`] (what happens),
-//! [`machine`] on [`stepped`] and [`watch`] (what is tested, and how it goes down), [`transcript`] and [`audit`] (what is seen,
+//! [`machine`] on [`stepped`] and [`watch`] (what is tested, and how it goes down), [`worker`] and [`client`] (the gateways that
+//! ship, between it and people), [`api`], [`transcript`] and [`audit`] (what is seen,
 //! and what must hold), [`finish`] (how it ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`]
 //! proves that all of this can fail.
 //!
@@ -18,14 +19,15 @@
 //! | `SIMULATION_CLUSTER_SEED` | run only this one: what a failure names |
 //! | `SIMULATION_TRACE` | show every event of a failed run, in [`cluster`] also what the nodes intend |
 
+mod api;
 mod audit;
 mod broken;
+mod client;
 mod clocks;
 mod cluster;
 mod coverage;
 mod dense;
 mod finish;
-mod gateway;
 mod machine;
 mod plan;
 mod rng;
@@ -35,6 +37,7 @@ mod text;
 mod transcript;
 mod trouble;
 mod watch;
+mod worker;
 mod workload;
 mod world;
 

@@ -1,10 +1,12 @@
-//! What can be seen from outside the router: the records on its links, and what became of machine and clients.
+//! What can be seen from outside the router: the records on its links, what its clients are shown, and what became of both.
 
 use std::fmt;
 
 use router_core::time::Now;
-use wire_base::ids::ConnectionHandle;
+use wire_base::ids::{ConnectionHandle, DeviceId, Position, UserId};
 use wire_link::{FromRouter, ToRouter};
+
+use crate::client::News;
 
 /// A link, numbered as they were opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +32,26 @@ pub(crate) enum Seen {
     Heard(Link, FromRouter),
     /// The client of a connection is gone, and its gateway does not know.
     Vanished(Connection),
+    /// A client says hello.
+    Connected {
+        connection: Connection,
+        user: UserId,
+        device: DeviceId,
+        window: u16,
+        cursor: Option<Position>,
+    },
+    /// A client asks something; whether it is answered also if all goes well.
+    Asked {
+        connection: Connection,
+        id: u32,
+        is_answered: bool,
+    },
+    /// A client acks.
+    Acked(Connection, Position),
+    /// A client learns something.
+    Shown(Connection, News),
+    /// A client closes its connection, or its socket is closed for it.
+    Left(Connection),
     /// Disk or store misbehave, or do no more.
     Trouble(bool),
     /// The wall clock of the machine is wrong by days, until then on the monotonic one.

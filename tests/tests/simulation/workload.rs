@@ -1,10 +1,12 @@
 //! What people do in a run, and what goes wrong, by the dice of the seed.
 
-use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, UserId};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Position, Seq, UserId};
 use wire_base::status::Status;
 use wire_base::status::{StatusCommand, StatusOf};
-use wire_link::{AckRecord, ConversationsRecord, HistoryRecord, LinkKind, StatusRecord, ToRouter};
+use wire_client::Command;
+use wire_link::{AckRecord, ConversationsRecord, HistoryRecord, StatusRecord, ToRouter};
 
+use crate::client::Asked;
 use crate::clocks::DAY_MS;
 use crate::machine::Outage;
 use crate::text;
@@ -54,8 +56,8 @@ pub(crate) fn act(world: &mut World) {
         break_link(world);
     }
     if happens(world, rates.deafen) {
-        let gateway = world.rng.below(world.gateways.len());
-        world.gateways[gateway].deaf_until_ms = world.now.mono_ms + world.rng.within(20..1_500);
+        let gateway = world.rng.below(world.gateways());
+        world.deaf_until_ms[gateway] = world.now.mono_ms + world.rng.within(20..1_500);
         world.coverage.note("link stood still");
     }
     if happens(world, rates.crash) {
@@ -144,19 +146,15 @@ fn some_id(world: &mut World) -> Option<MessageId> {
 /// Sends a letter: at once, or late; where its device is connected, or somewhere else, or over HTTP.
 fn send(world: &mut World, letter: usize) {
     let Letter { sender, device, .. } = world.letters[letter];
+    let api = world.workers.len();
     let home = world
         .devices
         .iter()
         .find(|of| (of.user, of.device) == (sender, device))
         .and_then(|of| of.at);
-    let elsewhere = world.rng.below(world.gateways.len());
     let gateway = home.map_or(
-        elsewhere,
-        |(gateway, _)| if world.rng.percent(90) { gateway } else { elsewhere },
-    );
-    world.coverage.add(
-        "send over HTTP",
-        u64::from(world.gateways[gateway].kind == LinkKind::Api),
+        api,
+        |(gateway, _)| if world.rng.percent(80) { gateway } else { api },
     );
     let delivery = Delivery {
         letter,
@@ -215,7 +213,7 @@ fn resend(world: &mut World) {
         .map(|device| device.device)
         .collect();
     let device = world.rng.pick(&others);
-    let gateway = world.rng.below(world.gateways.len());
+    let gateway = world.rng.below(world.gateways());
     if world.rng.percent(20) {
         world.post(Delivery {
             letter,
@@ -255,7 +253,7 @@ fn contradict(world: &mut World) {
 
 fn connect(world: &mut World) {
     let device = world.rng.below(world.devices.len());
-    let gateway = world.rng.below(world.gateways.len());
+    let gateway = world.rng.below(world.gateways());
     let window = world.rng.pick(&[1, 1, 2, 3, 8, 64]);
     let hello = match world.rng.within(0..100) {
         0..35 => Hello::Plain,
@@ -313,25 +311,30 @@ fn beyond(position: Position) -> Position {
 }
 
 fn break_link(world: &mut World) {
-    let gateway = world.rng.below(world.gateways.len());
-    if world.rng.percent(20) && world.gateways[gateway].can_say() {
-        world.gateways[gateway].hand_over();
-        world.gateways[gateway].babble();
-        world.coverage.note("link broke the format");
-    } else {
-        world.unlink(gateway);
-        world.coverage.note("link broke");
+    let gateway = world.rng.below(world.gateways());
+    let babbles = world.rng.percent(20);
+    match world.workers.get_mut(gateway) {
+        Some(worker) if babbles && worker.link().is_some() => worker.babble(),
+        None if babbles && world.api.can_say() => {
+            world.api.hand_over();
+            world.api.babble();
+        }
+        _ => {
+            world.unlink(gateway);
+            return world.coverage.note("link broke");
+        }
     }
+    world.coverage.note("link broke the format");
 }
 
 // ---- acks
 
 fn acks(world: &mut World) {
     for device in 0..world.devices.len() {
-        let Some(session) = world.session(device) else {
+        let Some(client) = world.client(device) else {
             continue;
         };
-        let unacked = session.unacked.len();
+        let unacked = client.unacked.len();
         if unacked == 0 {
             continue;
         }
@@ -349,59 +352,48 @@ fn acks(world: &mut World) {
     }
 }
 
-/// Acks something old, something never sent, or as a session that is over.
+/// Acks something old, something never sent, or, past the Hub, as a session that is over.
 fn strange_ack(world: &mut World, device: usize) {
+    let Some(position) = world.client(device).and_then(|client| client.last) else {
+        return;
+    };
     let Some((gateway, handle)) = world.devices[device].at else {
         return;
     };
-    let Some((number, position)) = acked(world, gateway, handle) else {
-        return;
+    world.coverage.note("strange ack");
+    let dice = world.rng.within(0..4);
+    let strange = match dice {
+        0 => Position::start(position.generation),
+        1 => beyond(position),
+        2 => Position {
+            generation: position.generation + 1,
+            ..position
+        },
+        _ => position,
     };
-    if !world.gateways[gateway].can_say() {
+    if dice < 3 && world.rng.percent(50) {
+        if let Some(client) = world.client(device).filter(|client| client.is_live()) {
+            client.say(Command::Ack(strange));
+        }
         return;
     }
-    let (session, position) = match world.rng.within(0..4) {
-        0 => (number, Position::start(position.generation)),
-        1 => (number, beyond(position)),
-        2 => (
-            number,
-            Position {
-                generation: position.generation + 1,
-                ..position
-            },
-        ),
-        _ => (wire_base::ids::SessionNumber(number.0 - 1), position),
-    };
     let Device { user, device, .. } = world.devices[device];
-    world.coverage.note("strange ack");
-    world.say(
-        gateway,
-        ToRouter::Ack(AckRecord {
+    let worker = &mut world.workers[gateway];
+    if let Some(number) = worker.session_number(handle) {
+        worker.say_past_hub(ToRouter::Ack(AckRecord {
             user,
             device,
-            session,
-            position,
-        }),
-    );
-}
-
-fn acked(
-    world: &World,
-    gateway: usize,
-    handle: ConnectionHandle,
-) -> Option<(wire_base::ids::SessionNumber, Position)> {
-    let session = world.gateways[gateway].sessions.get(&handle)?;
-    Some((session.number?, session.forwarded?))
+            session: wire_base::ids::SessionNumber(number.0 - u64::from(dice == 3)),
+            position: strange,
+        }));
+    }
 }
 
 // ---- statuses and pages
 
 fn say_status(world: &mut World) {
     let device = world.rng.below(world.devices.len());
-    let gateway = world.rng.below(world.gateways.len());
-    if !world.gateways[gateway].can_say() {
-        return;
-    }
+    let is_over_http = world.rng.percent(30);
     let got = &world.devices[device].got;
     let (conversation, seq, message_id) = match got.len() {
         0 => (
@@ -420,16 +412,20 @@ fn say_status(world: &mut World) {
         (8, _) => StatusOf::Seq(conversation, Seq(seq.0 + world.rng.within(0..9))),
         _ => StatusOf::Seq(some_conversation(world, device), Seq(world.rng.within(0..9))),
     };
-    let Device { user, device, .. } = world.devices[device];
-    let is_api = world.gateways[gateway].kind == LinkKind::Api;
     let status = world.rng.pick(&[Status::Delivered, Status::Read, Status::Read]);
-    let record = StatusRecord {
-        request: world.request(),
-        user,
-        device: if is_api { DeviceId::API } else { device },
-        command: StatusCommand { status, of },
-    };
-    world.say(gateway, ToRouter::Status(record));
+    let command = StatusCommand { status, of };
+    if !is_over_http && world.ask(device, Command::Status(command), Asked::Status) {
+        return;
+    }
+    if world.api.can_say() {
+        let record = StatusRecord {
+            request: world.request(),
+            user: world.devices[device].user,
+            device: DeviceId::API,
+            command,
+        };
+        world.say(ToRouter::Status(record));
+    }
 }
 
 /// Returns a conversation: of the device's user, or of others.
@@ -446,12 +442,9 @@ fn some_conversation(world: &mut World, device: usize) -> ConversationId {
 
 fn read(world: &mut World) {
     let device = world.rng.below(world.devices.len());
-    let gateway = world.rng.below(world.gateways.len());
+    let gateway = world.rng.below(world.gateways());
     let user = world.devices[device].user;
     let limit = world.rng.pick(&[1, 3, 50, 100]);
-    if !world.gateways[gateway].can_say() {
-        return;
-    }
     if world.rng.percent(30) {
         return ask_conversations(world, gateway, user, limit, None);
     }
@@ -460,6 +453,8 @@ fn read(world: &mut World) {
     ask_history(world, gateway, user, conversation, before, limit);
 }
 
+/// Asks for a page of a conversation: over the API, or over a connection that the user has, at that gateway if it has one
+/// there.
 pub(crate) fn ask_history(
     world: &mut World,
     gateway: usize,
@@ -468,17 +463,22 @@ pub(crate) fn ask_history(
     before: Option<Seq>,
     limit: u32,
 ) {
+    let history = wire_client::History {
+        conversation,
+        before,
+        limit,
+    };
+    if ask_connected(world, gateway, user, &Command::History(history)) || !world.api.can_say() {
+        return;
+    }
     let request = world.request();
-    world.say(
-        gateway,
-        ToRouter::History(HistoryRecord {
-            request,
-            user,
-            conversation,
-            before,
-            limit,
-        }),
-    );
+    world.say(ToRouter::History(HistoryRecord {
+        request,
+        user,
+        conversation,
+        before,
+        limit,
+    }));
 }
 
 pub(crate) fn ask_conversations(
@@ -488,14 +488,28 @@ pub(crate) fn ask_conversations(
     limit: u32,
     before: Option<String>,
 ) {
+    let page = wire_client::Conversations {
+        limit,
+        before: before.as_deref(),
+    };
+    if ask_connected(world, gateway, user, &Command::Conversations(page)) || !world.api.can_say() {
+        return;
+    }
     let request = world.request();
-    world.say(
-        gateway,
-        ToRouter::Conversations(ConversationsRecord {
-            request,
-            user,
-            limit,
-            before,
-        }),
-    );
+    world.say(ToRouter::Conversations(ConversationsRecord {
+        request,
+        user,
+        limit,
+        before,
+    }));
+}
+
+fn ask_connected(world: &mut World, gateway: usize, user: UserId, command: &Command<'_>) -> bool {
+    !world.is_api(gateway)
+        && (0..world.devices.len()).any(|device| {
+            let at = &world.devices[device];
+            at.user == user
+                && at.at.is_some_and(|(of, _)| of == gateway)
+                && world.ask(device, command.clone(), Asked::Page)
+        })
 }

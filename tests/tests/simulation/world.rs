@@ -11,15 +11,14 @@ use wire_base::body::EncodedBody;
 use wire_base::code::Code;
 use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Position, Seq, UnixMs, UserId};
 use wire_base::message::{Draft, Target};
-use wire_link::{
-    AckRecord, Deliver, FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, SessionOpen,
-    SessionOpened, SessionRef, ToRouter,
-};
+use wire_client::{Command, Request, Send, SendBody};
+use wire_link::{FromRouter, LINK_VERSION, LinkHello, LinkKind, RequestId, SendRecord, ToRouter};
 
+use crate::api::Api;
 use crate::audit::{Auditor, Invariant, Violation};
+use crate::client::{Asked, Client, News};
 use crate::clocks::{self, Leap};
 use crate::coverage::Coverage;
-use crate::gateway::{Gateway, Session};
 use crate::machine::{Machine, Outage, Start};
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -27,14 +26,19 @@ use crate::stepped::Thread;
 use crate::transcript::{Connection, Event, Gauges, Link, Seen};
 use crate::trouble::Trouble;
 use crate::watch::{Defect, Operation};
+use crate::worker::Worker;
 
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) plan: Plan,
     pub(crate) now: Now,
     pub(crate) machine: Machine,
-    /// The last one is the HTTP API.
-    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) workers: Vec<Worker>,
+    /// Its number among the gateways comes behind those of the workers.
+    pub(crate) api: Api,
+    /// A gateway does not look at its link until then, and opens none before.
+    pub(crate) deaf_until_ms: Vec<u64>,
+    pub(crate) relinks_at_ms: Vec<u64>,
     pub(crate) devices: Vec<Device>,
     pub(crate) letters: Vec<Letter>,
     /// Letters that are on their way to a gateway, by the time of their arrival.
@@ -61,9 +65,11 @@ pub(crate) struct World {
     pub(crate) start_crashes: VecDeque<u64>,
     /// Most operations that a start after a crash took.
     pub(crate) longest_start: u64,
+    /// Nothing goes wrong any more, and no socket is slow.
+    pub(crate) is_healed: bool,
     /// Something was heard in the last round.
     pub(crate) is_lively: bool,
-    /// Who waits for an answer: a letter, over a gateway.
+    /// Who waits for an answer over HTTP.
     waiting: BTreeMap<RequestId, Delivery>,
     /// Groups that a router that has failed may have logged.
     groups_max: Option<u64>,
@@ -144,7 +150,6 @@ impl World {
     }
 
     pub(crate) fn with_plan(seed: u64, rng: Rng, plan: Plan, defect: Option<Defect>) -> Self {
-        let kinds = std::iter::repeat_n(LinkKind::Gateway, plan.gateways).chain([LinkKind::Api]);
         let devices = (1..).zip(&plan.devices).flat_map(|(user, devices)| {
             (1..=*devices).map(move |device| Device::new(UserId::new(user).expect("in range"), device))
         });
@@ -152,7 +157,12 @@ impl World {
             rng,
             now: clocks::FIRST,
             machine: Machine::new(seed, plan.config.clone(), defect),
-            gateways: kinds.map(Gateway::new).collect(),
+            workers: (0..plan.gateways)
+                .map(|gateway| Worker::new(gateway, seed ^ gateway as u64))
+                .collect(),
+            api: Api::new(),
+            deaf_until_ms: vec![0; plan.gateways + 1],
+            relinks_at_ms: vec![0; plan.gateways + 1],
             devices: devices.collect(),
             letters: Vec::new(),
             late: BTreeMap::new(),
@@ -169,6 +179,7 @@ impl World {
             start_crashes_percent: 0,
             start_crashes: VecDeque::new(),
             longest_start: 0,
+            is_healed: false,
             is_lively: false,
             waiting: BTreeMap::new(),
             groups_max: None,
@@ -187,18 +198,20 @@ impl World {
         self.end_trouble_when_due();
         self.relink();
         self.deliver_late_letters();
-        for gateway in &mut self.gateways {
-            gateway.hand_over();
+        for worker in &mut self.workers {
+            worker.start_round();
         }
+        self.run_workers();
+        self.api.hand_over();
         self.run_router();
         self.restart_if_failed();
         self.check_standstill();
-        for index in 0..self.gateways.len() {
-            let gateway = &self.gateways[index];
-            if gateway.is_woken() && gateway.deaf_until_ms <= self.now.mono_ms {
+        for index in 0..self.gateways() {
+            if self.is_woken(index) && self.deaf_until_ms[index] <= self.now.mono_ms {
                 self.listen(index);
             }
         }
+        self.run_workers();
         if self.machine.is_up() && self.rng.percent(10) {
             self.see_gauges(false);
         }
@@ -390,22 +403,44 @@ impl World {
         self.machine.go_down(outage);
         self.boot_changes_trouble();
         self.see(Seen::Down);
-        for index in 0..self.gateways.len() {
-            if self.gateways[index].link().is_some() {
+        for index in 0..self.gateways() {
+            if self.link_of(index).is_some() {
                 self.listen(index);
                 self.unlink(index);
             }
         }
+        self.run_workers();
         self.starts_at_ms = self.now.mono_ms + self.rng.within(0..self.plan.outage_ms_max);
     }
 
-    // ---- links
+    // ---- gateways
+
+    /// Returns how many there are, the API among them.
+    pub(crate) fn gateways(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    pub(crate) fn is_api(&self, index: usize) -> bool {
+        index == self.workers.len()
+    }
+
+    fn link_of(&self, index: usize) -> Option<Link> {
+        self.workers
+            .get(index)
+            .map_or_else(|| self.api.link(), Worker::link)
+    }
+
+    fn is_woken(&self, index: usize) -> bool {
+        self.workers
+            .get(index)
+            .map_or_else(|| self.api.is_woken(), Worker::is_woken)
+    }
 
     /// Opens the links of gateways that have none and may have one.
     fn relink(&mut self) {
-        for index in 0..self.gateways.len() {
-            let gateway = &self.gateways[index];
-            if self.machine.is_up() && gateway.link().is_none() && gateway.relinks_at_ms <= self.now.mono_ms {
+        for index in 0..self.gateways() {
+            let is_due = self.relinks_at_ms[index] <= self.now.mono_ms;
+            if self.machine.is_up() && self.link_of(index).is_none() && is_due {
                 self.link(index);
             }
         }
@@ -414,157 +449,119 @@ impl World {
     fn link(&mut self, index: usize) {
         let link = Link(self.links);
         self.links += 1;
-        let gateway = &mut self.gateways[index];
-        gateway.attach(link, self.machine.add_link());
-        let kind = gateway.kind;
+        let endpoint = self.machine.add_link();
         self.see(Seen::LinkUp { link, gateway: index });
-        let hello = LinkHello {
+        if let Some(worker) = self.workers.get_mut(index) {
+            return worker.attach(link, endpoint, self.now);
+        }
+        self.api.attach(link, endpoint);
+        self.say(ToRouter::Hello(LinkHello {
             version: LINK_VERSION,
-            kind,
-            node: format!("gateway {index}"),
+            kind: LinkKind::Api,
+            node: "api".to_owned(),
             epoch: 1,
             worker: index as u16,
-        };
-        self.say(index, ToRouter::Hello(hello));
-        self.announce_sessions(index);
-    }
-
-    /// Announces the sessions of a gateway on its new link; some were closed while it had none.
-    fn announce_sessions(&mut self, index: usize) {
-        let handles: Vec<ConnectionHandle> = self.gateways[index].sessions.keys().copied().collect();
-        for handle in handles {
-            if self.rng.percent(15) {
-                self.drop_session(index, handle);
-                continue;
-            }
-            let session = &mut self.gateways[index]
-                .sessions
-                .get_mut(&handle)
-                .expect("it is listed");
-            session.is_synced = false;
-            let is_live = session.number.is_some();
-            let Device { user, device, .. } = self.devices[session.device];
-            let open = SessionOpen {
-                connection: handle,
-                user,
-                device,
-                session: session.number,
-                cursor: if is_live { session.acked } else { session.cursor },
-                forwarded: session.forwarded,
-                window: session.window,
-            };
-            self.coverage.add("session announced again", u64::from(is_live));
-            self.say(index, ToRouter::SessionOpen(open));
-        }
+        }));
     }
 
     /// Ends a link from the gateway's side.
     pub(crate) fn unlink(&mut self, index: usize) {
-        let Some(link) = self.gateways[index].detach() else {
-            return;
+        let detached = match self.workers.get_mut(index) {
+            Some(worker) => worker.detach(self.now),
+            None => self.api.detach(),
         };
+        let Some(link) = detached else { return };
         let pause_ms = self.rng.within(0..self.plan.outage_ms_max);
-        self.gateways[index].relinks_at_ms = self.now.mono_ms + pause_ms;
-        // Whoever waits for an answer on it learns that there is none.
-        let letters = &mut self.letters;
-        self.waiting.retain(|_, delivery| {
-            let is_lost = delivery.gateway == index;
-            if is_lost {
-                letters[delivery.letter].awaited -= 1;
+        self.relinks_at_ms[index] = self.now.mono_ms + pause_ms;
+        if self.is_api(index) {
+            // Whoever waits for an answer on it learns that there is none.
+            for delivery in std::mem::take(&mut self.waiting).into_values() {
+                self.letters[delivery.letter].awaited -= 1;
             }
-            !is_lost
-        });
+        }
+        self.see_worker(index);
         self.see(Seen::LinkDown(link));
     }
 
-    /// Says something on a gateway's link. Panics without one.
-    pub(crate) fn say(&mut self, index: usize, record: ToRouter) {
-        let link = self.gateways[index]
-            .link()
-            .expect("a gateway says something on its link");
-        self.gateways[index].say(&record);
+    /// Says something on the link of the API. Panics without one.
+    pub(crate) fn say(&mut self, record: ToRouter) {
+        let link = self.api.link().expect("the API says something on its link");
+        self.api.say(&record);
         self.see(Seen::Said(link, record));
     }
 
     /// Takes what the link of a gateway brought.
     pub(crate) fn listen(&mut self, index: usize) {
-        let Some(link) = self.gateways[index].link() else {
-            return;
+        let has_ended = match self.workers.get_mut(index) {
+            Some(worker) => {
+                let has_ended = worker.listen(self.now);
+                self.see_worker(index);
+                has_ended
+            }
+            None => {
+                let Some(link) = self.api.link() else { return };
+                let brought = self.api.listen();
+                for record in brought.records {
+                    self.see(Seen::Heard(link, record.clone()));
+                    self.hear(record);
+                }
+                brought.has_ended
+            }
         };
-        let brought = self.gateways[index].listen();
-        for record in brought.records {
-            self.is_lively = true;
-            self.see(Seen::Heard(link, record.clone()));
-            self.hear(index, record);
-        }
-        if brought.has_ended {
+        if has_ended {
             self.unlink(index);
         }
     }
 
-    fn hear(&mut self, index: usize, record: FromRouter) {
+    /// Lets every worker do what it can, and its clients learn of it.
+    fn run_workers(&mut self) {
+        for index in 0..self.workers.len() {
+            self.workers[index].run(self.now);
+            self.see_worker(index);
+        }
+    }
+
+    /// Takes what passed on the link of a worker, and what its clients learned.
+    fn see_worker(&mut self, index: usize) {
+        let Some(worker) = self.workers.get_mut(index) else {
+            return;
+        };
+        let (seen, news) = (worker.take_seen(), worker.take_news());
+        for seen in seen {
+            match &seen {
+                Seen::Heard(_, record) => self.note(record),
+                Seen::Said(_, ToRouter::SessionOpen(open)) if open.session.is_some() => {
+                    self.coverage.note("session announced again");
+                }
+                _ => {}
+            }
+            self.see(seen);
+        }
+        for (handle, news) in news {
+            self.is_lively = true;
+            let gateway = index;
+            let connection = Connection { gateway, handle };
+            self.see(Seen::Shown(connection, news.clone()));
+            self.learn(connection, news);
+        }
+    }
+
+    /// Counts what a router said to a gateway.
+    fn note(&mut self, record: &FromRouter) {
+        self.is_lively = true;
         match record {
-            FromRouter::SessionOpened(opened) => self.hear_opened(index, &opened),
+            FromRouter::SessionOpened(opened) => {
+                self.coverage.add("resync", u64::from(opened.resync.is_some()));
+                self.coverage.add("resumed by cursor", u64::from(opened.resumed));
+            }
             FromRouter::SessionRefused(refused) => {
                 self.coverage.note(format!("session refused: {:?}", refused.code));
-                let session = self.gateways[index].sessions.get(&refused.connection);
-                if let Some(device) = session.map(|session| session.device) {
-                    self.devices[device].is_one_too_many |= refused.code == Code::TooManyDevices;
-                }
-                self.drop_session(index, refused.connection);
             }
-            FromRouter::SessionReplaced(session) => {
-                self.coverage.note("session replaced");
-                self.drop_session(index, session.connection);
-                // The gateway closes it as it closes any other; the router knows better.
-                if self.rng.percent(50) && self.gateways[index].can_say() {
-                    self.say(index, ToRouter::SessionClose(session));
-                }
-            }
-            FromRouter::Deliver(deliver) => self.hear_deliver(index, &deliver),
-            FromRouter::Synced(synced) => {
-                if let Some(session) = self.gateways[index].sessions.get_mut(&synced.connection) {
-                    session.is_synced = true;
-                }
-            }
-            FromRouter::Sent(sent) => {
-                self.last_sent = self.last_sent.max(Some(sent.timestamp));
-                let Some(delivery) = self.waiting.remove(&sent.request) else {
-                    return;
-                };
-                let starts = self.coverage.count("start");
-                let letter = &mut self.letters[delivery.letter];
-                letter.awaited -= 1;
-                letter.outcome = Outcome::Sent {
-                    timestamp: sent.timestamp,
-                };
-                let age_ms = self.now.unix.0.saturating_sub(sent.timestamp.0);
-                let is_old = age_ms > u64::from(self.plan.config.dedupe_minutes) * 60_000;
-                let is_after_restart = letter.answered_in.is_some_and(|answered_in| answered_in < starts);
-                letter.answered_in.get_or_insert(starts);
-                let duplicate = u64::from(sent.duplicate);
-                self.coverage.note("sent");
-                self.coverage.add("duplicate", duplicate);
-                self.coverage.add(
-                    "duplicate of something out of the window",
-                    duplicate * u64::from(is_old),
-                );
-                self.coverage.add(
-                    "duplicate after a restart",
-                    duplicate * u64::from(is_after_restart),
-                );
-            }
-            FromRouter::Rejected(rejected) => {
-                self.coverage.note(format!("rejected: {:?}", rejected.code));
-                let Some(delivery) = self.waiting.remove(&rejected.request) else {
-                    return;
-                };
-                let letter = &mut self.letters[delivery.letter];
-                letter.awaited -= 1;
-                if rejected.code != Code::Unavailable && letter.outcome == Outcome::Open {
-                    letter.outcome = Outcome::Refused;
-                }
-            }
+            FromRouter::SessionReplaced(_) => self.coverage.note("session replaced"),
+            FromRouter::Deliver(deliver) => self.coverage.add("delivered", deliver.to.len() as u64),
+            FromRouter::Synced(_) => {}
+            FromRouter::Sent(_) => self.coverage.note("sent"),
+            FromRouter::Rejected(rejected) => self.coverage.note(format!("rejected: {:?}", rejected.code)),
             FromRouter::StatusUpdate(_) => self.coverage.note("status update"),
             FromRouter::Done(_) => self.coverage.note("status done"),
             FromRouter::Failed(failed) => self.coverage.note(format!("failed: {:?}", failed.code)),
@@ -576,176 +573,293 @@ impl World {
         }
     }
 
-    fn hear_opened(&mut self, index: usize, opened: &SessionOpened) {
-        let Some(session) = self.gateways[index].sessions.get_mut(&opened.connection) else {
-            return;
-        };
-        let is_new = session.number.replace(opened.session).is_none();
-        if let Some((_, oldest)) = opened.resync {
-            // Announced again before the first ack, the session goes on from there.
-            (session.acked, session.forwarded) = (Some(oldest), None);
-            session.unacked.clear();
-            self.devices[session.device].cursor = None;
-            self.coverage.note("resync");
-        } else if is_new && opened.resumed {
-            session.acked = session.cursor;
-            self.coverage.note("resumed by cursor");
+    /// Takes what the router said to the API.
+    fn hear(&mut self, record: FromRouter) {
+        self.note(&record);
+        match record {
+            FromRouter::Sent(sent) => {
+                if let Some(delivery) = self.waiting.remove(&sent.request) {
+                    self.take_sent(delivery, sent.timestamp, sent.duplicate);
+                }
+            }
+            FromRouter::Rejected(rejected) => {
+                if let Some(delivery) = self.waiting.remove(&rejected.request) {
+                    self.take_rejected(delivery, rejected.code);
+                }
+            }
+            _ => {}
         }
     }
 
-    fn hear_deliver(&mut self, index: usize, deliver: &Deliver) {
-        for (handle, position) in &deliver.to {
-            let Some(session) = self.gateways[index].sessions.get_mut(handle) else {
-                continue;
-            };
-            if session.forwarded.is_some_and(|forwarded| forwarded >= *position) {
-                continue;
-            }
-            self.coverage.note("delivered");
-            session.forwarded = Some(*position);
-            if session.is_vanished {
-                continue;
-            }
-            session.unacked.push_back(*position);
-            let device = &mut self.devices[session.device];
-            device.cursor = device.cursor.max(Some(*position));
-            let message = &deliver.message;
-            device
-                .got
-                .push((message.conversation, message.seq, message.message_id));
+    fn take_sent(&mut self, delivery: Delivery, timestamp: UnixMs, duplicate: bool) {
+        self.last_sent = self.last_sent.max(Some(timestamp));
+        let starts = self.coverage.count("start");
+        let letter = &mut self.letters[delivery.letter];
+        letter.awaited -= 1;
+        letter.outcome = Outcome::Sent { timestamp };
+        let age_ms = self.now.unix.0.saturating_sub(timestamp.0);
+        let is_old = age_ms > u64::from(self.plan.config.dedupe_minutes) * 60_000;
+        let is_after_restart = letter.answered_in.is_some_and(|answered_in| answered_in < starts);
+        letter.answered_in.get_or_insert(starts);
+        let duplicate = u64::from(duplicate);
+        self.coverage.add("duplicate", duplicate);
+        self.coverage.add(
+            "duplicate of something out of the window",
+            duplicate * u64::from(is_old),
+        );
+        self.coverage.add(
+            "duplicate after a restart",
+            duplicate * u64::from(is_after_restart),
+        );
+    }
+
+    fn take_rejected(&mut self, delivery: Delivery, code: Code) {
+        let letter = &mut self.letters[delivery.letter];
+        letter.awaited -= 1;
+        let is_sure = !matches!(code, Code::Unavailable | Code::Busy);
+        if is_sure && letter.outcome == Outcome::Open {
+            letter.outcome = Outcome::Refused;
         }
     }
 
     // ---- clients
 
-    /// Connects a device to a gateway; whatever connection it had is left half open. Returns whether it could.
+    /// Takes what a client learns.
+    fn learn(&mut self, connection: Connection, news: News) {
+        let Connection { gateway, handle } = connection;
+        if news == News::Closed {
+            return self.forget(connection);
+        }
+        let Some(client) = self.workers[gateway].clients.get_mut(&handle) else {
+            return;
+        };
+        let device = client.device;
+        match news {
+            News::Welcome { .. } => {
+                client.asked.retain(|_, asked| !matches!(asked, Asked::Hello));
+                client.is_welcomed = true;
+            }
+            News::Resync { .. } => {
+                client.unacked.clear();
+                self.devices[device].cursor = None;
+            }
+            News::Message(position, message) => {
+                client.unacked.push_back(position);
+                client.last = Some(position);
+                let device = &mut self.devices[device];
+                device.cursor = device.cursor.max(Some(position));
+                device
+                    .got
+                    .push((message.conversation, message.seq, message.message_id));
+            }
+            News::Synced(_) => client.is_synced = true,
+            News::Sent {
+                id,
+                timestamp_ms,
+                duplicate,
+                ..
+            } => {
+                if let Some(Asked::Letter(delivery)) = client.asked.remove(&id) {
+                    self.take_sent(delivery, UnixMs(timestamp_ms), duplicate);
+                }
+            }
+            News::Rejected { id, code } => {
+                if let Some(Asked::Letter(delivery)) = client.asked.remove(&id) {
+                    self.take_rejected(delivery, code);
+                }
+            }
+            News::Failed { id, code } => {
+                let asked = id.and_then(|id| client.asked.remove(&id));
+                if let Some(Asked::Hello) = asked {
+                    client.leave(true);
+                    self.devices[device].is_one_too_many |= code == Code::TooManyDevices;
+                    self.part(device);
+                }
+            }
+            News::Page { id } => {
+                client.asked.remove(&id);
+            }
+            News::Farewell(code) => {
+                self.coverage.note(format!("closed with {code}"));
+                self.part_from(device, connection);
+            }
+            News::Status | News::Closed => {}
+        }
+    }
+
+    /// Forgets a connection whose socket is closed. What it waited for has no answer.
+    fn forget(&mut self, connection: Connection) {
+        for device in 0..self.devices.len() {
+            self.part_from(device, connection);
+        }
+        self.workers[connection.gateway]
+            .clients
+            .remove(&connection.handle);
+    }
+
+    /// Lets a device know that a connection is over, if it is its own.
+    fn part_from(&mut self, device: usize, connection: Connection) {
+        if self.devices[device].at == Some((connection.gateway, connection.handle)) {
+            self.part(device);
+        }
+    }
+
+    /// Lets a device leave its connection. What it waits for there, it learns nowhere.
+    fn part(&mut self, device: usize) -> Option<Connection> {
+        let (gateway, handle) = self.devices[device].at.take()?;
+        let asked = self.workers[gateway]
+            .clients
+            .get_mut(&handle)
+            .map(|client| std::mem::take(&mut client.asked));
+        for delivery in asked.into_iter().flatten().filter_map(|(_, asked)| match asked {
+            Asked::Letter(delivery) => Some(delivery),
+            _ => None,
+        }) {
+            self.letters[delivery.letter].awaited -= 1;
+        }
+        Some(Connection { gateway, handle })
+    }
+
+    /// Connects a device to a worker; whatever connection it had is left half open. Returns whether it could.
     pub(crate) fn connect(&mut self, device: usize, gateway: usize, hello: Hello, window: u16) -> bool {
-        if !self.gateways[gateway].can_say() || self.gateways[gateway].kind != LinkKind::Gateway {
+        if self.is_api(gateway) {
             return false;
         }
         self.vanish(device);
+        let client = &self.devices[device];
         let cursor = match hello {
             Hello::Plain => None,
-            Hello::Resume => self.devices[device].cursor,
+            Hello::Resume => client.cursor,
             Hello::At(position) => Some(position),
         };
-        let handle = self.gateways[gateway].take_handle();
-        let session = Session {
-            device,
-            window,
-            cursor,
-            number: None,
-            acked: None,
-            forwarded: None,
-            unacked: Default::default(),
-            is_synced: false,
-            is_vanished: false,
+        let room = if self.is_healed {
+            usize::MAX
+        } else {
+            self.rng.pick(&ROOMS)
         };
-        self.gateways[gateway].sessions.insert(handle, session);
+        let id = self.request_id();
+        let client = &self.devices[device];
+        let command = Command::Hello(wire_client::Hello {
+            user: Some(client.user),
+            token: None,
+            device: Some(client.device),
+            cursor,
+            window,
+        });
+        let request = Request {
+            id: Some(id),
+            command,
+        };
+        let client = Client::new(device, room, &request);
+        let handle = self.workers[gateway].accept(client, self.now);
         let client = &mut self.devices[device];
         client.at = Some((gateway, handle));
         let (user, device) = (client.user, client.device);
-        let open = SessionOpen {
-            connection: handle,
+        self.see(Seen::Connected {
+            connection: Connection { gateway, handle },
             user,
             device,
-            session: None,
-            cursor,
-            forwarded: None,
             window,
-        };
-        self.say(gateway, ToRouter::SessionOpen(open));
+            cursor,
+        });
         true
     }
 
     /// Lets a device go without a word.
     pub(crate) fn vanish(&mut self, device: usize) {
-        let Some((gateway, handle)) = self.devices[device].at.take() else {
+        let Some(connection) = self.part(device) else {
             return;
         };
-        if let Some(session) = self.gateways[gateway].sessions.get_mut(&handle) {
-            session.is_vanished = true;
-            self.see(Seen::Vanished(Connection { gateway, handle }));
+        let clients = &mut self.workers[connection.gateway].clients;
+        if let Some(client) = clients.get_mut(&connection.handle) {
+            client.is_gone = true;
         }
+        self.see(Seen::Vanished(connection));
     }
 
-    /// Closes the connection of a device.
+    /// Lets a device close its connection: with a word, or by the end of its stream.
     pub(crate) fn disconnect(&mut self, device: usize) {
-        let Some((gateway, handle)) = self.devices[device].at else {
+        let Some(connection) = self.part(device) else {
             return;
         };
-        self.close_session(gateway, handle);
+        let is_polite = self.rng.percent(50);
+        let clients = &mut self.workers[connection.gateway].clients;
+        if let Some(client) = clients.get_mut(&connection.handle) {
+            client.leave(is_polite);
+        }
+        self.see(Seen::Left(connection));
     }
 
-    /// Closes a session, telling the router when there is a link.
-    pub(crate) fn close_session(&mut self, gateway: usize, handle: ConnectionHandle) {
-        let Some(session) = self.gateways[gateway].sessions.get(&handle) else {
+    /// Ends a connection, whoever is on it.
+    pub(crate) fn close_connection(&mut self, gateway: usize, handle: ConnectionHandle) {
+        let worker = &mut self.workers[gateway];
+        let Some(client) = worker.clients.get(&handle) else {
             return;
         };
-        let Device { user, device, .. } = self.devices[session.device];
-        self.drop_session(gateway, handle);
-        if self.gateways[gateway].link().is_some() {
-            self.say(
-                gateway,
-                ToRouter::SessionClose(SessionRef {
-                    connection: handle,
-                    user,
-                    device,
-                }),
-            );
-        }
+        let device = client.device;
+        worker.reset(handle, self.now);
+        self.see(Seen::Left(Connection { gateway, handle }));
+        self.part_from(device, Connection { gateway, handle });
     }
 
-    fn drop_session(&mut self, gateway: usize, handle: ConnectionHandle) {
-        if let Some(session) = self.gateways[gateway].sessions.remove(&handle) {
-            let device = &mut self.devices[session.device];
-            if device.at == Some((gateway, handle)) {
-                device.at = None;
-            }
-        }
-    }
-
-    /// Returns the session of a connected device.
-    pub(crate) fn session(&self, device: usize) -> Option<&Session> {
+    /// Returns the client of a connected device.
+    pub(crate) fn client(&mut self, device: usize) -> Option<&mut Client> {
         let (gateway, handle) = self.devices[device].at?;
-        self.gateways[gateway].sessions.get(&handle)
+        self.workers[gateway].clients.get_mut(&handle)
     }
 
     /// Acks the first `count` of what a device got.
     pub(crate) fn ack(&mut self, device: usize, count: usize) {
-        let Some((gateway, handle)) = self.devices[device].at else {
+        let Some(client) = self.client(device).filter(|client| client.is_live()) else {
             return;
         };
-        if !self.gateways[gateway].can_say() {
-            return;
-        }
-        let Some(session) = self.gateways[gateway].sessions.get_mut(&handle) else {
+        let count = count.min(client.unacked.len());
+        let Some(position) = client.unacked.drain(..count).next_back() else {
             return;
         };
-        let Some(number) = session.number else { return };
-        let count = count.min(session.unacked.len());
-        let Some(position) = session.unacked.drain(..count).next_back() else {
-            return;
-        };
-        session.acked = session.acked.max(Some(position));
-        let Device { user, device, .. } = self.devices[device];
-        self.say(
-            gateway,
-            ToRouter::Ack(AckRecord {
-                user,
-                device,
-                session: number,
-                position,
-            }),
-        );
+        client.say(Command::Ack(position));
+        let (gateway, handle) = self.devices[device].at.expect("it has a client");
+        self.see(Seen::Acked(Connection { gateway, handle }, position));
     }
 
-    /// Sends a letter over a gateway. Returns whether it could.
+    /// Lets a device ask something over its connection. Returns whether it could.
+    pub(crate) fn ask(&mut self, device: usize, command: Command<'_>, asked: Asked) -> bool {
+        let id = self.request_id();
+        let Some(client) = self.client(device).filter(|client| client.is_live()) else {
+            return false;
+        };
+        client.ask(id, command, asked);
+        let (gateway, handle) = self.devices[device].at.expect("it has a client");
+        self.see(Seen::Asked {
+            connection: Connection { gateway, handle },
+            id,
+            is_answered: !matches!(asked, Asked::Status),
+        });
+        true
+    }
+
+    /// Sends a letter: over its device's connection, or over HTTP. Returns whether it could.
     pub(crate) fn post(&mut self, delivery: Delivery) -> bool {
-        if !self.gateways[delivery.gateway].can_say() {
+        let letter = &self.letters[delivery.letter];
+        if !self.is_api(delivery.gateway) {
+            let sender = letter.sender;
+            let command = Command::Send(Send {
+                message_id: letter.id,
+                to: Target::Direct(letter.receiver),
+                body: SendBody::Encoded(letter.body.clone()),
+            });
+            let is_meant = |of: &Device| (of.user, of.device) == (sender, delivery.device);
+            if let Some(device) = self.devices.iter().position(is_meant)
+                && self.ask(device, command, Asked::Letter(delivery))
+            {
+                self.letters[delivery.letter].awaited += 1;
+                return true;
+            }
+        }
+        if !self.api.can_say() {
             return false;
         }
-        let is_api = self.gateways[delivery.gateway].kind == LinkKind::Api;
+        self.coverage.note("send over HTTP");
         let request = self.request();
         let letter = &mut self.letters[delivery.letter];
         letter.awaited += 1;
@@ -754,13 +868,13 @@ impl World {
             message_id: letter.id,
             draft: Draft {
                 sender: letter.sender,
-                sender_device: if is_api { DeviceId::API } else { delivery.device },
+                sender_device: DeviceId::API,
                 target: Target::Direct(letter.receiver),
                 body: letter.body.clone(),
             },
         };
         self.waiting.insert(request, delivery);
-        self.say(delivery.gateway, ToRouter::Send(send));
+        self.say(ToRouter::Send(send));
         true
     }
 
@@ -773,6 +887,11 @@ impl World {
             // One that finds no link is lost on the way.
             self.post(delivery);
         }
+    }
+
+    /// Returns a number that no question of a client had before.
+    fn request_id(&mut self) -> u32 {
+        self.request().0 as u32
     }
 
     pub(crate) fn request(&mut self) -> RequestId {
@@ -796,6 +915,8 @@ impl Device {
     }
 }
 
+/// Bytes that a socket takes in a round.
+const ROOMS: [usize; 4] = [usize::MAX, usize::MAX, 2_000, 150];
 /// A router thread that is never done would keep a round for ever.
 const TICKS_PER_ROUND: usize = 6;
 /// So that a tick sees some of what was done, and not all of it.

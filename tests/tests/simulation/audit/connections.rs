@@ -67,6 +67,8 @@ struct Life {
     is_synced: bool,
     last: Option<Position>,
     delivered: BTreeSet<Position>,
+    /// The same, from wherever it began to read.
+    sent: BTreeSet<Position>,
     newest: BTreeMap<ConversationId, Seq>,
     /// In each conversation, what lies between two messages that it was sent one after the other.
     skipped: Vec<(ConversationId, Seq, Seq)>,
@@ -408,12 +410,25 @@ impl Connections {
         }
         let bytes = life.deliver(position, message, findings);
         self.most_bytes_in_flight = self.most_bytes_in_flight.max(bytes);
+    }
+
+    /// Notes that a client was shown a message. Returns whether the router had sent it to this connection.
+    pub(super) fn handle_shown(
+        &mut self,
+        connection: Connection,
+        position: Position,
+        message: &Message,
+        findings: &Findings,
+    ) -> bool {
+        let Some(life) = self.all.get(&connection) else {
+            return false;
+        };
         // What is read again at the end shows what there is, and is no delivery.
-        let counts = !life.is_vanished && !findings.is_settled;
-        if counts {
-            let received = &mut self.devices.entry((user, device)).or_default().received;
+        if !findings.is_settled {
+            let received = &mut self.devices.entry(life.reader).or_default().received;
             received.insert((message.conversation, message.seq));
         }
+        life.sent.contains(&position)
     }
 
     pub(super) fn handle_synced(
@@ -568,6 +583,7 @@ impl Life {
             is_synced: false,
             last: None,
             delivered: BTreeSet::new(),
+            sent: BTreeSet::new(),
             newest: BTreeMap::new(),
             skipped: Vec::new(),
             in_flight: VecDeque::new(),
@@ -627,6 +643,7 @@ impl Life {
         }
         self.last = self.last.max(Some(position));
         self.delivered.insert(position);
+        self.sent.insert(position);
         let newest = self.newest.insert(message.conversation, message.seq);
         findings.check(
             newest.is_none_or(|newest| newest < message.seq),
@@ -743,7 +760,11 @@ fn is_owed(reader: Reader, message: &Message, findings: &Findings) -> bool {
 }
 
 /// Returns the entries of a device's inbox that have to be sent to it, as far as they were seen.
-fn owed(reader: Reader, ledger: &Ledger, findings: &Findings) -> Vec<(Position, ConversationId, Seq)> {
+pub(super) fn owed(
+    reader: Reader,
+    ledger: &Ledger,
+    findings: &Findings,
+) -> Vec<(Position, ConversationId, Seq)> {
     let is_owed = |conversation, seq| {
         ledger
             .message(conversation, seq)

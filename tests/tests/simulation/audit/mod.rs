@@ -4,6 +4,7 @@
 //! saw earlier in [`Auditor::conclude`]. Its parts: [`ledger`] knows which messages there are, [`sends`] follows each
 //! question to its answer, [`connections`] what each device was sent, [`receipts`] the watermarks, [`reads`] the pages.
 
+mod clients;
 mod connections;
 mod ledger;
 mod reads;
@@ -17,6 +18,7 @@ use wire_base::ids::UnixMs;
 use wire_link::{FromRouter, ToRouter};
 
 use crate::transcript::{Connection, Event, Gauges, Link, Seen};
+use clients::Clients;
 use connections::Connections;
 use ledger::Ledger;
 use reads::Reads;
@@ -169,6 +171,7 @@ pub(crate) struct Auditor {
     ledger: Ledger,
     questions: Questions,
     connections: Connections,
+    clients: Clients,
     receipts: Receipts,
     reads: Reads,
 }
@@ -186,6 +189,7 @@ impl Auditor {
             ledger: Ledger::default(),
             questions: Questions::default(),
             connections: Connections::new(bounds.devices_max),
+            clients: Clients::default(),
             receipts: Receipts::default(),
             reads: Reads::default(),
         }
@@ -220,7 +224,35 @@ impl Auditor {
             }
             Seen::Said(link, record) => self.said(*link, record),
             Seen::Heard(link, record) => self.heard(*link, record),
-            Seen::Vanished(connection) => self.connections.handle_vanished(*connection),
+            Seen::Vanished(connection) => {
+                self.connections.handle_vanished(*connection);
+                self.clients.handle_left(*connection);
+            }
+            Seen::Left(connection) => self.clients.handle_left(*connection),
+            Seen::Connected {
+                connection,
+                user,
+                device,
+                window,
+                cursor,
+            } => self
+                .clients
+                .handle_connected(*connection, (*user, *device), *window, *cursor),
+            Seen::Asked {
+                connection,
+                id,
+                is_answered,
+            } => self.clients.handle_asked(*connection, *id, *is_answered),
+            Seen::Acked(connection, position) => self.clients.handle_acked(*connection, *position),
+            Seen::Shown(connection, news) => {
+                self.clients.handle_shown(
+                    *connection,
+                    news,
+                    &mut self.ledger,
+                    &mut self.connections,
+                    &mut self.findings,
+                );
+            }
             Seen::Trouble(true) => self.findings.trouble_until_ms = Some(u64::MAX),
             Seen::Trouble(false) => {
                 self.findings.trouble_until_ms = Some(self.findings.mono_ms + self.bounds.recovers_ms);
@@ -244,6 +276,7 @@ impl Auditor {
         let findings = &mut self.findings;
         self.ledger.conclude(findings);
         self.connections.conclude(&self.ledger, findings);
+        self.clients.conclude(&self.ledger, findings);
         self.receipts.conclude(&self.ledger, findings);
         self.reads.conclude(&self.ledger, &self.receipts, findings);
     }
@@ -410,6 +443,7 @@ impl Auditor {
         self.findings.is_settled = true;
         self.questions.check_settled(&mut self.findings);
         self.connections.check_settled(&mut self.findings);
+        self.clients.check_settled(&mut self.findings);
         self.receipts.check_settled(&self.connections, &mut self.findings);
     }
 
@@ -435,4 +469,4 @@ impl Auditor {
 }
 
 /// Messages and ids are kept so long; what is older may be gone or not.
-const RETENTION_MS: u64 = 30 * 24 * 3_600_000;
+pub(crate) const RETENTION_MS: u64 = 30 * 24 * 3_600_000;

@@ -1,50 +1,23 @@
-//! A gateway worker as the router knows it: one link, the connections behind it, and what it keeps while the link is down.
+//! The HTTP API as the router knows it: one link, and what waits for room in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use wire_base::ids::{ConnectionHandle, Position, SessionNumber};
 use wire_link::codec::{BatchWriter, decode_from_router};
 use wire_link::pipe::{Endpoint, SendError};
-use wire_link::{FromRouter, LinkKind, ToRouter};
+use wire_link::{FromRouter, ToRouter};
 
 use crate::transcript::Link;
 
-pub(crate) struct Gateway {
-    pub(crate) kind: LinkKind,
+pub(crate) struct Api {
     link: Option<(Link, Endpoint)>,
-    /// What wakes the thread of a gateway. Reading and writing only then shows a wake-up that the link forgot.
+    /// What wakes its thread. Reading and writing only then shows a wake-up that the link forgot.
     woken: Arc<AtomicBool>,
     writer: BatchWriter,
     /// Batches that found no room.
     refused: VecDeque<Bytes>,
-    /// It reads nothing until then.
-    pub(crate) deaf_until_ms: u64,
-    /// It opens no link before.
-    pub(crate) relinks_at_ms: u64,
-    pub(crate) sessions: BTreeMap<ConnectionHandle, Session>,
-    slots: Vec<u32>,
-}
-
-/// A connection of a client, and its session.
-#[derive(Clone, Debug)]
-pub(crate) struct Session {
-    /// Index of the client.
-    pub(crate) device: usize,
-    pub(crate) window: u16,
-    /// What the client gave in its hello.
-    pub(crate) cursor: Option<Position>,
-    /// `None` until the router answered.
-    pub(crate) number: Option<SessionNumber>,
-    pub(crate) acked: Option<Position>,
-    pub(crate) forwarded: Option<Position>,
-    /// What the client got and has not acked.
-    pub(crate) unacked: VecDeque<Position>,
-    pub(crate) is_synced: bool,
-    /// The client is gone, and the gateway does not know.
-    pub(crate) is_vanished: bool,
 }
 
 /// What a link brought.
@@ -53,18 +26,13 @@ pub(crate) struct Brought {
     pub(crate) has_ended: bool,
 }
 
-impl Gateway {
-    pub(crate) fn new(kind: LinkKind) -> Self {
+impl Api {
+    pub(crate) fn new() -> Self {
         Self {
-            kind,
             link: None,
             woken: Arc::new(AtomicBool::new(false)),
             writer: BatchWriter::new(),
             refused: VecDeque::new(),
-            deaf_until_ms: 0,
-            relinks_at_ms: 0,
-            sessions: BTreeMap::new(),
-            slots: Vec::new(),
         }
     }
 
@@ -84,21 +52,6 @@ impl Gateway {
         self.writer.take();
         self.refused.clear();
         self.link.take().map(|(link, _)| link)
-    }
-
-    /// Gives a connection its handle: a slot that was used before, or a new one.
-    pub(crate) fn take_handle(&mut self) -> ConnectionHandle {
-        let is_used = |slot| self.sessions.keys().any(|handle| handle.slot == slot);
-        let free = (0..self.slots.len() as u32).find(|slot| !is_used(*slot));
-        let slot = free.unwrap_or_else(|| {
-            self.slots.push(0);
-            self.slots.len() as u32 - 1
-        });
-        self.slots[slot as usize] += 1;
-        ConnectionHandle {
-            slot,
-            generation: self.slots[slot as usize],
-        }
     }
 
     /// Returns whether the link takes what is said: it stands, and nothing waits for room.
