@@ -214,8 +214,7 @@ impl Plan {
     }
 
     /// A segment whose header cannot be read: the trace of a crash only while it is the newest and holds nothing more,
-    /// because a header is synced before anything follows it. Zeros are nothing: where that sync failed, a start that found the
-    /// header in memory all the same may have lengthened the file.
+    /// because a header is synced before anything follows it. Zeros are nothing, so that nothing goes with them.
     fn take_headless<F: DiskFile>(
         &mut self,
         file: &F,
@@ -331,7 +330,8 @@ impl Plan {
     ///
     /// It may be in the page cache alone: written by a process that died before its sync, or whose sync failed, after
     /// which the cache counts as clean and only another write brings the bytes to the disk. So may be the name of the
-    /// newest segment, and its header, which shares a sector with the first group and is written again with that.
+    /// newest segment, and its header, which is written again with the first group, as they share a sector, or on its own
+    /// before there is one: else what follows could outlive it.
     fn write_again<D: Disk>(&self, disk: &D) -> Result<(), DiskError> {
         if let Some((index, position, group)) = self.last_group {
             let file = disk.open(&self.segments[index].name)?;
@@ -342,6 +342,9 @@ impl Plan {
         }
         if let Some(newest) = self.segments.last() {
             let file = disk.open(&newest.name)?;
+            if newest.contents.is_empty() {
+                file.write_at(0, &newest.header.encode())?;
+            }
             if file.len()? > newest.contents.end {
                 file.truncate(newest.contents.end)?;
             }

@@ -105,6 +105,26 @@ fn what_a_killed_process_left_in_the_page_cache_is_durable_once_handed_out() {
 }
 
 #[test]
+fn header_whose_sync_failed_outlives_the_first_group_after_it() {
+    for seed in 0..20 {
+        let disk = SimDisk::seeded(seed);
+        let mut log = super::open(&disk, 1, None);
+        append(&mut log, &[b"one".to_vec()]).unwrap();
+        // The footer is synced before the header of the next segment.
+        disk.fail_sync(1);
+        append(&mut log, &[b"two".to_vec()]).unwrap_err();
+        drop(log);
+        let mut log = reopen(&disk, 1, None);
+        disk.crash_at(1);
+        append(&mut log, &[vec![7; 4_000]]).unwrap_err();
+        drop(log);
+        disk.crash();
+        let log = super::open(&disk, 1, None);
+        assert_eq!(read_from(&log, 0)[0], b"one", "seed {seed}");
+    }
+}
+
+#[test]
 fn log_goes_on_after_each_of_many_power_failures() {
     for seed in 0..200 {
         let disk = SimDisk::seeded(seed).with_preallocation();
