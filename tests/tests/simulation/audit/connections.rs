@@ -410,6 +410,18 @@ impl Connections {
         }
         let bytes = life.deliver(position, message, findings);
         self.most_bytes_in_flight = self.most_bytes_in_flight.max(bytes);
+        // The clients of a cluster are not seen: whoever is there has what it was sent.
+        if findings.reach == Reach::Cluster && !life.is_vanished {
+            self.receive((user, device), message, findings);
+        }
+    }
+
+    /// Notes that a device has a message. What is read again at the end shows what there is, and counts for nothing.
+    fn receive(&mut self, reader: Reader, message: &Message, findings: &Findings) {
+        if !findings.is_settled {
+            let received = &mut self.devices.entry(reader).or_default().received;
+            received.insert((message.conversation, message.seq));
+        }
     }
 
     /// Notes that a client was shown a message. Returns whether the router had sent it to this connection.
@@ -423,12 +435,9 @@ impl Connections {
         let Some(life) = self.all.get(&connection) else {
             return false;
         };
-        // What is read again at the end shows what there is, and is no delivery.
-        if !findings.is_settled {
-            let received = &mut self.devices.entry(life.reader).or_default().received;
-            received.insert((message.conversation, message.seq));
-        }
-        life.sent.contains(&position)
+        let (reader, was_sent) = (life.reader, life.sent.contains(&position));
+        self.receive(reader, message, findings);
+        was_sent
     }
 
     pub(super) fn handle_synced(
@@ -463,14 +472,14 @@ impl Connections {
         life.synced.push(Synced { head, last });
     }
 
-    /// Returns who hears a status update on a connection; `None` when nobody does any more. One that waited for room may
-    /// come after the connection was replaced; its handle says so.
+    /// Returns whom a status update on a connection is for, and whether it is heard there. One that waited for room may come
+    /// after the connection was replaced or closed; its handle says so.
     pub(super) fn listener(
         &mut self,
         link: Link,
         connection: Connection,
         findings: &mut Findings,
-    ) -> Option<Reader> {
+    ) -> Option<(Reader, bool)> {
         let life = expect(
             &mut self.all,
             link,
@@ -479,7 +488,7 @@ impl Connections {
             "a status update",
             findings,
         )?;
-        (life.stage == Stage::Open && !life.is_vanished).then_some(life.reader)
+        Some((life.reader, life.stage == Stage::Open && !life.is_vanished))
     }
 
     /// Returns the connections that hear of a status: those of the other member that stand.

@@ -389,9 +389,10 @@ impl Auditor {
             }
             FromRouter::StatusUpdate(update) => {
                 for handle in &update.to {
-                    if let Some(reader) = self.connections.listener(link, at(*handle), findings) {
+                    let listener = self.connections.listener(link, at(*handle), findings);
+                    if let Some((reader, is_heard)) = listener {
                         self.receipts
-                            .handle_update(reader, update, &self.ledger, findings);
+                            .handle_update(reader, is_heard, update, &self.ledger, findings);
                     }
                 }
             }

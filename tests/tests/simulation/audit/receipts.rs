@@ -193,9 +193,11 @@ impl Receipts {
         }
     }
 
+    /// Takes an update for a device. One that is not heard says what is true all the same.
     pub(super) fn handle_update(
         &mut self,
         reader: Reader,
+        is_heard: bool,
         update: &StatusUpdateRecord,
         ledger: &Ledger,
         findings: &mut Findings,
@@ -215,12 +217,14 @@ impl Receipts {
             Invariant::Receipts,
             || format!("{reader:?} was told {update:?}"),
         );
-        let before = self.shown.insert((reader, conversation, user, status as u8), seq);
-        findings.check(
-            before.is_none_or(|before| before < seq) || findings.may_be_behind(),
-            Invariant::Receipts,
-            || format!("{reader:?} was told {update:?} after {before:?}"),
-        );
+        if is_heard {
+            let before = self.shown.insert((reader, conversation, user, status as u8), seq);
+            findings.check(
+                before.is_none_or(|before| before < seq) || findings.may_be_behind(),
+                Invariant::Receipts,
+                || format!("{reader:?} was told {update:?} after {before:?}"),
+            );
+        }
         let except = is_own.then_some(reader.1);
         self.show(conversation, user, status, seq, Some(message_id), except);
     }
