@@ -1,5 +1,6 @@
 //! The end of a run: everything heals, everybody catches up, the power fails once more, and all of it is read and audited.
 
+use router_server::health::Readiness;
 use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, Position, Seq, UserId};
 use wire_base::status::Status;
 use wire_base::status::{StatusCommand, StatusOf};
@@ -121,11 +122,16 @@ fn catch_up(world: &mut World) -> bool {
             return give_up(world);
         }
         let is_done = do_what_is_left(world);
-        world.advance(ROUND_MS);
+        world.advance(if waits_for_clock(world) { CLOCK_ROUND_MS } else { ROUND_MS });
         world.round();
         quiet = if is_done && !world.is_lively { quiet + 1 } else { 0 };
     }
     true
+}
+
+/// Returns whether the router is up and takes no messages, because it does not believe its clock yet.
+fn waits_for_clock(world: &World) -> bool {
+    world.machine.is_up() && world.machine.readiness() == Readiness::ClockUnset
 }
 
 fn give_up(world: &mut World) -> bool {
@@ -169,6 +175,9 @@ fn what_is_left(world: &World) -> Vec<String> {
     let mut left = Vec::new();
     if !world.machine.is_up() {
         left.push("the router is down".to_owned());
+    }
+    if waits_for_clock(world) {
+        left.push("the router waits for its clock".to_owned());
     }
     if world.api.link().is_none() || world.api.is_refused() {
         left.push("the API has no link, or waits for room in it".to_owned());
@@ -319,6 +328,8 @@ fn conversations(world: &World) -> Vec<ConversationId> {
 /// Invariant I5.
 const CATCH_UP_MS_MAX: u64 = 30_000;
 const ROUND_MS: u64 = 4;
+/// A wait for a clock is longer by far.
+const CLOCK_ROUND_MS: u64 = 100;
 /// Nothing happens any more when nothing happened for so long; acks linger less.
 const QUIET_ROUNDS: usize = 20;
 const ANSWER_ROUNDS_MAX: usize = 300;

@@ -4,8 +4,8 @@
 //!
 //! Reading order: [`plan`] (what a seed decides), [`world`] with [`workload`], [`trouble`] and [`clocks`] (what happens),
 //! [`machine`] on [`stepped`] and [`watch`] (what is tested, and how it goes down), [`worker`] and [`client`] (the gateways that
-//! ship, between it and people), [`api`], [`transcript`] and [`audit`] (what is seen,
-//! and what must hold), [`finish`] (how it ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`]
+//! ship, between it and people), [`api`], [`transcript`] and [`audit`] (what is seen, and what must hold), [`finish`] (how it
+//! ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`]
 //! proves that all of this can fail.
 //!
 //! | variable | meaning |
@@ -170,6 +170,26 @@ const MUST_BE_MET: &[(&str, u64)] = &[
     ("link broke", 100),
     ("link broke the format", 20),
     ("link stood still", 300),
+    // The Hub, its sockets and its clients.
+    ("gateway_batches_sent_total", 20_000),
+    ("gateway_sends_returned_total", 15_000),
+    ("gateway_pauses_total", 200),
+    ("gateway_pings_sent_total", 20_000),
+    ("gateway_pending_timeouts_total", 150),
+    ("gateway_answers_late_total", 140),
+    ("gateway_updates_conflated_total", 900),
+    ("gateway_link_batches_refused_total", 700),
+    ("gateway_closes_total client_closed client", 300),
+    ("gateway_closes_total client_left client", 200),
+    ("gateway_closes_total no_router router", 250),
+    ("gateway_closes_total ping_timeout network", 15),
+    ("gateway_closes_total replaced client", 700),
+    ("gateway_closes_total session_lost router", 20),
+    ("gateway_closes_total slow_outbox client", 2),
+    ("gateway_closes_total slow_progress client", 50),
+    ("gateway_closes_total storage_unavailable backend", 400),
+    ("closed with 4409", 5),
+    ("closed with 4503", 500),
     // Statuses and pages.
     ("status update", 5_000),
     ("status done", 1_000),

@@ -54,6 +54,9 @@ impl Run {
         for (operation, calls) in world.machine.calls() {
             world.coverage.add(format!("{operation:?}"), calls);
         }
+        for worker in &world.workers {
+            worker.add_counters(&mut world.coverage);
+        }
         let is_full = world.auditor.most_bytes_in_flight() > WINDOW_BYTES_MAX / 4 * 3;
         world
             .coverage

@@ -104,7 +104,7 @@ impl Clients {
             News::Resync { oldest } => {
                 client.got.clear();
                 client.start = Some(*oldest);
-                client.acked = None;
+                // What it had acked counts on: such an ack may overtake what is sent again.
             }
             News::Message(position, message) => {
                 let was_sent = connections.handle_shown(connection, *position, message, findings);
