@@ -122,7 +122,11 @@ fn catch_up(world: &mut World) -> bool {
             return give_up(world);
         }
         let is_done = do_what_is_left(world);
-        world.advance(if waits_for_clock(world) { CLOCK_ROUND_MS } else { ROUND_MS });
+        world.advance(if waits_for_clock(world) {
+            CLOCK_ROUND_MS
+        } else {
+            ROUND_MS
+        });
         world.round();
         quiet = if is_done && !world.is_lively { quiet + 1 } else { 0 };
     }

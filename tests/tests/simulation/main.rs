@@ -1,12 +1,11 @@
 //! A simulation of router, log and store, each on a thread that the seed steps, in virtual time: a seed decides what people
-//! do, what goes wrong and what a crash leaves on the disk; an auditor who sees nothing but the records on the links says what
-//! was broken.
+//! do, what goes wrong and what a crash leaves on the disk; an auditor who sees nothing but the records on the links and
+//! what clients are shown says what was broken.
 //!
 //! Reading order: [`plan`] (what a seed decides), [`world`] with [`workload`], [`trouble`] and [`clocks`] (what happens),
 //! [`machine`] on [`stepped`] and [`watch`] (what is tested, and how it goes down), [`worker`] and [`client`] (the gateways that
 //! ship, between it and people), [`api`], [`transcript`] and [`audit`] (what is seen, and what must hold), [`finish`] (how it
-//! ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`]
-//! proves that all of this can fail.
+//! ends). Beside the dice, [`dense`] tries every place for a crash, and [`broken`] proves that all of this can fail.
 //!
 //! | variable | meaning |
 //! |---|---|

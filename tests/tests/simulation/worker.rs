@@ -377,7 +377,12 @@ impl Worker {
 
     /// Adds up what the Hub counted.
     pub(crate) fn add_counters(&self, coverage: &mut Coverage) {
-        for metric in self.hub.stats().metrics().filter(|it| it.name.ends_with("_total")) {
+        for metric in self
+            .hub
+            .stats()
+            .metrics()
+            .filter(|it| it.name.ends_with("_total"))
+        {
             let labels = metric.labels.iter().map(|(_, value)| *value);
             let words: Vec<&str> = std::iter::once(metric.name).chain(labels).collect();
             coverage.add(words.join(" "), metric.value);

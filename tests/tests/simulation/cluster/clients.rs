@@ -2,7 +2,7 @@
 
 use wire_base::body::EncodedBody;
 use wire_base::code::Code;
-use wire_base::ids::{ConnectionHandle, ConversationId, DeviceId, MessageId, Offset, Position, Seq, UserId};
+use wire_base::ids::{ConversationId, DeviceId, MessageId, Offset, Position, Seq, UserId};
 use wire_base::message::{Draft, Target};
 use wire_base::status::{Status, StatusCommand, StatusOf};
 use wire_link::{
@@ -14,22 +14,8 @@ use super::gateway::Session;
 use super::world::World;
 use crate::text;
 use crate::transcript::{Connection, Link, Seen};
+use crate::world::{Device, Hello};
 use router_core::topology::PartitionId;
-
-/// A client: one device of a user.
-#[derive(Clone, Debug)]
-pub(crate) struct Device {
-    pub(crate) user: UserId,
-    pub(crate) device: DeviceId,
-    /// Where it is connected, as it believes.
-    pub(crate) at: Option<(usize, ConnectionHandle)>,
-    /// The newest message it got.
-    pub(crate) cursor: Option<Position>,
-    /// What it got.
-    pub(crate) got: Vec<(ConversationId, Seq, MessageId)>,
-    /// It does not ack for now.
-    pub(crate) withholds: bool,
-}
 
 /// A message that somebody wrote.
 #[derive(Clone, Debug)]
@@ -50,30 +36,6 @@ pub(crate) struct Letter {
 pub(crate) struct Waiting {
     letter: usize,
     link: Link,
-}
-
-/// What a client says of what it has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Hello {
-    /// Nothing: it starts at what it acked.
-    Plain,
-    /// The newest message it got.
-    Resume,
-    /// Some other position.
-    At(Position),
-}
-
-impl Device {
-    pub(crate) fn new(user: UserId, device: u32) -> Self {
-        Self {
-            user,
-            device: DeviceId::new(device).expect("in range"),
-            at: None,
-            cursor: None,
-            got: Vec::new(),
-            withholds: false,
-        }
-    }
 }
 
 impl World {

@@ -4,11 +4,11 @@ use wire_base::ids::{ConversationId, Position, Seq, UserId};
 use wire_base::status::{Status, StatusCommand, StatusOf};
 use wire_link::FromRouter;
 
-use super::clients::Hello;
 use super::plan::{NODES, Rates};
 use super::world::World;
 use crate::audit::{Invariant, Violation};
 use crate::transcript::{Seen, answer_in};
+use crate::world::Hello;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Brings the world to rest and audits it.

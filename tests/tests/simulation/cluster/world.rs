@@ -7,7 +7,7 @@ use router_core::time::Now;
 use wire_base::ids::{UnixMs, UserId};
 use wire_link::RequestId;
 
-use super::clients::{Device, Letter, Waiting};
+use super::clients::{Letter, Waiting};
 use super::gateway::Gateway;
 use super::links::Line;
 use super::log::Logs;
@@ -19,6 +19,7 @@ use crate::audit::{Auditor, Invariant, Violation};
 use crate::coverage::Coverage;
 use crate::rng::Rng;
 use crate::transcript::{Event, Seen};
+use crate::world::Device;
 
 pub(crate) struct World {
     pub(crate) rng: Rng,
