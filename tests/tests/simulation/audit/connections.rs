@@ -258,6 +258,12 @@ impl Connections {
             life.restart(Start::After(*oldest));
         } else if life.is_announced {
             life.had = life.had.max(device.claimed);
+            // Another connection of the device may have said meanwhile what it has, and have been heard before.
+            while life
+                .in_flight
+                .pop_front_if(|it| Some(it.position) <= device.claimed)
+                .is_some()
+            {}
         } else {
             let claimed = device.claimed.unwrap_or(Position::start(generation));
             life.restart(cursor.map_or(Start::NotAfter(claimed), Start::After));
