@@ -4,6 +4,7 @@ use std::hash::Hash;
 
 use wire_base::ids::Offset;
 
+use crate::pieces::Pieces;
 use crate::slot_table::SlotTable;
 
 /// Values by key, the least recently used one first to go, but never one that the store does not hold yet.
@@ -14,7 +15,7 @@ use crate::slot_table::SlotTable;
 #[derive(Debug)]
 pub(crate) struct Cache<K, V> {
     slots: SlotTable,
-    entries: Vec<Entry<K, V>>,
+    entries: Pieces<Entry<K, V>>,
     free: Vec<u32>,
     /// Ends of the list of use; [`NONE`] when empty.
     oldest: u32,
@@ -41,7 +42,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             slots: SlotTable::default(),
-            entries: Vec::new(),
+            entries: Pieces::default(),
             free: Vec::new(),
             oldest: NONE,
             newest: NONE,
@@ -52,7 +53,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     /// Returns the value without counting it as used.
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
         let slot = self.slot_of(key)?;
-        self.entries[slot as usize].value.as_ref()
+        self.entries[slot].value.as_ref()
     }
 
     /// Returns the value as the most recently used one, for reading.
@@ -60,7 +61,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         let slot = self.slot_of(key)?;
         self.unlink(slot);
         self.link_newest(slot);
-        self.entries[slot as usize].value.as_ref()
+        self.entries[slot].value.as_ref()
     }
 
     /// Returns the value as the most recently used one, for writing the effects of the record at `offset`.
@@ -68,7 +69,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         let slot = self.slot_of(key)?;
         self.unlink(slot);
         self.link_newest(slot);
-        let entry = &mut self.entries[slot as usize];
+        let entry = &mut self.entries[slot];
         entry.written_end = entry.written_end.max(end_of(Some(offset)));
         entry.value.as_mut()
     }
@@ -86,7 +87,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
             }
             None => self.insert_new(key),
         };
-        let entry = &mut self.entries[slot as usize];
+        let entry = &mut self.entries[slot];
         entry.written_end = entry.written_end.max(end_of(Some(offset)));
         entry.value.get_or_insert_default()
     }
@@ -94,21 +95,21 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     /// Returns the value for a change that is no effect of a record; it keeps its place.
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let slot = self.slot_of(key)?;
-        self.entries[slot as usize].value.as_mut()
+        self.entries[slot].value.as_mut()
     }
 
     /// Puts in a value as the most recently used one. `written` is `None` when it was read from the store.
     pub(crate) fn insert(&mut self, key: K, value: V, written: Option<Offset>) {
         if let Some(slot) = self.slot_of(&key) {
             self.unlink(slot);
-            let entry = &mut self.entries[slot as usize];
+            let entry = &mut self.entries[slot];
             entry.value = Some(value);
             entry.written_end = entry.written_end.max(end_of(written));
             self.link_newest(slot);
             return;
         }
         let slot = self.insert_new(key);
-        let entry = &mut self.entries[slot as usize];
+        let entry = &mut self.entries[slot];
         (entry.value, entry.written_end) = (Some(value), end_of(written));
     }
 
@@ -118,7 +119,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     pub(crate) fn evict(&mut self, applied: Option<Offset>) {
         while self.slots.len() > self.capacity
             && self.oldest != NONE
-            && self.entries[self.oldest as usize].written_end <= end_of(applied)
+            && self.entries[self.oldest].written_end <= end_of(applied)
         {
             self.pop_oldest();
         }
@@ -127,8 +128,8 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
     /// Takes out the least recently used value.
     pub(crate) fn pop_oldest(&mut self) -> Option<(K, V)> {
         let slot = self.oldest;
-        let value = self.entries.get_mut(slot as usize)?.value.take()?;
-        let key = self.entries[slot as usize].key;
+        let value = self.entries.get_mut(slot)?.value.take()?;
+        let key = self.entries[slot].key;
         self.unlink(slot);
         self.slots.replace(&key, slot, None);
         self.free.push(slot);
@@ -151,43 +152,40 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         };
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.entries[slot as usize] = entry;
+                self.entries[slot] = entry;
                 slot
             }
-            None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as u32
-            }
+            None => self.entries.push(entry),
         };
         let entries = &self.entries;
-        self.slots.insert(&key, slot, |at| entries[at as usize].key);
+        self.slots.insert(&key, slot, |at| entries[at].key);
         self.link_newest(slot);
         slot
     }
 
     fn slot_of(&self, key: &K) -> Option<u32> {
-        self.slots.get(key, |at| self.entries[at as usize].key)
+        self.slots.get(key, |at| self.entries[at].key)
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Entry { older, newer, .. } = self.entries[slot as usize];
+        let Entry { older, newer, .. } = self.entries[slot];
         match older {
             NONE => self.oldest = newer,
-            older => self.entries[older as usize].newer = newer,
+            older => self.entries[older].newer = newer,
         }
         match newer {
             NONE => self.newest = older,
-            newer => self.entries[newer as usize].older = older,
+            newer => self.entries[newer].older = older,
         }
     }
 
     fn link_newest(&mut self, slot: u32) {
         let older = self.newest;
-        let entry = &mut self.entries[slot as usize];
+        let entry = &mut self.entries[slot];
         (entry.older, entry.newer) = (older, NONE);
         match older {
             NONE => self.oldest = slot,
-            older => self.entries[older as usize].newer = slot,
+            older => self.entries[older].newer = slot,
         }
         self.newest = slot;
     }

@@ -36,6 +36,7 @@ pub mod fold;
 pub mod inbox;
 pub mod membership;
 pub mod node;
+mod pieces;
 pub mod receipts;
 pub mod retention;
 pub mod sessions;

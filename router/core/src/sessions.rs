@@ -5,6 +5,7 @@
 mod entry;
 mod hello;
 mod lingering;
+mod place;
 mod reader;
 mod table;
 
@@ -201,9 +202,9 @@ impl Sessions {
         let known = Known {
             counted: previous
                 .as_ref()
-                .map(|reader| reader.counted)
+                .map(|reader| reader.counted())
                 .max(left.as_ref().map(|ack| ack.position)),
-            acked: previous.as_ref().map(|reader| reader.acked),
+            acked: previous.as_ref().map(|reader| reader.acked()),
         };
         let start = hello::start(request, facts, known, self.generation);
         let mut reader = Reader::new(link, request, session, &start, facts.head);
@@ -271,7 +272,7 @@ impl Sessions {
             return AckVerdict::Ignored;
         };
         let is_its_own = reader.link == link && reader.session == ack.session;
-        let was_sent = ack.position <= reader.scanned.max(reader.forwarded);
+        let was_sent = ack.position <= reader.scanned().max(reader.forwarded());
         if !is_its_own || !was_sent || ack.position.generation != generation {
             return AckVerdict::Ignored;
         }
@@ -349,7 +350,7 @@ impl Sessions {
                 return;
             };
             // Behind, it waits for a page; ahead, a page has brought the entry before it was announced here.
-            let is_next = (head_before..entry.position).contains(&reader.scanned);
+            let is_next = (head_before..entry.position).contains(&reader.scanned());
             let can_send = reader.is_own(entry) || !self.full_links.contains_key(&reader.link);
             if is_next && can_send && reader.take(entry, self.config.window_bytes_max) == Taken::Deliver {
                 let (link, connection) = (reader.link, reader.connection);
@@ -382,7 +383,7 @@ impl Sessions {
                 user: reader.user,
                 device: reader.device,
                 session: reader.session,
-                after: reader.scanned,
+                after: reader.scanned(),
                 limit: reader
                     .page_entries()
                     .clamp(1, self.config.page_entries_max.max(1)),
@@ -425,7 +426,7 @@ impl Sessions {
         let reader = self.table.get_mut(slot)?;
         reader.is_reading = false;
         // An ack may have moved it meanwhile; then it reads on from there.
-        let is_of_use = !is_full && reader.scanned == request.after;
+        let is_of_use = !is_full && reader.scanned() == request.after;
         let paged = is_of_use.then(|| {
             let steps = reader.read_page(entries, through, bytes_max);
             Paged {
@@ -566,7 +567,7 @@ impl Sessions {
         let is_behind = self
             .table
             .head(reader.user)
-            .is_some_and(|head| reader.scanned < head);
+            .is_some_and(|head| reader.scanned() < head);
         is_behind && !reader.is_reading && !reader.is_stalled && reader.is_open(self.config.window_bytes_max)
     }
 }

@@ -7,6 +7,7 @@ use wire_base::ids::{ConnectionHandle, DeviceId, Position, SessionNumber, UserId
 use wire_link::SessionOpen;
 
 use super::hello::Start;
+use super::place::Place;
 use super::{Entry, LinkId, Step};
 
 /// A session of a device. It goes through the inbox strictly by position, in pages or live, and takes each entry once.
@@ -16,6 +17,8 @@ use super::{Entry, LinkId, Step};
 /// Entries up to `acked` need no delivery, but are read all the same when they were not counted yet (a cursor in hello
 /// that is ahead of the stored ack): their senders are owed a `delivered`. Entries up to `forwarded` are in flight on a
 /// connection that was announced again.
+///
+/// Shape: all four are of one generation.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) link: LinkId,
@@ -27,11 +30,12 @@ pub(super) struct Reader {
     pub(super) window: u16,
     /// Own sends that were read and that no ack covers yet.
     own_uncounted: u16,
-    pub(super) acked: Position,
-    pub(super) scanned: Position,
-    pub(super) forwarded: Position,
+    generation: u32,
+    acked: Place,
+    scanned: Place,
+    forwarded: Place,
     /// Every entry up to here is in an ack that is stored, logged or waiting.
-    pub(super) counted: Position,
+    counted: Place,
     /// An ack waits to be logged: of `counted`, with what `Busy::delivered` has.
     pub(super) is_ack_waiting: bool,
     /// It stands among those that wait.
@@ -89,6 +93,9 @@ impl Reader {
         start: &Start,
         head: Position,
     ) -> Self {
+        let generation = head.generation;
+        // An ack of an inbox before this one counts nothing here: it is logged anew.
+        let is_counted_here = start.counted.generation == generation;
         let mut reader = Self {
             link,
             connection: request.connection,
@@ -97,11 +104,15 @@ impl Reader {
             session,
             window: request.window.max(1),
             own_uncounted: 0,
-            acked: start.acked,
-            scanned: start.scanned,
-            forwarded: start.forwarded,
-            counted: start.counted,
-            is_ack_waiting: false,
+            generation,
+            acked: Place::of(start.acked),
+            scanned: Place::of(start.scanned),
+            forwarded: Place::of(start.forwarded),
+            counted: match is_counted_here {
+                true => Place::of(start.counted),
+                false => Place::of(Position::start(generation)),
+            },
+            is_ack_waiting: !is_counted_here,
             is_ack_marked: false,
             is_stalled: false,
             is_reading: false,
@@ -118,7 +129,7 @@ impl Reader {
     pub(super) fn read_page(&mut self, entries: &[Entry], through: Position, bytes_max: usize) -> Vec<Step> {
         let mut steps = Vec::with_capacity(entries.len());
         for (at, entry) in entries.iter().enumerate() {
-            if entry.position <= self.scanned {
+            if entry.position <= self.scanned() {
                 continue;
             }
             self.approach(entry.position);
@@ -136,10 +147,10 @@ impl Reader {
 
     /// Returns the end of the backlog, once, when it is read.
     pub(super) fn poll_synced(&mut self) -> Option<Position> {
-        self.hello_head().filter(|head| *head <= self.scanned)?;
+        self.hello_head().filter(|head| *head <= self.scanned())?;
         self.busy().hello_head = None;
         self.tidy();
-        Some(self.scanned)
+        Some(self.scanned())
     }
 
     /// Passes the head as it was at hello when `next` is the first entry after it.
@@ -165,7 +176,7 @@ impl Reader {
             return self.refuse();
         }
         let delivered = self.delivered_of(entry);
-        if entry.position <= self.acked {
+        if entry.position <= self.acked() {
             self.count(delivered);
             self.scan(entry.position);
             return Taken::Skip;
@@ -182,25 +193,25 @@ impl Reader {
         });
         busy.in_flight_bytes = bytes;
         self.scan(entry.position);
-        if entry.position <= self.forwarded {
+        if entry.position <= self.forwarded() {
             return Taken::Skip;
         }
-        self.forwarded = entry.position;
+        self.forwarded = Place::of(entry.position);
         Taken::Deliver
     }
 
     /// Learns that nothing is left up to `position`.
     pub(super) fn scan(&mut self, position: Position) {
-        self.scanned = self.scanned.max(position);
+        self.scanned = self.scanned.max(Place::of(position));
         self.advance_counted();
     }
 
     /// Takes an ack of something this connection was sent; returns whether it moved.
     pub(super) fn ack(&mut self, position: Position) -> bool {
-        if position <= self.acked {
+        if position <= self.acked() {
             return false;
         }
-        self.acked = position;
+        self.acked = Place::of(position);
         while let Some(busy) = &mut self.busy
             && let Some(in_flight) = busy
                 .in_flight
@@ -239,18 +250,43 @@ impl Reader {
             user: self.user,
             device: self.device,
             session: self.session,
-            position: self.counted,
+            position: self.counted(),
             delivered,
         })
     }
 
     /// Puts back an ack that was not logged, or that another session of the device left.
     pub(super) fn restore_ack(&mut self, ack: &AckInput) {
-        self.counted = self.counted.max(ack.position);
+        self.counted = self.counted.max(Place::of(ack.position));
         for delivered in &ack.delivered {
             merge(&mut self.busy().delivered, *delivered);
         }
         self.is_ack_waiting = true;
+    }
+
+    /// Returns what the client says it has.
+    pub(super) fn acked(&self) -> Position {
+        self.position_of(self.acked)
+    }
+
+    /// Returns how far the inbox was read.
+    pub(super) fn scanned(&self) -> Position {
+        self.position_of(self.scanned)
+    }
+
+    /// Returns how far the connection was sent the inbox.
+    pub(super) fn forwarded(&self) -> Position {
+        self.position_of(self.forwarded)
+    }
+
+    /// Returns what an ack covers that is stored, logged or waiting.
+    pub(super) fn counted(&self) -> Position {
+        self.position_of(self.counted)
+    }
+
+    /// Returns the position of a place in the inbox.
+    pub(super) fn position_of(&self, place: Place) -> Position {
+        place.in_generation(self.generation)
     }
 
     /// Returns how many entries the next page can be read of: those that have to be sent need room in the window.
@@ -293,7 +329,7 @@ impl Reader {
     }
 
     fn delivered_of(&self, entry: &Entry) -> Option<Delivered> {
-        let is_owed = entry.sender != self.user && entry.position > self.counted;
+        let is_owed = entry.sender != self.user && entry.position > self.counted();
         is_owed.then_some(Delivered {
             conversation: entry.conversation,
             seq: entry.seq,
@@ -340,4 +376,4 @@ pub(super) fn merge(all: &mut Vec<Delivered>, delivered: Delivered) {
 }
 
 /// What an idle session costs, a million at once.
-const _: () = assert!(size_of::<Reader>() <= 128);
+const _: () = assert!(size_of::<Reader>() <= 96);

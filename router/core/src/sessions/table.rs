@@ -2,7 +2,9 @@
 
 use wire_base::ids::{DeviceId, Position, UserId};
 
+use super::place::Place;
 use super::reader::Reader;
+use crate::pieces::Pieces;
 use crate::slot_table::SlotTable;
 
 /// The readers, in a slab; those of one user form a chain.
@@ -12,7 +14,7 @@ use crate::slot_table::SlotTable;
 pub(super) struct Table {
     /// The first reader of each user.
     users: SlotTable,
-    slots: Vec<Option<Chained>>,
+    slots: Pieces<Option<Chained>>,
     free: Vec<u32>,
 }
 
@@ -20,25 +22,25 @@ pub(super) struct Table {
 struct Chained {
     reader: Reader,
     /// The newest entry of the user's inbox; of the first reader of a user alone it is kept true.
-    head: Position,
+    head: Place,
     /// The next reader of the user, or [`NONE`].
     next: u32,
 }
 
 /// What an idle session costs beside 5 to 10 bytes of the table.
-const _: () = assert!(size_of::<Option<Chained>>() <= 136);
+const _: () = assert!(size_of::<Option<Chained>>() <= 112);
 
 const NONE: u32 = u32::MAX;
 
 impl Table {
     /// Returns the reader in a slot.
     pub(super) fn get(&self, slot: u32) -> Option<&Reader> {
-        Some(&self.slots.get(slot as usize)?.as_ref()?.reader)
+        Some(&self.slots.get(slot)?.as_ref()?.reader)
     }
 
     /// Returns the reader in a slot.
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Reader> {
-        Some(&mut self.slots.get_mut(slot as usize)?.as_mut()?.reader)
+        Some(&mut self.slots.get_mut(slot)?.as_mut()?.reader)
     }
 
     /// Returns the slot of a device's session.
@@ -55,7 +57,7 @@ impl Table {
 
     /// Returns the slot after this one in a user's chain.
     pub(super) fn next(&self, slot: u32) -> Option<u32> {
-        let next = self.slots.get(slot as usize)?.as_ref()?.next;
+        let next = self.slots.get(slot)?.as_ref()?.next;
         (next != NONE).then_some(next)
     }
 
@@ -63,6 +65,7 @@ impl Table {
     pub(super) fn insert(&mut self, reader: Reader, head: Position) -> u32 {
         let user = reader.user;
         let first = self.first(user);
+        let head = Place::of(head);
         let head = first
             .and_then(|first| self.chained(first))
             .map_or(head, |held| held.head.max(head));
@@ -73,13 +76,10 @@ impl Table {
         });
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.slots[slot as usize] = chained;
+                self.slots[slot] = chained;
                 slot
             }
-            None => {
-                self.slots.push(chained);
-                (self.slots.len() - 1) as u32
-            }
+            None => self.slots.push(chained),
         };
         match first {
             Some(first) => self.users.replace(&Some(user), first, Some(slot)),
@@ -105,21 +105,27 @@ impl Table {
         } else if let Some(before) = before.and_then(|before| self.chained_mut(before)) {
             before.next = next.unwrap_or(NONE);
         }
-        let Chained { reader, .. } = self.slots.get_mut(slot as usize)?.take()?;
+        let Chained { reader, .. } = self.slots.get_mut(slot)?.take()?;
         self.free.push(slot);
+        if self.len() == 0 {
+            *self = Self::default();
+        }
         Some(reader)
     }
 
     /// Returns the newest entry of a user with sessions.
     pub(super) fn head(&self, user: UserId) -> Option<Position> {
-        Some(self.chained(self.first(user)?)?.head)
+        let held = self.chained(self.first(user)?)?;
+        Some(held.reader.position_of(held.head))
     }
 
     /// Moves the head of a user with sessions and returns the one before and the first slot; `None` when it stays.
     pub(super) fn advance_head(&mut self, user: UserId, position: Position) -> Option<(Position, u32)> {
         let first = self.first(user)?;
+        let position = Place::of(position);
         let held = self.chained_mut(first).filter(|held| held.head < position)?;
-        Some((std::mem::replace(&mut held.head, position), first))
+        let before = std::mem::replace(&mut held.head, position);
+        Some((held.reader.position_of(before), first))
     }
 
     /// Returns the number of slots, used or free.
@@ -133,11 +139,11 @@ impl Table {
     }
 
     fn chained(&self, slot: u32) -> Option<&Chained> {
-        self.slots.get(slot as usize)?.as_ref()
+        self.slots.get(slot)?.as_ref()
     }
 
     fn chained_mut(&mut self, slot: u32) -> Option<&mut Chained> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+        self.slots.get_mut(slot)?.as_mut()
     }
 
     /// Returns the slot of a user's newest session.
@@ -147,6 +153,6 @@ impl Table {
 }
 
 /// Returns whose the session in a slot is.
-fn user_of(slots: &[Option<Chained>], slot: u32) -> Option<UserId> {
-    slots[slot as usize].as_ref().map(|held| held.reader.user)
+fn user_of(slots: &Pieces<Option<Chained>>, slot: u32) -> Option<UserId> {
+    slots[slot].as_ref().map(|held| held.reader.user)
 }

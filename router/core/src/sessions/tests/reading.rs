@@ -18,7 +18,7 @@ fn a_device_never_gets_its_own_sends_and_other_devices_do() {
         inbox
             .sessions
             .find(user(1), device(1))
-            .map(|found| found.1.scanned),
+            .map(|found| found.1.scanned()),
         Some(position(40, 1))
     );
 }

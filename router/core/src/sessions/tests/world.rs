@@ -401,7 +401,7 @@ impl World {
             .sessions
             .find(request.user, request.device)
             .expect("just opened");
-        let own_start = reader.acked;
+        let own_start = reader.acked();
         let mut client = Client::opened(request, &answer, self.config.window_bytes_max);
         match (&answer.resync, request.cursor) {
             (Some((_, oldest)), _) => assert_eq!(*oldest, facts.oldest.min(facts.head)),
