@@ -9,7 +9,8 @@ use crate::slot_table::SlotTable;
 
 /// The readers, in a slab; those of one user form a chain.
 ///
-/// Shape: a slot for each session, and of each user the first slot in a table by the user's id.
+/// Shape: a slot for each session, and of each user the first slot in a table by the user's id. What slots were used is kept for the
+/// next ones, until the last session is gone.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     /// The first reader of each user.
