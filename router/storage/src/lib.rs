@@ -5,6 +5,7 @@
 //! 2. [`log`]: the trait, and the segmented append-only log, the truth of a single process.
 //! 3. [`store`]: the projections of that log, typed reads over an ordered key-value store.
 //! 4. [`check`]: both of them explained to an operator.
+//! 5. [`background`]: which threads give way to others.
 //!
 //! The feature `sim` adds the simulated adapters, for tests alone.
 //!
@@ -13,6 +14,7 @@
 //! of the store survives a crash is a prefix of whole batches. Deliberately absent: retention decisions, clocks,
 //! threads, and any knowledge of what a record means (except [`check`], which prints its time).
 
+pub mod background;
 pub mod check;
 pub mod disk;
 pub mod log;

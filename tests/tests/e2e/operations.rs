@@ -66,6 +66,30 @@ async fn health_and_metrics_stand_on_the_admin_listener_only() -> Result<()> {
 }
 
 #[tokio::test]
+async fn threads_that_no_client_waits_for_give_way_to_the_others() -> Result<()> {
+    on_both(async |server| {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.process.id()))?;
+        let mut nice = std::collections::BTreeMap::new();
+        for thread in threads {
+            let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+            let (head, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+            let name = head.split_once('(').expect("a name in brackets").1;
+            let niceness: i32 = fields.split(' ').nth(16).expect("a niceness").parse()?;
+            nice.insert(name.to_owned(), niceness);
+        }
+        let own = nice["router"];
+        for name in ["gateway-0", "log"] {
+            assert_eq!(nice[name], own, "{nice:?}");
+        }
+        for name in ["store", "fjall:worker"] {
+            assert_eq!(nice[name], (own + 10).min(19), "{nice:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn sigterm_tells_clients_to_reconnect_closes_with_4503_and_exits_0() -> Result<()> {
     with_options(ServerOptions::new, async |server| {
         let mut clients = Vec::new();

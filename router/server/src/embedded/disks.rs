@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle, Thread};
 
 use crossbeam_queue::SegQueue;
 use router_core::node::Report;
+use router_storage::background::give_way;
 use router_storage::log::Log;
 use router_storage::store::Store;
 use wire_base::ids::Offset;
@@ -125,8 +126,8 @@ impl Threads {
         done.into_iter().for_each(|done| finished.push(done));
         let (of_log, of_store) = (Arc::clone(&finished), Arc::clone(&finished));
         Ok(Self {
-            log: Worker::start("log", move |job| of_log.push(log.run(job)))?,
-            store: Worker::start("store", move |job| {
+            log: Worker::start("log", || {}, move |job| of_log.push(log.run(job)))?,
+            store: Worker::start("store", give_way, move |job| {
                 store.run(job, &mut |report| of_store.push(report));
             })?,
             finished,
@@ -160,9 +161,13 @@ struct Worker<J> {
 }
 
 impl<J: Send + 'static> Worker<J> {
-    fn start(name: &str, mut run: impl FnMut(J) + Send + 'static) -> io::Result<Self> {
+    /// `prepare` is called on the thread before the first job.
+    fn start(name: &str, prepare: fn(), mut run: impl FnMut(J) + Send + 'static) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel();
-        let work = move || jobs.into_iter().for_each(&mut run);
+        let work = move || {
+            prepare();
+            jobs.into_iter().for_each(&mut run);
+        };
         Ok(Self {
             jobs: Some(sender),
             thread: Some(thread::Builder::new().name(name.into()).spawn(work)?),

@@ -20,6 +20,7 @@
 use std::error::Error;
 use std::fs;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use ::fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use super::fjall_journal::{Tail, cut_torn_batch, journal_bytes};
 use super::kv::{Batch, KeyRange, Kv, KvError, Visit};
 use super::ports::Direction;
+use crate::background::give_way;
 use crate::disk::{Disk, DiskError, RealDisk, create_private_dir, is_no_room, sync_directory};
 
 /// How much the engine may use.
@@ -244,7 +246,15 @@ impl Engine {
                 .map_err(from_disk)?;
             cut_torn_batch(path, tail).map_err(from_io)?;
         }
-        Self::try_open(path, config).map_err(|error| explain(path, error))
+        // fjall's workers are started by this thread, and get its priority.
+        let opened = thread::scope(|scope| {
+            let opener = scope.spawn(|| {
+                give_way();
+                Self::try_open(path, config)
+            });
+            opener.join().unwrap_or_else(|panic| resume_unwind(panic))
+        });
+        opened.map_err(|error| explain(path, error))
     }
 
     fn try_open(path: &Path, config: &FjallConfig) -> Result<Self, fjall::Error> {
