@@ -11,7 +11,7 @@ use wire_link::{
 
 use super::commands::message_id_of;
 use super::pending::Request;
-use super::session::{Flag, Stage};
+use super::session::{Flags, Stage};
 use super::{Refused, Session, Sessions};
 use crate::connections::{Connections, Pauses};
 use crate::limits::CONNECTION_PENDING_LOW;
@@ -134,10 +134,12 @@ impl Sessions {
     ) {
         let uplinks = &self.uplinks;
         let is_first = |session: &&mut Session| {
-            session.stage == Stage::Live && !session.has(Flag::Synced) && uplinks.owns(router, session)
+            session.stage == Stage::Live
+                && !session.flags.contains(Flags::SYNCED)
+                && uplinks.owns(router, session)
         };
         if let Some(session) = connections.session_mut(synced.connection).filter(is_first) {
-            session.set(Flag::Synced, true);
+            session.flags.set(Flags::SYNCED, true);
             session.take_synced(synced.cursor);
             self.send_event(connections, synced.connection, &Event::Synced(synced.cursor), now);
         }

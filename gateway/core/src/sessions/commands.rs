@@ -10,7 +10,7 @@ use wire_client::{Command, Event, Request, Send, SendBody};
 use wire_link::{ConversationsRecord, HistoryRecord, RequestId, SendRecord, StatusRecord, ToRouter};
 
 use super::pending::{self, Kind};
-use super::session::{Flag, Stage};
+use super::session::{Flags, Stage};
 use super::{Auth, Refused, Session, Sessions};
 use crate::connections::{Connections, Pauses};
 use crate::disconnect::Reason;
@@ -174,9 +174,9 @@ impl Sessions {
             && session.ack(position)
             && let Some(router) = self.uplinks.of_session(session)
             && self.uplinks.get(router).is_up()
-            && !session.has(Flag::AckQueued)
+            && !session.flags.contains(Flags::ACK_QUEUED)
         {
-            session.set(Flag::AckQueued, true);
+            session.flags.set(Flags::ACK_QUEUED, true);
             self.uplinks.get_mut(router).acks.push(id);
         }
     }

@@ -3,7 +3,7 @@
 use wire_base::ids::ConnectionHandle;
 use wire_link::{AckRecord, LINK_VERSION, LinkHello, LinkId, LinkKind, SessionOpen, SessionRef, ToRouter};
 
-use super::session::{Flag, Stage};
+use super::session::{Flags, Stage};
 use super::{Session, Sessions};
 use crate::connections::{Connections, Pauses};
 use crate::routes::RouterId;
@@ -51,8 +51,8 @@ impl Sessions {
             if let Some(session) = connections.session_mut(id)
                 && self.uplinks.owns(router, session)
             {
-                session.set(Flag::Announced, false);
-                session.set(Flag::AckQueued, false);
+                session.flags.set(Flags::ANNOUNCED, false);
+                session.flags.set(Flags::ACK_QUEUED, false);
             }
         }
         for request in self.pending.take_all(|request| request.router == router) {
@@ -129,7 +129,7 @@ impl Sessions {
         let Some(session) = connections.session_mut(id) else {
             return;
         };
-        let is_known = session.stage.awaits_hello() || session.has(Flag::Announced);
+        let is_known = session.stage.awaits_hello() || session.flags.contains(Flags::ANNOUNCED);
         if is_known || !self.uplinks.owns(router, session) {
             return;
         }
@@ -137,7 +137,7 @@ impl Sessions {
             return;
         };
         let is_live = session.stage == Stage::Live;
-        session.set(Flag::Announced, true);
+        session.flags.set(Flags::ANNOUNCED, true);
         self.uplinks
             .get_mut(router)
             .push(&ToRouter::SessionOpen(SessionOpen {
@@ -180,10 +180,10 @@ pub(super) struct Gone {
 /// Returns what a router that knows a session must learn of its end; from then on it counts as not announced.
 pub(super) fn take_gone(session: &mut Session, connection: ConnectionHandle) -> Option<Gone> {
     let ack = take_ack(session);
-    if !session.has(Flag::Announced) {
+    if !session.flags.contains(Flags::ANNOUNCED) {
         return None;
     }
-    session.set(Flag::Announced, false);
+    session.flags.set(Flags::ANNOUNCED, false);
     Some(Gone {
         session: SessionRef {
             connection,
@@ -196,11 +196,11 @@ pub(super) fn take_gone(session: &mut Session, connection: ConnectionHandle) -> 
 
 /// Returns the ack of a session that is to be passed on; `None` where the announcement to come carries it.
 fn take_ack(session: &mut Session) -> Option<AckRecord> {
-    if !session.has(Flag::AckQueued) {
+    if !session.flags.contains(Flags::ACK_QUEUED) {
         return None;
     }
-    session.set(Flag::AckQueued, false);
-    if !session.has(Flag::Announced) {
+    session.flags.set(Flags::ACK_QUEUED, false);
+    if !session.flags.contains(Flags::ANNOUNCED) {
         return None;
     }
     Some(AckRecord {

@@ -6,7 +6,7 @@ use wire_base::limits::{CONTENT_CHARS_MAX, FRAME_BYTES_MAX};
 use wire_client::{Event, Hello, Welcome, WelcomeLimits};
 use wire_link::{SessionOpened, SessionRef, SessionRefused};
 
-use super::session::{Flag, Stage};
+use super::session::{Flags, Stage};
 use super::upgrade::take_claims;
 use super::{Auth, Refused, Session, Sessions};
 use crate::connections::{Connections, Pauses};
@@ -86,7 +86,9 @@ impl Sessions {
     ) {
         let id = opened.connection;
         let uplinks = &self.uplinks;
-        let is_asked = |session: &&mut Session| session.has(Flag::Announced) && uplinks.owns(router, session);
+        let is_asked = |session: &&mut Session| {
+            session.flags.contains(Flags::ANNOUNCED) && uplinks.owns(router, session)
+        };
         let Some(session) = connections.session_mut(id).filter(is_asked) else {
             return;
         };
@@ -133,11 +135,13 @@ impl Sessions {
     ) {
         let id = refused.connection;
         let uplinks = &self.uplinks;
-        let is_asked = |session: &&mut Session| session.has(Flag::Announced) && uplinks.owns(router, session);
+        let is_asked = |session: &&mut Session| {
+            session.flags.contains(Flags::ANNOUNCED) && uplinks.owns(router, session)
+        };
         let Some(session) = connections.session_mut(id).filter(is_asked) else {
             return;
         };
-        session.set(Flag::Announced, false);
+        session.flags.set(Flags::ANNOUNCED, false);
         match session.stage {
             Stage::Hello | Stage::Refused => {}
             Stage::Live => connections.close(id, Reason::SessionLost, now),
@@ -198,7 +202,7 @@ impl Sessions {
                 && session.device() == Some(replaced.device)
         };
         if let Some(session) = connections.session_mut(replaced.connection).filter(is_meant) {
-            session.set(Flag::Announced, false);
+            session.flags.set(Flags::ANNOUNCED, false);
             connections.close(replaced.connection, Reason::Replaced, now);
         }
     }
@@ -291,7 +295,7 @@ impl Sessions {
             device,
             gateway: &self.config.gateway,
             cursor,
-            resumed: session.has(Flag::Resumed),
+            resumed: session.flags.contains(Flags::RESUMED),
             ping_interval_ms: connections.config.ping_interval_ms,
             limits: WelcomeLimits {
                 content_chars: CONTENT_CHARS_MAX as u32,
@@ -335,11 +339,11 @@ fn identify(session: &mut Session, auth: &Auth, hello: &Hello<'_>, now: Now) -> 
         (Auth::Tokens(_), None) => return Err(BadHello::Close(Reason::TokenMissing)),
     }
     match hello.user {
-        Some(user) if session.has(Flag::UserFixed) && session.user() != Some(user) => {
+        Some(user) if session.flags.contains(Flags::USER_FIXED) && session.user() != Some(user) => {
             return Err(BadHello::Close(Reason::UserMismatch));
         }
         Some(user) => session.set_user(user),
-        None if session.has(Flag::UserFixed) => {}
+        None if session.flags.contains(Flags::USER_FIXED) => {}
         None => {
             return Err(BadHello::Error(
                 "user_id: neither the path nor hello names a user",
@@ -347,11 +351,11 @@ fn identify(session: &mut Session, auth: &Auth, hello: &Hello<'_>, now: Now) -> 
         }
     }
     match hello.device {
-        Some(device) if session.has(Flag::DeviceFixed) && session.device() != Some(device) => {
+        Some(device) if session.flags.contains(Flags::DEVICE_FIXED) && session.device() != Some(device) => {
             return Err(BadHello::Close(Reason::DeviceMismatch));
         }
         Some(device) => session.set_device(device),
-        None if session.has(Flag::DeviceFixed) => {}
+        None if session.flags.contains(Flags::DEVICE_FIXED) => {}
         None => session.set_device(DeviceId::DEFAULT),
     }
     Ok(())

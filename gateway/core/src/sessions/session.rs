@@ -1,5 +1,6 @@
 //! The application's part of a slab entry: who is on the connection, and how far.
 
+use bitflags::bitflags;
 use wire_base::ids::{DeviceId, Position, SessionNumber, UnixMs, UserId};
 use wire_client::Format;
 
@@ -8,7 +9,7 @@ use crate::time::Now;
 
 /// One session.
 ///
-/// Shape: 64 bytes, nothing on the heap. Both positions share a generation: another one is a new inbox. 58 bytes and 8 of 16
+/// Shape: 64 bytes, nothing on the heap. Both positions share a generation: another one is a new inbox. 58 bytes and 9 of 16
 /// flags are in use; the rest is room for the revocation of tokens (4 bytes, in seconds) and for presence.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -30,7 +31,7 @@ pub struct Session {
     pub(super) pending: u8,
     pub(super) stage: Stage,
     format: Format,
-    flags: u16,
+    pub(super) flags: Flags,
 }
 
 const _: () = assert!(size_of::<Session>() <= 64);
@@ -56,43 +57,32 @@ impl Stage {
     }
 }
 
-/// A fact about a session that is true or not.
-#[derive(Clone, Copy)]
-#[repr(u16)]
-pub(super) enum Flag {
-    /// Something was acked.
-    Acked = 1,
-    /// Something was forwarded to the client.
-    Forwarded = 2,
-    /// Listed to have its ack passed on.
-    AckQueued = 4,
-    /// The router of this link knows the session.
-    Announced = 8,
-    /// The cursor of hello was accepted.
-    Resumed = 16,
-    /// The client was told that its backlog is over.
-    Synced = 32,
-    /// The path or the token names the user.
-    UserFixed = 64,
-    /// The token names the device.
-    DeviceFixed = 128,
-    /// Nothing was forwarded that an ack is owed for.
-    OwesNoAck = 256,
+bitflags! {
+    /// Facts about a session that are true or not.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct Flags: u16 {
+        /// Something was acked.
+        const ACKED = 1 << 0;
+        /// Something was forwarded to the client.
+        const FORWARDED = 1 << 1;
+        /// Listed to have its ack passed on.
+        const ACK_QUEUED = 1 << 2;
+        /// The router of this link knows the session.
+        const ANNOUNCED = 1 << 3;
+        /// The cursor of hello was accepted.
+        const RESUMED = 1 << 4;
+        /// The client was told that its backlog is over.
+        const SYNCED = 1 << 5;
+        /// The path or the token names the user.
+        const USER_FIXED = 1 << 6;
+        /// The token names the device.
+        const DEVICE_FIXED = 1 << 7;
+        /// Nothing was forwarded that an ack is owed for.
+        const OWES_NO_ACK = 1 << 8;
+    }
 }
 
 impl Session {
-    pub(super) const fn has(&self, flag: Flag) -> bool {
-        self.flags & flag as u16 != 0
-    }
-
-    pub(super) const fn set(&mut self, flag: Flag, value: bool) {
-        if value {
-            self.flags |= flag as u16;
-        } else {
-            self.flags &= !(flag as u16);
-        }
-    }
-
     /// Returns how events are encoded for this client.
     pub(super) const fn format(&self) -> Format {
         self.format
@@ -146,7 +136,7 @@ impl Session {
         resumed: bool,
     ) {
         self.stage = Stage::Live;
-        self.set(Flag::Resumed, resumed);
+        self.flags.set(Flags::RESUMED, resumed);
         self.restart(number, head, from);
     }
 
@@ -156,8 +146,8 @@ impl Session {
     pub(super) fn restart(&mut self, number: SessionNumber, head: Position, from: Option<Position>) {
         self.number = number;
         self.generation = head.generation;
-        self.set(Flag::Acked, false);
-        self.set(Flag::Forwarded, false);
+        self.flags.set(Flags::ACKED, false);
+        self.flags.set(Flags::FORWARDED, false);
         if let Some(from) = from.filter(|from| from.generation == head.generation) {
             self.set_acked(from);
         }
@@ -169,13 +159,15 @@ impl Session {
 
     /// Returns the last position that the client acked.
     pub(super) fn acked(&self) -> Option<Position> {
-        self.has(Flag::Acked)
+        self.flags
+            .contains(Flags::ACKED)
             .then(|| self.position(self.acked_offset, self.acked_index))
     }
 
     /// Returns the last position that was forwarded to the client.
     pub(super) fn forwarded(&self) -> Option<Position> {
-        self.has(Flag::Forwarded)
+        self.flags
+            .contains(Flags::FORWARDED)
             .then(|| self.position(self.forwarded_offset, self.forwarded_index))
     }
 
@@ -204,11 +196,11 @@ impl Session {
         }
         if position.generation != self.generation {
             self.generation = position.generation;
-            self.set(Flag::Acked, false);
+            self.flags.set(Flags::ACKED, false);
         }
         (self.forwarded_offset, self.forwarded_index) = (position.offset.0, position.index);
-        self.set(Flag::Forwarded, true);
-        self.set(Flag::OwesNoAck, false);
+        self.flags.set(Flags::FORWARDED, true);
+        self.flags.set(Flags::OWES_NO_ACK, false);
         true
     }
 
@@ -216,14 +208,14 @@ impl Session {
     pub(super) fn take_synced(&mut self, cursor: Position) {
         let owes_no_ack = self.forwarded().is_none();
         if self.try_forward(cursor) {
-            self.set(Flag::OwesNoAck, owes_no_ack);
+            self.flags.set(Flags::OWES_NO_ACK, owes_no_ack);
         }
     }
 
     /// Returns what an announcement gives as the client's cursor: what it acked, or all that was forwarded where nothing needs an ack.
     /// A router that lost the device's last acks would count what they name as in flight, and the client has nothing left to ack.
     pub(super) fn cursor_to_announce(&self) -> Option<Position> {
-        match self.has(Flag::OwesNoAck) {
+        match self.flags.contains(Flags::OWES_NO_ACK) {
             true => self.forwarded(),
             false => self.acked(),
         }
@@ -242,7 +234,7 @@ impl Session {
 
     fn set_acked(&mut self, position: Position) {
         (self.acked_offset, self.acked_index) = (position.offset.0, position.index);
-        self.set(Flag::Acked, true);
+        self.flags.set(Flags::ACKED, true);
     }
 
     const fn position(&self, offset: u64, index: u16) -> Position {

@@ -5,7 +5,7 @@ use wire_base::host;
 use wire_base::ids::UserId;
 use wire_ws::upgrade::{Refusal, Request};
 
-use super::session::{Flag, Session};
+use super::session::{Flags, Session};
 use super::{Auth, SessionsConfig};
 use crate::application::Accepted;
 use crate::disconnect::Reason;
@@ -54,7 +54,7 @@ pub(super) fn decide(
     };
     if let Endpoint::User(user) = endpoint {
         accepted.session.set_user(user);
-        accepted.session.set(Flag::UserFixed, true);
+        accepted.session.flags.set(Flags::USER_FIXED, true);
     }
     let Auth::Tokens(verifier) = &config.auth else {
         return Ok(accepted);
@@ -88,18 +88,18 @@ fn is_foreign(config: &SessionsConfig, request: &Request<'_>) -> bool {
 ///
 /// Errors: it speaks of another user, or another device, than what is known already.
 pub(super) fn take_claims(session: &mut Session, claims: &Claims) -> Result<(), Reason> {
-    if session.has(Flag::UserFixed) && session.user() != Some(claims.user) {
+    if session.flags.contains(Flags::USER_FIXED) && session.user() != Some(claims.user) {
         return Err(Reason::UserMismatch);
     }
     if let Some(device) = claims.device {
-        if session.has(Flag::DeviceFixed) && session.device() != Some(device) {
+        if session.flags.contains(Flags::DEVICE_FIXED) && session.device() != Some(device) {
             return Err(Reason::DeviceMismatch);
         }
         session.set_device(device);
-        session.set(Flag::DeviceFixed, true);
+        session.flags.set(Flags::DEVICE_FIXED, true);
     }
     session.set_user(claims.user);
-    session.set(Flag::UserFixed, true);
+    session.flags.set(Flags::USER_FIXED, true);
     session.set_expires(claims.expires);
     Ok(())
 }

@@ -22,7 +22,7 @@ pub(super) struct Uplink {
     is_refused: bool,
     /// Where the walk over sessions that the router must be told of goes on.
     pub(super) announce_from: Option<u32>,
-    /// Sessions whose ack is to be passed on; each has [`super::session::Flag::AckQueued`], until it ends.
+    /// Sessions whose ack is to be passed on; each has [`super::session::Flags::ACK_QUEUED`], until it ends.
     pub(super) acks: Vec<ConnectionHandle>,
     /// Sessions that ended, or went to another router, and of which this one does not know that.
     pub(super) gone: Vec<Gone>,

@@ -1,7 +1,7 @@
 //! Slots that change their router: who is asked from now on, and what the routers must be told.
 
 use super::link::take_gone;
-use super::session::Flag;
+use super::session::Flags;
 use super::{Session, Sessions};
 use crate::connections::Connections;
 use crate::routes::Routes;
@@ -44,15 +44,15 @@ impl Sessions {
                 self.uplinks.get_mut(old).gone.push(gone);
             }
             // Without a link to the router before, its ack goes with the announcement.
-            session.set(Flag::AckQueued, false);
+            session.flags.set(Flags::ACK_QUEUED, false);
             self.uplinks.get_mut(new).announce_from(id.slot);
         }
         for router in self.uplinks.routers() {
             let mut acks = std::mem::take(&mut self.uplinks.get_mut(router).acks);
             acks.retain(|&id| {
-                connections
-                    .session(id)
-                    .is_some_and(|session| session.has(Flag::AckQueued) && self.uplinks.owns(router, session))
+                connections.session(id).is_some_and(|session| {
+                    session.flags.contains(Flags::ACK_QUEUED) && self.uplinks.owns(router, session)
+                })
             });
             self.uplinks.get_mut(router).acks = acks;
         }
