@@ -1,12 +1,13 @@
-//! Priority of the threads that nobody waits for.
+//! Priority of the threads that clients seldom wait for.
 
 use rustix::process::{getpriority_process, setpriority_process};
 
-/// Has the calling thread, and those it starts from now on, give way to threads that clients wait for when there is more
-/// to do than cores. It still gets about a tenth of a core that another thread wants all of.
+/// Has the calling thread, and those it starts from now on, give way to threads that each message waits for when there is more
+/// to do than cores: 10 nicer than it was, so that it gets about a tenth of a core that another thread wants all of.
 ///
 /// Without it a burst of rows holds back a thread with a message to acknowledge by the scheduler's time slice, some 3 ms.
-/// Best effort: a system that refuses is left as it is.
+///
+/// Errors: none; a system that refuses is left as it is.
 pub fn give_way() {
     // Linux counts niceness by thread: that of the others stays.
     let lowered = getpriority_process(None).and_then(|nice| setpriority_process(None, nice + NICER));

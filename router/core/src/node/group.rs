@@ -351,10 +351,8 @@ impl Partition {
     /// nothing else in the group they wait a little longer.
     fn add_acks(&mut self, shared: &mut Shared) {
         let now_ms = shared.now.mono_ms;
-        let is_due = self.sessions.acks_due_ms().is_some_and(|due_ms| due_ms <= now_ms);
-        let are_due_alone = self.acks_due_ms(shared).is_some_and(|due_ms| due_ms <= now_ms);
-        let has_company = is_due && !self.group.entries.is_empty();
-        if !has_company && !are_due_alone && !shared.is_stopping {
+        let are_due = self.acks_due_ms(shared).is_some_and(|due_ms| due_ms <= now_ms);
+        if !are_due && !shared.is_stopping {
             return;
         }
         let time = self.stamp(shared);
@@ -371,10 +369,21 @@ impl Partition {
         }
     }
 
-    /// Returns when acks are to be logged even if nothing else is, on the monotonic clock.
+    /// Returns when acks are to be logged, on the monotonic clock: at their time with what is gathered already, else later.
     pub(super) fn acks_due_ms(&self, shared: &Shared) -> Option<u64> {
-        let alone_ms = ACKS_ALONE_MS.min(shared.config.sessions.ack_linger_ms);
+        let alone_ms = match self.group.entries.is_empty() {
+            true => ACKS_ALONE_MS.min(shared.config.sessions.ack_linger_ms),
+            false => 0,
+        };
         self.sessions.acks_due_ms().map(|due_ms| due_ms + alone_ms)
+    }
+}
+
+impl GroupBuilder {
+    /// Returns what shows that something was gathered.
+    #[cfg(debug_assertions)]
+    pub(super) fn trace(&self) -> [usize; 2] {
+        [self.entries.len(), self.unlogged_devices.len()]
     }
 }
 

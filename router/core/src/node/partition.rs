@@ -210,6 +210,12 @@ impl Partition {
         dues.into_iter().flatten().min()
     }
 
+    /// Returns what shows, beside [`Shared::trace`], that it has done something.
+    #[cfg(debug_assertions)]
+    pub(super) fn trace(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        (self.group.trace(), self.pending.len(), self.appending.is_some())
+    }
+
     /// Returns whether nothing waits to be put into the log.
     pub(super) fn has_logged_all(&self) -> bool {
         self.group.is_empty() && self.sessions.acks_waiting() == 0

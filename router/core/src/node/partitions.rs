@@ -7,7 +7,8 @@
 //! All are looked at when something changes that concerns all, which is seldom: the condition of the node, a link that fills,
 //! empties or ends, the end of the process.
 //!
-//! Where debug assertions are on, each step has the others do all they can as well, and asserts that it is nothing.
+//! Where debug assertions are on, each step of every other node has the others do all they can as well, and asserts that it
+//! is nothing; the rest of the nodes that are simulated run as in production.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::Discriminant;
@@ -32,11 +33,23 @@ pub(super) struct Partitions {
     readers: FairQueue<PartitionId>,
     /// The condition that all have seen.
     seen: Option<Discriminant<Condition>>,
+    /// See [`Partitions::assert_others_have_nothing`].
+    #[cfg(debug_assertions)]
+    is_checked: bool,
     /// The monotonic clock for their sessions; at its end when the process is, so that no ack waits.
     now_ms: u64,
 }
 
 impl Partitions {
+    /// Returns none. `seed` decides whether this node's steps are checked.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            #[cfg(debug_assertions)]
+            is_checked: seed.is_multiple_of(2),
+            ..Self::default()
+        }
+    }
+
     /// Learns the time.
     pub(super) fn handle_now(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
@@ -124,7 +137,8 @@ impl Partitions {
                 self.get_mut(&id);
             }
         }
-        if cfg!(debug_assertions) {
+        #[cfg(debug_assertions)]
+        if self.is_checked {
             self.assert_others_have_nothing(shared);
         }
     }
@@ -158,6 +172,8 @@ impl Partitions {
 
     /// Ends the looks of a step: notes when each is to be looked at again.
     pub(super) fn end_looks(&mut self, shared: &Shared) {
+        // Else those that were not looked at would not know: it changes by facts, and before the looks.
+        debug_assert_eq!(self.seen, Some(std::mem::discriminant(&shared.condition)));
         for id in std::mem::take(&mut self.touched) {
             let Some(partition) = self.owned.get_mut(&id) else {
                 continue;
@@ -184,6 +200,7 @@ impl Partitions {
     /// Has those that a step passes over do all they can.
     ///
     /// Panics: where it is anything: a look was forgotten.
+    #[cfg(debug_assertions)]
     fn assert_others_have_nothing(&mut self, shared: &mut Shared) {
         let are_pages_asked = self.readers.len() == 0;
         for (id, partition) in &mut self.owned {
@@ -195,7 +212,8 @@ impl Partitions {
                 due_ms.is_none_or(|due_ms| due_ms > shared.now.mono_ms),
                 "{id:?} was due at {due_ms:?}"
             );
-            let before = shared.trace();
+            partition.sessions.handle_now(self.now_ms);
+            let before = (shared.trace(), partition.trace());
             partition.form_group(shared);
             partition.fold_pending(shared);
             if are_pages_asked {
@@ -204,7 +222,7 @@ impl Partitions {
             partition.pump_outbox(shared);
             assert_eq!(
                 before,
-                shared.trace(),
+                (shared.trace(), partition.trace()),
                 "{id:?} had something to do, and nobody knew"
             );
         }

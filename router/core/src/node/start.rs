@@ -65,6 +65,7 @@ pub struct NodeStart {
     /// A random number, another one for each process.
     pub seed: u64,
 }
+
 impl Node {
     /// Returns a node of one partition and without links, which is to be given the records that the store lacks, and then
     /// [`Node::begin`].
@@ -151,7 +152,7 @@ impl Node {
                 stats: NodeStats::default(),
                 config,
             },
-            partitions: Partitions::default(),
+            partitions: Partitions::new(seed),
             folds,
             tenures: 0,
             send_rate: SendRate::new(config.send_rate),

@@ -13,8 +13,9 @@ pub(super) struct Place {
 const _: () = assert!(size_of::<Place>() == 10);
 
 impl Place {
-    /// Returns the place of a position of the generation that the holder keeps.
-    pub(super) const fn of(position: Position) -> Self {
+    /// Returns the place of a position in an inbox of a generation, of which it must be.
+    pub(super) fn of(position: Position, generation: u32) -> Self {
+        debug_assert_eq!(position.generation, generation, "another inbox");
         Self {
             offset: position.offset.0,
             index: position.index,

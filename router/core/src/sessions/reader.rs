@@ -30,7 +30,7 @@ pub(super) struct Reader {
     pub(super) window: u16,
     /// Own sends that were read and that no ack covers yet.
     own_uncounted: u16,
-    generation: u32,
+    pub(super) generation: u32,
     acked: Place,
     scanned: Place,
     forwarded: Place,
@@ -105,12 +105,12 @@ impl Reader {
             window: request.window.max(1),
             own_uncounted: 0,
             generation,
-            acked: Place::of(start.acked),
-            scanned: Place::of(start.scanned),
-            forwarded: Place::of(start.forwarded),
+            acked: Place::of(start.acked, generation),
+            scanned: Place::of(start.scanned, generation),
+            forwarded: Place::of(start.forwarded, generation),
             counted: match is_counted_here {
-                true => Place::of(start.counted),
-                false => Place::of(Position::start(generation)),
+                true => Place::of(start.counted, generation),
+                false => Place::of(Position::start(generation), generation),
             },
             is_ack_waiting: !is_counted_here,
             is_ack_marked: false,
@@ -196,13 +196,13 @@ impl Reader {
         if entry.position <= self.forwarded() {
             return Taken::Skip;
         }
-        self.forwarded = Place::of(entry.position);
+        self.forwarded = Place::of(entry.position, self.generation);
         Taken::Deliver
     }
 
     /// Learns that nothing is left up to `position`.
     pub(super) fn scan(&mut self, position: Position) {
-        self.scanned = self.scanned.max(Place::of(position));
+        self.scanned = self.scanned.max(Place::of(position, self.generation));
         self.advance_counted();
     }
 
@@ -211,7 +211,7 @@ impl Reader {
         if position <= self.acked() {
             return false;
         }
-        self.acked = Place::of(position);
+        self.acked = Place::of(position, self.generation);
         while let Some(busy) = &mut self.busy
             && let Some(in_flight) = busy
                 .in_flight
@@ -257,7 +257,7 @@ impl Reader {
 
     /// Puts back an ack that was not logged, or that another session of the device left.
     pub(super) fn restore_ack(&mut self, ack: &AckInput) {
-        self.counted = self.counted.max(Place::of(ack.position));
+        self.counted = self.counted.max(Place::of(ack.position, self.generation));
         for delivered in &ack.delivered {
             merge(&mut self.busy().delivered, *delivered);
         }

@@ -66,7 +66,7 @@ impl Table {
     pub(super) fn insert(&mut self, reader: Reader, head: Position) -> u32 {
         let user = reader.user;
         let first = self.first(user);
-        let head = Place::of(head);
+        let head = Place::of(head, head.generation);
         let head = first
             .and_then(|first| self.chained(first))
             .map_or(head, |held| held.head.max(head));
@@ -123,8 +123,11 @@ impl Table {
     /// Moves the head of a user with sessions and returns the one before and the first slot; `None` when it stays.
     pub(super) fn advance_head(&mut self, user: UserId, position: Position) -> Option<(Position, u32)> {
         let first = self.first(user)?;
-        let position = Place::of(position);
-        let held = self.chained_mut(first).filter(|held| held.head < position)?;
+        let held = self.chained_mut(first)?;
+        let position = Place::of(position, held.reader.generation);
+        if held.head >= position {
+            return None;
+        }
         let before = std::mem::replace(&mut held.head, position);
         Some((held.reader.position_of(before), first))
     }

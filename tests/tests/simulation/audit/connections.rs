@@ -258,7 +258,8 @@ impl Connections {
             life.restart(Start::After(*oldest));
         } else if life.is_announced {
             life.had = life.had.max(device.claimed);
-            // Another connection of the device may have said meanwhile what it has, and have been heard before.
+            // A lone router that starts again with its clock set back may number a fresh hello lower than a session that is announced
+            // to it, which then stands, from where that hello said to be. Nodes of a cluster log each number; a lone one ends with its gateways.
             while life
                 .in_flight
                 .pop_front_if(|it| Some(it.position) <= device.claimed)
