@@ -4,10 +4,11 @@ use router_records::row::{
     ConversationRow, DedupeRow, InboxRow, MessageRow, ReceiptRow, Table, UserConversationRow,
 };
 use wire_base::code::Code;
-use wire_base::ids::{Position, Seq};
+use wire_base::ids::{MessageId, Position, Seq};
 use wire_link::{Deliver, FromRouter, RejectedRecord, ToRouter};
 
 use crate::audit::{Invariant, RETENTION_MS};
+use crate::client::News;
 use crate::run::{Run, audit, run, run_shortly};
 use crate::transcript::{Event, Gauges, Link, Seen};
 use crate::watch::Defect;
@@ -453,6 +454,61 @@ fn a_transcript_with_wrong_answers_is_found() {
             _ => false,
         },
     );
+}
+
+#[test]
+fn a_transcript_with_wrong_news_for_clients_is_found() {
+    use Invariant::{Answered, Ordered};
+    let doctor = Doctor::new();
+    let is_shown =
+        |seen: &Seen, is_meant: fn(&News) -> bool| matches!(seen, Seen::Shown(_, news) if is_meant(news));
+    let shown = |event: &mut Event, change: fn(&mut News) -> bool| match &mut event.seen {
+        Seen::Shown(_, news) => change(news),
+        _ => false,
+    };
+    doctor.assert_found("an answer for another message", &[Answered], |event| {
+        shown(event, |news| match news {
+            News::Sent { message_id, .. } => {
+                *message_id = MessageId::new(uuid::Uuid::max()).expect("not nil");
+                true
+            }
+            _ => false,
+        })
+    });
+    doctor.assert_found("a page for one who sends", &[Answered], |event| {
+        shown(event, |news| match news {
+            News::Sent { id, .. } => {
+                *news = News::Page { id: *id };
+                true
+            }
+            _ => false,
+        })
+    });
+    let is_sent = |news: &News| matches!(news, News::Sent { .. });
+    doctor.assert_list_found(
+        "an answer that is shown twice",
+        &[Answered],
+        repeat(|seen| is_shown(seen, is_sent)),
+    );
+    doctor.assert_list_found(
+        "a message that is shown twice",
+        &[Ordered],
+        repeat(|seen| is_shown(seen, |news| matches!(news, News::Message(..)))),
+    );
+    doctor.assert_list_found("a watermark that goes back", &[Ordered], |transcript, at| {
+        let mut event = transcript[at].clone();
+        let is_later = shown(&mut event, |news| match news {
+            News::Status(update) if update.seq > Seq(1) => {
+                update.seq = Seq(update.seq.0 - 1);
+                true
+            }
+            _ => false,
+        });
+        if is_later {
+            transcript.insert(at + 1, event);
+        }
+        is_later
+    });
 }
 
 /// Leaves an answer out, if its link stood until the end, so that the question had to be answered.

@@ -6,7 +6,7 @@ use wire_base::code::Code;
 use wire_base::ids::{ConversationId, MessageId, Position, Seq};
 use wire_base::message::Message;
 use wire_client::json::{encode_request, parse_events};
-use wire_client::{Command, Event, Request};
+use wire_client::{Command, Event, Request, StatusUpdate};
 use wire_ws::{Input, Item, Opcode, Reader, Rules, encode_close, encode_frame};
 
 use crate::world::Delivery;
@@ -88,7 +88,7 @@ pub(crate) enum News {
     Page {
         id: u32,
     },
-    Status,
+    Status(StatusUpdate),
     /// The gateway says why it closes.
     Farewell(u16),
     /// The socket is closed.
@@ -256,7 +256,7 @@ impl News {
             Event::Conversations(page) => Self::Page {
                 id: answered(page.id),
             },
-            Event::StatusUpdate(_) => Self::Status,
+            Event::StatusUpdate(update) => Self::Status(update),
             Event::Reconnect { .. } | Event::Pong { .. } => panic!("{event:?} was not asked for"),
         }
     }

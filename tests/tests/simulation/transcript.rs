@@ -3,7 +3,7 @@
 use std::fmt;
 
 use router_core::time::Now;
-use wire_base::ids::{ConnectionHandle, DeviceId, Position, UserId};
+use wire_base::ids::{ConnectionHandle, DeviceId, MessageId, Position, UserId};
 use wire_link::{FromRouter, ToRouter};
 
 use crate::client::News;
@@ -40,10 +40,13 @@ pub(crate) enum Seen {
         window: u16,
         cursor: Option<Position>,
     },
-    /// A client asks something; whether it is answered also if all goes well.
+    /// A client asks something: whether it sends a message, with which id if with one, and whether it is answered also if all
+    /// goes well.
     Asked {
         connection: Connection,
         id: u32,
+        is_send: bool,
+        message_id: Option<MessageId>,
         is_answered: bool,
     },
     /// A client acks.

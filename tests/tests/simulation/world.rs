@@ -683,7 +683,7 @@ impl World {
                 self.coverage.note(format!("closed with {code}"));
                 self.part_from(device, connection);
             }
-            News::Status | News::Closed => {}
+            News::Status(_) | News::Closed => {}
         }
     }
 
@@ -829,10 +829,17 @@ impl World {
             return false;
         };
         client.ask(id, command, asked);
+        let letter = match asked {
+            Asked::Letter(delivery) => Some(&self.letters[delivery.letter]),
+            _ => None,
+        };
+        let (is_send, message_id) = (letter.is_some(), letter.and_then(|letter| letter.id));
         let (gateway, handle) = self.devices[device].at.expect("it has a client");
         self.see(Seen::Asked {
             connection: Connection { gateway, handle },
             id,
+            is_send,
+            message_id,
             is_answered: !matches!(asked, Asked::Status),
         });
         true

@@ -381,7 +381,6 @@ impl Partition {
 
 impl GroupBuilder {
     /// Returns what shows that something was gathered.
-    #[cfg(debug_assertions)]
     pub(super) fn trace(&self) -> [usize; 2] {
         [self.entries.len(), self.unlogged_devices.len()]
     }

@@ -211,7 +211,6 @@ impl Partition {
     }
 
     /// Returns what shows, beside [`Shared::trace`], that it has done something.
-    #[cfg(debug_assertions)]
     pub(super) fn trace(&self) -> impl PartialEq + std::fmt::Debug + use<> {
         (self.group.trace(), self.pending.len(), self.appending.is_some())
     }

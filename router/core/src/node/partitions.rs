@@ -34,7 +34,6 @@ pub(super) struct Partitions {
     /// The condition that all have seen.
     seen: Option<Discriminant<Condition>>,
     /// See [`Partitions::assert_others_have_nothing`].
-    #[cfg(debug_assertions)]
     is_checked: bool,
     /// The monotonic clock for their sessions; at its end when the process is, so that no ack waits.
     now_ms: u64,
@@ -44,8 +43,7 @@ impl Partitions {
     /// Returns none. `seed` decides whether this node's steps are checked.
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            #[cfg(debug_assertions)]
-            is_checked: seed.is_multiple_of(2),
+            is_checked: cfg!(debug_assertions) && seed.is_multiple_of(2),
             ..Self::default()
         }
     }
@@ -137,7 +135,6 @@ impl Partitions {
                 self.get_mut(&id);
             }
         }
-        #[cfg(debug_assertions)]
         if self.is_checked {
             self.assert_others_have_nothing(shared);
         }
@@ -200,7 +197,6 @@ impl Partitions {
     /// Has those that a step passes over do all they can.
     ///
     /// Panics: where it is anything: a look was forgotten.
-    #[cfg(debug_assertions)]
     fn assert_others_have_nothing(&mut self, shared: &mut Shared) {
         let are_pages_asked = self.readers.len() == 0;
         for (id, partition) in &mut self.owned {

@@ -64,7 +64,6 @@ impl Shared {
     }
 
     /// Returns what shows that a partition has done something.
-    #[cfg(debug_assertions)]
     pub(super) fn trace(&self) -> impl PartialEq + std::fmt::Debug + use<> {
         let queued = [
             self.intentions.len(),

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use wire_base::ids::Position;
+use wire_base::ids::{ConversationId, MessageId, Position, Seq, UserId};
 use wire_base::message::Message;
+use wire_base::status::Status;
+use wire_client::StatusUpdate;
 
 use super::connections::{Connections, Reader, owed};
 use super::ledger::Ledger;
@@ -31,8 +33,31 @@ struct Client {
     start: Option<Position>,
     got: Vec<Position>,
     acked: Option<Position>,
-    /// What it asked; whether that is answered in any case, and whether it was.
-    asked: BTreeMap<u32, (bool, bool)>,
+    asked: BTreeMap<u32, Question>,
+    /// The watermarks it was shown; of those that are read, and of the others.
+    watermarks: BTreeMap<(ConversationId, UserId, bool), Seq>,
+}
+
+/// What a client asked.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// It sends a message, with an id or without.
+    is_send: bool,
+    message_id: Option<MessageId>,
+    /// It is answered in any case.
+    is_answered: bool,
+    was_answered: bool,
+}
+
+impl Question {
+    pub(super) const fn new(is_send: bool, message_id: Option<MessageId>, is_answered: bool) -> Self {
+        Self {
+            is_send,
+            message_id,
+            is_answered,
+            was_answered: false,
+        }
+    }
 }
 
 impl Clients {
@@ -54,6 +79,7 @@ impl Clients {
             got: Vec::new(),
             acked: None,
             asked: BTreeMap::new(),
+            watermarks: BTreeMap::new(),
         };
         let before = self.all.insert(connection, client);
         assert!(before.is_none(), "a handle is used once");
@@ -65,9 +91,9 @@ impl Clients {
         }
     }
 
-    pub(super) fn handle_asked(&mut self, connection: Connection, id: u32, is_answered: bool) {
+    pub(super) fn handle_asked(&mut self, connection: Connection, id: u32, question: Question) {
         if let Some(client) = self.all.get_mut(&connection) {
-            client.asked.insert(id, (is_answered, false));
+            client.asked.insert(id, question);
         }
     }
 
@@ -121,14 +147,27 @@ impl Clients {
                     format!("{connection:?} was shown the end of its backlog twice")
                 });
             }
-            News::Sent { id, .. } | News::Rejected { id, .. } | News::Page { id } => {
+            News::Sent {
+                id,
+                message_id,
+                conversation,
+                seq,
+                ..
+            } => {
                 client.answer(connection, *id, news, findings);
+                let stands_there = ledger.message(*conversation, *seq);
+                let is_it = stands_there.is_none_or(|message| message.message_id == *message_id);
+                findings.check(is_it, Invariant::Answered, || {
+                    format!("{connection:?} was shown {news:?}, and there stands {stands_there:?}")
+                });
             }
+            News::Rejected { id, .. } | News::Page { id } => client.answer(connection, *id, news, findings),
             News::Failed { id: Some(id), .. } if client.is_welcomed => {
                 client.answer(connection, *id, news, findings);
             }
             News::Farewell(_) | News::Closed => client.has_left = true,
-            News::Failed { .. } | News::Status => {}
+            News::Status(update) => client.see_watermark(connection, update, findings),
+            News::Failed { .. } => {}
         }
     }
 
@@ -138,7 +177,7 @@ impl Clients {
             let open = client
                 .asked
                 .iter()
-                .find(|(_, (is_answered, was))| *is_answered && !*was);
+                .find(|(_, asked)| asked.is_answered && !asked.was_answered);
             findings.check(open.is_none(), Invariant::Answered, || {
                 format!("{connection:?} has no answer to {open:?}")
             });
@@ -198,16 +237,33 @@ impl Client {
         });
     }
 
+    /// An answer is one to what was asked, of its kind, and the only one.
     fn answer(&mut self, connection: Connection, id: u32, news: &News, findings: &mut Findings) {
-        let was = self
-            .asked
-            .get_mut(&id)
-            .map(|(_, was)| std::mem::replace(was, true));
-        findings.check(was == Some(false), Invariant::Answered, || {
-            format!(
-                "{connection:?} was shown {news:?}, and asked that: {}",
-                was.is_some()
-            )
+        let asked = self.asked.get_mut(&id);
+        let is_fitting = asked.as_ref().is_some_and(|asked| match news {
+            News::Sent { message_id, .. } => {
+                asked.is_send && asked.message_id.is_none_or(|asked| asked == *message_id)
+            }
+            News::Rejected { .. } => asked.is_send,
+            News::Page { .. } => !asked.is_send && asked.is_answered,
+            _ => true,
+        });
+        findings.check(
+            is_fitting && asked.as_ref().is_some_and(|asked| !asked.was_answered),
+            Invariant::Answered,
+            || format!("{connection:?} was shown {news:?}, and asked {asked:?}"),
+        );
+        if let Some(asked) = asked {
+            asked.was_answered = true;
+        }
+    }
+
+    /// Watermarks never go back.
+    fn see_watermark(&mut self, connection: Connection, update: &StatusUpdate, findings: &mut Findings) {
+        let key = (update.conversation, update.user, update.status == Status::Read);
+        let before = self.watermarks.insert(key, update.seq);
+        findings.check(before <= Some(update.seq), Invariant::Ordered, || {
+            format!("{connection:?} was shown {update:?} after {before:?}")
         });
     }
 

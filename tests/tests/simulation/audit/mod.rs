@@ -18,7 +18,7 @@ use wire_base::ids::UnixMs;
 use wire_link::{FromRouter, ToRouter};
 
 use crate::transcript::{Connection, Event, Gauges, Link, Seen};
-use clients::Clients;
+use clients::{Clients, Question};
 use connections::Connections;
 use ledger::Ledger;
 use reads::Reads;
@@ -241,8 +241,13 @@ impl Auditor {
             Seen::Asked {
                 connection,
                 id,
+                is_send,
+                message_id,
                 is_answered,
-            } => self.clients.handle_asked(*connection, *id, *is_answered),
+            } => {
+                let question = Question::new(*is_send, *message_id, *is_answered);
+                self.clients.handle_asked(*connection, *id, question);
+            }
             Seen::Acked(connection, position) => self.clients.handle_acked(*connection, *position),
             Seen::Shown(connection, news) => {
                 self.clients.handle_shown(
