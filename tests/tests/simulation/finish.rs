@@ -115,9 +115,11 @@ fn heal(world: &mut World) {
 
 /// Lets everybody connect, ack, and repeat what has no answer. Returns whether they come to rest in time.
 fn catch_up(world: &mut World) -> bool {
-    let until_ms = world.now.mono_ms.max(world.doubt_until_ms) + CATCH_UP_MS_MAX;
+    let begun_ms = world.now.mono_ms;
     let mut quiet = 0;
     while quiet < QUIET_ROUNDS {
+        // A router that starts meanwhile may doubt its clock.
+        let until_ms = begun_ms.max(world.doubt_until_ms) + CATCH_UP_MS_MAX;
         if world.now.mono_ms > until_ms || !world.auditor.violations().is_empty() {
             return give_up(world);
         }
