@@ -396,6 +396,7 @@ impl Auditor {
                 for handle in &update.to {
                     let listener = self.connections.listener(link, at(*handle), findings);
                     if let Some((reader, is_heard)) = listener {
+                        let reader = (reader, at(*handle).gateway);
                         self.receipts
                             .handle_update(reader, is_heard, update, &self.ledger, findings);
                     }

@@ -19,8 +19,8 @@ pub(super) struct Receipts {
     statuses: Vec<Claim>,
     /// What is surely so.
     marks: BTreeMap<(ConversationId, UserId), Marks>,
-    /// The newest update that each device was shown.
-    shown: BTreeMap<(Reader, ConversationId, UserId, u8), Seq>,
+    /// The newest update that each device was shown at a gateway: what two of them show at once has no order.
+    shown: BTreeMap<(Reader, usize, ConversationId, UserId, u8), Seq>,
     /// What to check when all positions are known.
     to_check: Vec<Shown>,
     /// What a status, once done, makes sure.
@@ -177,9 +177,15 @@ impl Receipts {
     /// Everything had the time to arrive: so had the updates, on connections that still stand.
     pub(super) fn check_settled(&mut self, connections: &Connections, findings: &mut Findings) {
         for due in std::mem::take(&mut self.due) {
-            let shown = self
-                .shown
-                .get(&(due.to.reader, due.conversation, due.user, Status::Read as u8));
+            let gateway = due.to.connection.gateway;
+            let key = (
+                due.to.reader,
+                gateway,
+                due.conversation,
+                due.user,
+                Status::Read as u8,
+            );
+            let shown = self.shown.get(&key);
             let is_told = shown.is_some_and(|shown| *shown >= due.seq) || !connections.stands(&due.to);
             findings.check(is_told, Invariant::Receipts, || {
                 format!("{due:?} was never told, but {shown:?}")
@@ -193,10 +199,10 @@ impl Receipts {
         }
     }
 
-    /// Takes an update for a device. One that is not heard says what is true all the same.
+    /// Takes an update for a device at a gateway. One that is not heard says what is true all the same.
     pub(super) fn handle_update(
         &mut self,
-        reader: Reader,
+        (reader, gateway): (Reader, usize),
         is_heard: bool,
         update: &StatusUpdateRecord,
         ledger: &Ledger,
@@ -218,7 +224,8 @@ impl Receipts {
             || format!("{reader:?} was told {update:?}"),
         );
         if is_heard {
-            let before = self.shown.insert((reader, conversation, user, status as u8), seq);
+            let key = (reader, gateway, conversation, user, status as u8);
+            let before = self.shown.insert(key, seq);
             findings.check(
                 before.is_none_or(|before| before < seq) || findings.may_be_behind(),
                 Invariant::Receipts,
