@@ -1,5 +1,6 @@
 //! What operators rely on: the ready line, health, metrics, drain, refusals to start, commands.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -65,18 +66,25 @@ async fn health_and_metrics_stand_on_the_admin_listener_only() -> Result<()> {
     .await
 }
 
+/// Returns the niceness of a server's threads, by their names.
+fn niceness(server: &tidegate_tests::Server) -> Result<BTreeMap<String, i32>> {
+    let mut nice = BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", server.process.id()))? {
+        let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
+        let (head, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+        let name = head.split_once('(').expect("a name in brackets").1;
+        let niceness = fields.split(' ').nth(16).expect("a niceness").parse()?;
+        nice.insert(name.to_owned(), niceness);
+    }
+    Ok(nice)
+}
+
 #[tokio::test]
-async fn threads_that_no_client_waits_for_give_way_to_the_others() -> Result<()> {
+async fn threads_of_the_store_give_way_to_the_others() -> Result<()> {
     on_both(async |server| {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", server.process.id()))?;
-        let mut nice = std::collections::BTreeMap::new();
-        for thread in threads {
-            let stat = std::fs::read_to_string(thread?.path().join("stat"))?;
-            let (head, fields) = stat.rsplit_once(") ").expect("a name in brackets");
-            let name = head.split_once('(').expect("a name in brackets").1;
-            let niceness: i32 = fields.split(' ').nth(16).expect("a niceness").parse()?;
-            nice.insert(name.to_owned(), niceness);
-        }
+        // An answer has passed through all of them.
+        Client::live(server.listen, 1, 1).await?;
+        let nice = niceness(server)?;
         let own = nice["router"];
         for name in ["gateway-0", "log"] {
             assert_eq!(nice[name], own, "{nice:?}");
