@@ -16,7 +16,6 @@ use crate::slot_table::SlotTable;
 pub(crate) struct Cache<K, V> {
     slots: SlotTable,
     entries: Pieces<Entry<K, V>>,
-    free: Vec<u32>,
     /// Ends of the list of use; [`NONE`] when empty.
     oldest: u32,
     newest: u32,
@@ -26,7 +25,7 @@ pub(crate) struct Cache<K, V> {
 #[derive(Debug)]
 struct Entry<K, V> {
     key: K,
-    /// `None` in a free slot.
+    /// `None` in a slot that was released.
     value: Option<V>,
     older: u32,
     newer: u32,
@@ -43,7 +42,6 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         Self {
             slots: SlotTable::default(),
             entries: Pieces::default(),
-            free: Vec::new(),
             oldest: NONE,
             newest: NONE,
             capacity: capacity.min(NONE as usize - 1),
@@ -132,7 +130,7 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
         let key = self.entries[slot].key;
         self.unlink(slot);
         self.slots.replace(&key, slot, None);
-        self.free.push(slot);
+        self.entries.release(slot);
         Some((key, value))
     }
 
@@ -143,20 +141,13 @@ impl<K: Copy + Eq + Hash, V> Cache<K, V> {
 
     /// Takes a slot for a key that is not there, as the most recently used one, without a value yet.
     fn insert_new(&mut self, key: K) -> u32 {
-        let entry = Entry {
+        let slot = self.entries.insert(Entry {
             key,
             value: None,
             older: NONE,
             newer: NONE,
             written_end: 0,
-        };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.entries[slot] = entry;
-                slot
-            }
-            None => self.entries.push(entry),
-        };
+        });
         let entries = &self.entries;
         self.slots.insert(&key, slot, |at| entries[at].key);
         self.link_newest(slot);

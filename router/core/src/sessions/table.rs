@@ -16,7 +16,6 @@ pub(super) struct Table {
     /// The first reader of each user.
     users: SlotTable,
     slots: Pieces<Option<Chained>>,
-    free: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -70,18 +69,11 @@ impl Table {
         let head = first
             .and_then(|first| self.chained(first))
             .map_or(head, |held| held.head.max(head));
-        let chained = Some(Chained {
+        let slot = self.slots.insert(Some(Chained {
             reader,
             head,
             next: first.unwrap_or(NONE),
-        });
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot] = chained;
-                slot
-            }
-            None => self.slots.push(chained),
-        };
+        }));
         match first {
             Some(first) => self.users.replace(&Some(user), first, Some(slot)),
             None => {
@@ -107,7 +99,7 @@ impl Table {
             before.next = next.unwrap_or(NONE);
         }
         let Chained { reader, .. } = self.slots.get_mut(slot)?.take()?;
-        self.free.push(slot);
+        self.slots.release(slot);
         if self.len() == 0 {
             *self = Self::default();
         }
@@ -139,7 +131,7 @@ impl Table {
 
     /// Returns the number of readers.
     pub(super) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.in_use()
     }
 
     fn chained(&self, slot: u32) -> Option<&Chained> {

@@ -222,15 +222,12 @@ fn read_conversations(world: &mut World) {
 /// Lets rounds pass until the last question is answered; returns the answer.
 fn last_answer(world: &mut World) -> Option<FromRouter> {
     let seen = world.transcript.len();
-    for _ in 0..ANSWER_ROUNDS_MAX {
+    // Where there is none, the auditor knows the question, and that nobody answered.
+    (0..ANSWER_ROUNDS_MAX).find_map(|_| {
         world.advance(1);
         world.round();
-        let answer = answer_in(&world.transcript[seen..]);
-        if answer.is_some() {
-            return answer;
-        }
-    }
-    None // The auditor knows the question, and that nobody answered.
+        answer_in(&world.transcript[seen..])
+    })
 }
 
 /// Lets every device read its inbox from the beginning, so that every position is known.

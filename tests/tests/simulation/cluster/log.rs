@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use router_core::node::{AppendId, Appended, Group, LogFault, Offsets};
+use router_core::node::{AppendId, Appended, Group, LogFault, Offsets, Report};
 use router_core::topology::PartitionId;
 use router_records::log::LogRecord;
 use wire_base::ids::Offset;
@@ -89,7 +89,7 @@ impl World {
             0 => LogFault::NoSpace,
             _ => LogFault::Failed,
         };
-        self.tell(origin, told_ms, Fact::Appended(id, Err(fault)));
+        self.tell(origin, told_ms, Fact::Reported(Report::Appended(id, Err(fault))));
         self.coverage.note("append failed");
         let kept = self.rng.below(records.len() + 1);
         if fault == LogFault::NoSpace || kept == 0 {
@@ -147,7 +147,11 @@ impl World {
             log_bytes: 0,
             is_new_segment: false,
         };
-        self.tell(origin, next_ms, Fact::Appended(id, Ok(appended)));
+        self.tell(
+            origin,
+            next_ms,
+            Fact::Reported(Report::Appended(id, Ok(appended))),
+        );
     }
 }
 

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use router_core::effects::StatusUpdate;
-use router_core::node::{
-    Answer, AppendId, Appended, ApplyTicket, AskId, Intention, LogFault, Node, NodeStats, Notice, StoreFault,
-};
+use router_core::node::{Intention, Node, NodeStats, Notice, Report};
 use router_core::time::Now;
 use router_core::topology::PartitionId;
 use wire_base::ids::{Offset, UnixMs};
@@ -23,11 +21,7 @@ pub(crate) struct Origin {
 /// Something that a node learns from its backends.
 #[derive(Debug)]
 pub(crate) enum Fact {
-    Appended(AppendId, Result<Appended, LogFault>),
-    Applied(ApplyTicket),
-    ApplyFailed(StoreFault),
-    Retried(Result<(), StoreFault>),
-    Answered(AskId, Result<Answer, StoreFault>),
+    Reported(Report),
     /// Where a log ended, as asked in that ownership.
     End(PartitionId, u64, Offset),
     Told(PartitionId, StatusUpdate),
@@ -186,13 +180,7 @@ impl World {
             .filter(|entry| entry.key().0 <= now_ms)
         {
             match entry.remove() {
-                Fact::Appended(id, outcome) => {
-                    node.handle_appended(id, outcome);
-                }
-                Fact::Applied(ticket) => node.handle_applied(ticket),
-                Fact::ApplyFailed(fault) => node.handle_apply_failed(fault),
-                Fact::Retried(outcome) => node.handle_store_retried(outcome),
-                Fact::Answered(id, answer) => node.handle_answer(id, answer),
+                Fact::Reported(report) => node.handle_report(report),
                 Fact::End(id, version, end) => {
                     if process.taken.get(&id) == Some(&version) {
                         node.handle_caught_up(id, end);

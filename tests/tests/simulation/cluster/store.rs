@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use router_core::node::{ApplyTicket, Ask, Flushed, PartitionStart, StoreFault};
+use router_core::node::{ApplyTicket, Ask, Flushed, PartitionStart, Report, StoreFault};
 use router_core::testing::{GENERATION, SharedTables};
 use router_core::topology::PartitionId;
 use router_records::row::Row;
@@ -111,14 +111,18 @@ impl World {
     pub(crate) fn retry_store(&mut self, origin: Origin) {
         let mut due_ms = self.now.mono_ms + self.rng.within(0..self.plan.delays.store);
         if self.store.cut_off.contains(&origin.node) {
-            return self.tell(origin, due_ms, Fact::Retried(Err(StoreFault::NoSpace)));
+            return self.tell(
+                origin,
+                due_ms,
+                Fact::Reported(Report::StoreRetried(Err(StoreFault::NoSpace))),
+            );
         }
         self.store.waiting.remove(&origin);
         for key in self.queues_of(origin) {
             while self.write_next(key) {}
             due_ms = due_ms.max(self.store.reported_ms.get(&key).copied().unwrap_or(0));
         }
-        self.tell(origin, due_ms, Fact::Retried(Ok(())));
+        self.tell(origin, due_ms, Fact::Reported(Report::StoreRetried(Ok(()))));
     }
 
     /// Does everything whose time has come.
@@ -165,7 +169,11 @@ impl World {
         self.store.queues.entry(key).or_default().push_front(job);
         self.store.waiting.insert(key.0);
         self.coverage.note("rows could not be written");
-        self.tell(key.0, self.now.mono_ms, Fact::ApplyFailed(StoreFault::NoSpace));
+        self.tell(
+            key.0,
+            self.now.mono_ms,
+            Fact::Reported(Report::ApplyFailed(StoreFault::NoSpace)),
+        );
     }
 
     /// Writes the first rows of a queue, all of them, and reports that. Returns whether there were any.
@@ -183,7 +191,7 @@ impl World {
         let reported_ms = self.store.reported_ms.entry(key).or_default();
         *reported_ms = due_ms.max(*reported_ms);
         let due_ms = *reported_ms;
-        self.tell(key.0, due_ms, Fact::Applied(job.ticket));
+        self.tell(key.0, due_ms, Fact::Reported(Report::Applied(job.ticket)));
         true
     }
 
@@ -210,7 +218,7 @@ impl World {
             false => Ok(self.store.tables.answer(&ask.question)),
         };
         self.coverage.add("read failed", u64::from(answer.is_err()));
-        self.tell(origin, due_ms, Fact::Answered(ask.id, answer));
+        self.tell(origin, due_ms, Fact::Reported(Report::Answered(ask.id, answer)));
     }
 
     fn queues_of(&self, origin: Origin) -> Vec<(Origin, PartitionId)> {
